@@ -1,0 +1,1 @@
+"""community-gql: a GraphQL API for a community app on PostgreSQL."""
