@@ -385,7 +385,7 @@ class UserFeatures(Base):
 
 
 class MatchResult(Base):
-    """One line of a match batch: how well ``target`` suits ``user``; ``created_at`` is the batch."""
+    """A line of a match batch: how well ``target`` suits ``user``; ``created_at`` is the batch."""
 
     __tablename__ = "match_results"
 
@@ -412,10 +412,10 @@ class MatchResult(Base):
     shared_tags: Mapped[list[Tag]] = relationship(
         secondary=lambda: common_tags,
         primaryjoin=lambda: and_(
-            MatchResult.user_id == common_tags.c.user_id,
-            MatchResult.target_user_id == common_tags.c.other_id,
+            MatchResult.user_id == foreign(common_tags.c.user_id),
+            MatchResult.target_user_id == foreign(common_tags.c.other_id),
         ),
-        secondaryjoin=lambda: Tag.id == common_tags.c.tag_id,
+        secondaryjoin=lambda: Tag.id == foreign(common_tags.c.tag_id),
         viewonly=True,
         lazy="raise",
     )
