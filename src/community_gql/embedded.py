@@ -470,21 +470,24 @@ class EmbeddedPostgres:
         return cls._open(place(folder), say, throwaway=False)
 
     @classmethod
-    def start_throwaway(cls) -> Self:
+    def start_throwaway(cls, folder: Path | None = None) -> Self:
         """Start a fast and unsafe server in a folder of its own, which :meth:`stop` removes.
 
-        Servers whose process was killed before it could do so are swept away first.
+        With the ``folder`` of one that runs, join its users instead. Servers whose users were
+        killed before they could stop them are swept away first.
         """
-        parent = ROOT_HOME if os.geteuid() == 0 else Path(tempfile.gettempdir())
-        account = root_account() if os.geteuid() == 0 else None
-        own_folder(parent, 0o755)
-        sweep(parent, account)
-        folder = Path(tempfile.mkdtemp(prefix=f"community-gql-test-{os.geteuid()}-", dir=parent))
-        if account:
-            folder.chmod(0o755)  # ours, just made; the account must reach its data inside
-        return cls._open(
-            Place(folder, socket_folder(folder), account), lambda text: None, throwaway=True
-        )
+        as_root = os.geteuid() == 0
+        account = root_account() if as_root else None
+        if folder is None:
+            parent = ROOT_HOME if as_root else Path(tempfile.gettempdir())
+            own_folder(parent, 0o755)
+            sweep(parent, account)
+            prefix = f"community-gql-test-{os.geteuid()}-"
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            if account:
+                folder.chmod(0o755)  # ours, just made; the account must reach its data inside
+        where = Place(folder, socket_folder(folder), account)
+        return cls._open(where, lambda text: None, throwaway=True)
 
     @classmethod
     def _open(cls, where: Place, say: Say, *, throwaway: bool) -> Self:
