@@ -36,6 +36,8 @@ from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
 
+from community_gql.settings import OperatorError
+
 ROOT_HOME = Path("/var/lib/community-gql")
 ROOT_ACCOUNT = "nobody"
 SUPERUSER = "postgres"
@@ -64,7 +66,7 @@ THROWAWAY = {
 Say = Callable[[str], None]
 
 
-class EmbeddedPostgresError(Exception):
+class EmbeddedPostgresError(OperatorError):
     """The embedded PostgreSQL can't do what was asked; the text says why and what helps."""
 
 

@@ -29,7 +29,11 @@ URL_PARAMETERS = frozenset({"host", "port", "ssl"})
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 
 
-class SettingsError(Exception):
+class OperatorError(Exception):
+    """What the person who runs a command can put right: the text is all they need to see."""
+
+
+class SettingsError(OperatorError):
     """One or more settings are missing or wrong; the text names each and says what to do."""
 
 
