@@ -159,9 +159,7 @@ class ThroughField(EdgeField):
     @cached_property
     def source(self) -> ToMany:
         """Where the rows come from."""
-        return ToMany(
-            self.coordinate, self._parent, self._relationship, self._target, self._order
-        )
+        return ToMany(self.coordinate, self._parent, self._relationship, self._target, self._order)
 
     def plan(self, arguments: Mapping[str, Any]) -> Rows:
         """The same for every parent."""
@@ -409,9 +407,7 @@ def lookup(
 ) -> Any:
     """A root field that finds one entity: by global id, or ``by`` a unique column."""
     annotation = strawberry.ID if by is None else str
-    return LookupField(
-        description, argument(name, annotation, name_description), by, read
-    )
+    return LookupField(description, argument(name, annotation, name_description), by, read)
 
 
 def described_type(cls: type[T]) -> type[T]:
