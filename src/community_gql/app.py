@@ -33,19 +33,16 @@ def create_app(settings: Settings, *, development: DevelopmentIssuer | None = No
         development=development is not None,
     )
 
-    async def graphql(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await view(Request(scope, receive))
-        await response(scope, receive, send)
-
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await database.close()
 
+    endpoint = _Endpoint(view)
     return Starlette(
         routes=[
-            Route("/", _Endpoint(graphql)),
-            Route("/graphql", _Endpoint(graphql)),
+            Route("/", endpoint),
+            Route("/graphql", endpoint),
             Route("/healthz", _alive),
         ],
         lifespan=lifespan,
@@ -53,13 +50,14 @@ def create_app(settings: Settings, *, development: DevelopmentIssuer | None = No
 
 
 class _Endpoint:
-    """An ASGI application as an endpoint: Starlette leaves its methods alone."""
+    """The view as an ASGI application, so that Starlette leaves its methods to it."""
 
-    def __init__(self, run: object) -> None:
-        self._run = run
+    def __init__(self, view: GraphQLView) -> None:
+        self._view = view
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._run(scope, receive, send)  # type: ignore[operator]
+        response = await self._view(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 async def _alive(_: Request) -> PlainTextResponse:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from community_gql.api.context import Context
 from community_gql.api.documents import Document, Documents, Refused
 from community_gql.api.schema import core
 from community_gql.database import Database
-from community_gql.errors import BadRequest, PublicError, Unauthenticated, Unavailable
+from community_gql.errors import BadRequest, PublicError, Unavailable
 from community_gql.visibility import Viewer
 
 JSON_TYPE = "application/json"
@@ -154,8 +154,9 @@ async def execute(document: Document, params: Params, context: Context) -> Execu
     context.plans = read_arguments(
         executor.operation, executor.fragment_definitions, executor.variable_values
     )
-    result = executor.execute_operation()
-    return result if isinstance(result, ExecutionResult) else await result  # type: ignore[return-value]
+    result: Any = executor.execute_operation()
+    done: ExecutionResult = await result if executor.is_awaitable(result) else result
+    return done
 
 
 async def _read(request: Request) -> Params:
@@ -225,7 +226,7 @@ def _formatted(result: ExecutionResult, *, executed: bool = True) -> tuple[int, 
     if "UNAVAILABLE" in codes:
         return 503, {"errors": [_public(Unavailable(errors[0]["message"]))]}
     if not executed:
-        return max((_STATUS.get(code, 422) for code in codes)), {"errors": errors}
+        return max(_STATUS.get(code, 422) for code in codes), {"errors": errors}
     body = {"data": result.data} if not errors else {"errors": errors, "data": result.data}
     if result.data is None:
         return (500 if "INTERNAL" in codes else 422), body

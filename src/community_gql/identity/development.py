@@ -1,6 +1,6 @@
-"""The issuer of ``community-gql dev``: tokens for anyone on this machine, through the real verifier.
+"""The issuer of ``community-gql dev``: tokens for anyone on this machine.
 
-Only ``dev`` and ``token`` make one; ``serve`` never does.
+They pass through the real verifier. Only ``dev`` and ``token`` make one; ``serve`` never does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verifying access tokens (design/identity.md): the identity is a verified ``sub``, nothing else."""
+"""Verifying access tokens (design/identity.md): a verified ``sub`` is the identity."""
 
 from __future__ import annotations
 
