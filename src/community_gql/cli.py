@@ -538,9 +538,9 @@ def schema_check(
 
 def schema_text() -> str:
     """Return the schema of the code, ending in a line break."""
-    from community_gql.api.schema import schema
+    from community_gql.api.schema import sdl
 
-    return schema.as_str().rstrip("\n") + "\n"
+    return sdl()
 
 
 @app.command(

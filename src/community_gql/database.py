@@ -56,6 +56,7 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(
             url,
             connect_args=arguments,
+            enable_from_linting=False,  # takes a LATERAL that joins two tables for a product
             json_deserializer=orjson.loads,
             json_serializer=lambda value: orjson.dumps(value).decode(),
             **pool,
@@ -84,12 +85,15 @@ class Snapshot:
         self._engine = engine
         self._connection: AsyncConnection | None = None
         self._turn = asyncio.Lock()
+        self._closed = False
         self.statements = 0
         """How many statements have run, for the log and the tests."""
 
     async def run(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """All rows of ``statement``."""
         async with self._turn:
+            if self._closed:
+                raise Unavailable("The operation has ended.")  # an error elsewhere ended it early
             with away_is_unavailable():
                 if self._connection is None:
                     self._connection = await self._engine.connect()
@@ -98,10 +102,12 @@ class Snapshot:
                 return result.all()
 
     async def close(self) -> None:
-        """Give the connection back."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        """Give the connection back, once the statement that has its turn is through."""
+        async with self._turn:
+            self._closed = True
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await connection.close()
 
 
 @contextmanager

@@ -185,9 +185,7 @@ class Cursors:
         try:
             digest, *texts = decode_opaque(cursor).split("~")
             if digest == self.digest and len(texts) == len(self.kinds):
-                return tuple(
-                    read(text) for (_, read), text in zip(self.kinds, texts, strict=True)
-                )
+                return tuple(read(text) for (_, read), text in zip(self.kinds, texts, strict=True))
         except (ValueError, OverflowError, struct.error):
             pass
         raise BadRequest(

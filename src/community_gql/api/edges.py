@@ -20,7 +20,6 @@ from typing import Any, TypeVar, dataclass_transform
 
 import strawberry
 from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.orm import Mapped as _Mapped
 from sqlalchemy.types import TypeEngine
 from strawberry import UNSET
 from strawberry.annotation import StrawberryAnnotation
@@ -50,9 +49,8 @@ from community_gql.loaders import (
 from community_gql.paging import MAX_PAGE_SIZE, Order, Window
 
 T = TypeVar("T")
-E = TypeVar("E", bound=enum.Enum)
 
-Relation = InstrumentedAttribute[Any] | _Mapped[Any]
+Relation = InstrumentedAttribute[Any]
 
 
 class ColumnField(StrawberryField):
@@ -159,9 +157,7 @@ class ThroughField(EdgeField):
     @cached_property
     def source(self) -> ToMany:
         """Where the rows come from."""
-        return ToMany(
-            self.coordinate, self._parent, self._relationship, self._target, self._order
-        )
+        return ToMany(self.coordinate, self._parent, self._relationship, self._target, self._order)
 
     def plan(self, arguments: Mapping[str, Any]) -> Rows:
         """The same for every parent."""
@@ -269,7 +265,7 @@ class PageField(EdgeField):
         return tuple(
             (name, member.read(value))
             for name, member in sorted(self._filters.items())
-            if (value := getattr(filter_input, name)) is not None
+            if (value := getattr(filter_input, name)) not in (None, UNSET)
         )
 
     def resolve(self, source: Any, context: Context, plan: Pages) -> Awaitable[Any]:
@@ -343,6 +339,7 @@ class FilterMember:
 def argument(
     name: str, annotation: Any, description: str, default: Any = UNSET
 ) -> StrawberryArgument:
+    """An argument of a field; optional ones have no default that clients see."""
     # Without a default of UNSET the SDL prints `= null`.
     return StrawberryArgument(
         python_name=name,
@@ -373,12 +370,12 @@ def node_id(description: str) -> Any:
 
 def one(relationship: Relation | None, description: str) -> Any:
     """The one row, if any, that the relationship leads to; None names the parent itself."""
-    return OneField(relationship.key if relationship is not None else None, description)  # type: ignore[union-attr]
+    return OneField(relationship.key if relationship is not None else None, description)
 
 
 def through(relationship: Relation, order: Order, description: str) -> Any:
     """All rows that the relationship leads to; for lists with a small bound only."""
-    return ThroughField(relationship.key, order, description)  # type: ignore[union-attr]
+    return ThroughField(relationship.key, order, description)
 
 
 def page(
@@ -389,7 +386,7 @@ def page(
     description: str,
 ) -> Any:
     """A connection over the rows that the relationship leads to; None makes it a root list."""
-    key = relationship.key if relationship is not None else None  # type: ignore[union-attr]
+    key = relationship.key if relationship is not None else None
     return PageField(key, orders, filter, description)
 
 
@@ -409,9 +406,7 @@ def lookup(
 ) -> Any:
     """A root field that finds one entity: by global id, or ``by`` a unique column."""
     annotation = strawberry.ID if by is None else str
-    return LookupField(
-        description, argument(name, annotation, name_description), by, read
-    )
+    return LookupField(description, argument(name, annotation, name_description), by, read)
 
 
 def described_type(cls: type[T]) -> type[T]:
@@ -424,12 +419,11 @@ def described_input(cls: type[T]) -> type[T]:
     return strawberry.input(cls, description=_description(cls))
 
 
-def described_enum(cls: type[E], description: str, **values: str) -> type[E]:
-    """``strawberry.enum`` with a description of the enum and of each value by name."""
+def describe_enum(cls: type[enum.Enum], description: str, **values: str) -> None:
+    """Make a GraphQL enum of ``cls``, with a description of it and of each value by name."""
     described = strawberry.enum(cls, description=description)
     for value in described.__strawberry_definition__.values:  # type: ignore[attr-defined]
         value.description = values.get(value.name, value.description)
-    return described
 
 
 def _description(cls: type) -> str:
@@ -437,6 +431,11 @@ def _description(cls: type) -> str:
 
 
 _FILTERS = "filter"
+
+
+def loaded(kind: type[EdgeField], description: str, *arguments: StrawberryArgument) -> Any:
+    """A field of a kind of its own."""
+    return kind(description, arguments)
 
 
 def member(

@@ -13,6 +13,7 @@ from community_gql.api.edges import (
     EdgeField,
     argument,
     described_type,
+    loaded,
     lookup,
     page,
     plan_of_id,
@@ -81,14 +82,16 @@ class NodesField(EdgeField):
 class Query:
     """Everything that can be read. What the viewer may not see is as if it were not there."""
 
-    viewer: Viewer | None = ViewerField("Whoever asks; null when signed out.")
-    node: Node | None = NodeField(
+    viewer: Viewer | None = loaded(ViewerField, "Whoever asks; null when signed out.")
+    node: Node | None = loaded(
+        NodeField,
         "Anything with a global id; null when there is no such thing, or not for the viewer.",
-        [argument("id", strawberry.ID, "The global id.")],
+        argument("id", strawberry.ID, "The global id."),
     )
-    nodes: list[Node | None] = NodesField(
+    nodes: list[Node | None] = loaded(
+        NodesField,
         "Several things by their global ids, in that order, null where `node` gives null.",
-        [argument("ids", list[strawberry.ID], "The global ids; at most 100.")],
+        argument("ids", list[strawberry.ID], "The global ids; at most 100."),
     )
     user: User | None = lookup("A person by global id.", "id", "The person's global id.")
     users: Connection[User] = page(

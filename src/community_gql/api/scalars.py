@@ -27,9 +27,7 @@ def read_datetime(text: Any) -> datetime:
                 return value.astimezone(UTC)
         except (ValueError, OverflowError):
             pass
-    raise GraphQLError(
-        "DateTime must be RFC 3339 with a time zone, like 2026-11-23T09:00:00Z."
-    )
+    raise GraphQLError("DateTime must be RFC 3339 with a time zone, like 2026-11-23T09:00:00Z.")
 
 
 SCALARS: dict[object, ScalarDefinition] = {
