@@ -1,0 +1,109 @@
+# The commands of this checkout. `make help` lists them.
+# Python packages come from the hashed locks, into .venv, whenever a lock has changed.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+export PYTHONDONTWRITEBYTECODE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test check schema migration fmt lock db-psql db-reset clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' \
+		$(MAKEFILE_LIST)
+
+run: $(VENV)/project ## Serve at http://127.0.0.1:8000 with a database and people (PORT=8080 changes it)
+	@exec $(BIN)/community-gql dev $(ARGS)
+
+install: $(VENV)/project $(VENV)/dev-packages ## Make .venv with all the tools, without running anything
+
+test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-k embedded -x" to choose)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers, schema and migrations
+	@printf '\n== format\n'; $(BIN)/ruff format --check .
+	@printf '\n== lint\n'; $(BIN)/ruff check .
+	@printf '\n== types\n'; $(BIN)/mypy
+	@printf '\n== layers\n'; $(BIN)/lint-imports
+	@printf '\n== schema\n'; $(BIN)/community-gql schema check
+	@printf '\n== migrations\n'; $(BIN)/community-gql db check
+
+schema: $(VENV)/project $(VENV)/dev-packages ## Write schema.graphql from the code
+	@$(BIN)/community-gql schema export --output schema.graphql
+
+migration: $(VENV)/project $(VENV)/dev-packages ## Write a migration for what changed in models.py (m="add badges")
+	@test -n "$(m)" || { echo 'Say what it does: make migration m="add badges"' >&2; exit 2; }
+	@$(BIN)/community-gql db revision "$(m)"
+
+fmt: $(VENV)/project $(VENV)/dev-packages ## Format the code and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(VENV)/project $(VENV)/dev-packages ## Choose new versions of all packages (ARGS=--upgrade) and write the locks
+	@$(UV) $(ARGS) --group build pyproject.toml -o requirements.lock
+	@$(UV) $(ARGS) --group build --group dev pyproject.toml -o requirements-dev.lock
+
+db-psql: $(VENV)/project ## Open psql on the embedded database
+	@$(BIN)/community-gql db psql
+
+db-reset: $(VENV)/project ## Remove the embedded database with all its data
+	@$(BIN)/community-gql db reset
+
+clean: ## Remove .venv, caches and builds (the database stays: make db-reset)
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment ---
+
+# Made once, by the first interpreter that is new enough and able to.
+$(BIN)/python:
+	@set -e; chosen=''; old=''; \
+	broken=''; \
+	for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+		command -v "$$python" >/dev/null 2>&1 || continue; \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			"$$python" -c 'import ensurepip, venv' >/dev/null 2>&1 && { chosen=$$python; break; }; \
+			broken=$$python; \
+		else old="$$old $$python"; fi; \
+	done; \
+	if [ -z "$$chosen" ] && [ -n "$$broken" ]; then \
+		echo "$$broken can't make virtual environments: its modules venv and ensurepip are missing." \
+			"On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; fi; \
+	if [ -z "$$chosen" ]; then \
+		echo "Python 3.11 or newer is needed (looked at:$${old:- nothing found})." \
+			"Install one, or name one: make PYTHON=/path/to/python3 ..." >&2; exit 1; fi; \
+	echo "making $(VENV) with $$("$$chosen" -c 'import sys; print(sys.executable, sys.version.split()[0])')"; \
+	rm -rf $(VENV); "$$chosen" -m venv $(VENV)
+
+# pip says much about each package; one short line per package is progress enough. What it says
+# about errors is shown whole.
+define install
+	@echo "installing the packages of $(1)"
+	@$(PIP) install --progress-bar off --require-hashes -r $(1) 2>&1 | awk ' \
+		/ERROR|error/ { bad = 1 } \
+		bad { print } \
+		/^Collecting / { printf "  %s\n", $$2 } \
+		/^Installing collected/ { print "  unpacking them" } \
+		{ fflush() }'
+endef
+
+$(VENV)/run-packages: $(BIN)/python requirements.lock
+	$(call install,requirements.lock)
+	@touch $@
+
+$(VENV)/project: $(VENV)/run-packages pyproject.toml
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev-packages: $(VENV)/run-packages requirements-dev.lock
+	$(call install,requirements-dev.lock)
+	@touch $@

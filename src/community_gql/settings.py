@@ -1,0 +1,221 @@
+"""Settings: the environment, read once into one frozen object.
+
+Every setting is a field of :class:`Settings`; its environment variable is the field's name in
+capitals. The table in ``docs/operations.md`` repeats these descriptions and a test compares them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from pydantic import Field, PlainValidator, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
+EXAMPLE_URL = "postgresql://user:password@db.example.com:5432/community"
+
+# What asyncpg takes as it stands. Anything else in the address would be passed on as an unknown
+# keyword and fail at the first connection, far from its cause.
+URL_PARAMETERS = frozenset({"host", "port", "ssl"})
+SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+
+
+class SettingsError(Exception):
+    """One or more settings are missing or wrong; the text names each and says what to do."""
+
+
+def home() -> Path:
+    """Return the checkout this package runs from, or the working directory when installed."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+
+def database_address(value: object) -> str:
+    """Normalise a PostgreSQL address to the ``postgresql+asyncpg://`` form of SQLAlchemy.
+
+    ``sslmode=`` (libpq, and so most hosting providers) becomes asyncpg's ``ssl=``. Raises
+    ValueError with a sentence that never repeats the address, since it may hold a password.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    scheme, separator, _ = text.partition("://")
+    if not separator or scheme not in SCHEMES:
+        raise ValueError(f"it must be a PostgreSQL address such as {EXAMPLE_URL}")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(
+            "its host or port can't be read; characters such as / ? # @ : in a user name or "
+            "password must be percent-encoded (@ is %40)"
+        ) from None
+    if parts.fragment:
+        raise ValueError("it holds a #; in a password write %23")
+    if not unquote(parts.path.removeprefix("/")):
+        raise ValueError(f"it names no database; write one at its end, as in {EXAMPLE_URL}")
+
+    query: dict[str, str] = {}
+    for name, item in parse_qsl(parts.query, keep_blank_values=True):
+        query["ssl" if name == "sslmode" else name] = item
+    if unknown := sorted(query.keys() - URL_PARAMETERS):
+        raise ValueError(
+            f"it has the parameter {', '.join(unknown)}, which isn't supported; "
+            "the parameters are host, port and sslmode"
+        )
+    if "ssl" in query and query["ssl"] not in SSL_MODES:
+        raise ValueError(f"its sslmode must be one of {', '.join(sorted(SSL_MODES))}")
+    if not parts.hostname and "host" not in query:
+        raise ValueError(f"it names no host, as in {EXAMPLE_URL}")
+    if port is not None and not 0 < port < 65536:
+        raise ValueError("its port must be between 1 and 65535")
+
+    tail = f"?{urlencode(query, quote_via=quote)}" if query else ""
+    return f"postgresql+asyncpg://{parts.netloc}{parts.path}{tail}"
+
+
+def plain_address(url: str) -> str:
+    """Return ``url`` as psql and other libpq programs take it: the reverse of the above."""
+    parts = urlsplit(url)
+    query = [("sslmode" if key == "ssl" else key, item) for key, item in parse_qsl(parts.query)]
+    tail = f"?{urlencode(query, quote_via=quote)}" if query else ""
+    return f"postgresql://{parts.netloc}{parts.path}{tail}"
+
+
+class Settings(BaseSettings):
+    """What the environment says, checked. Make one with :meth:`load`, then pass it along."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: Annotated[str, PlainValidator(database_address, json_schema_input_type=str)] = (
+        Field(
+            repr=False,
+            description="The PostgreSQL database to serve, as "
+            "`postgresql://user:password@host:5432/name`; `?sslmode=` is understood. "
+            "Needed by `serve`; where it is absent, the development commands use the embedded "
+            "PostgreSQL.",
+        )
+    )
+    database_pgbouncer: bool = Field(
+        default=False,
+        description="`true` when DATABASE_URL leads to PgBouncer in transaction mode: "
+        "prepared statements are then not kept between transactions.",
+    )
+    database_pool_size: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="Connections each worker process opens at most.",
+    )
+    database_pool_timeout: float = Field(
+        default=5,
+        gt=0,
+        le=600,
+        description="Seconds a request waits for a free connection before it fails.",
+    )
+    statement_timeout: float = Field(
+        default=14,
+        gt=0,
+        le=3600,
+        description="Seconds after which PostgreSQL cancels a statement; keep it below "
+        "REQUEST_TIMEOUT.",
+    )
+    request_timeout: float = Field(
+        default=15, gt=0, le=3600, description="Seconds after which a request is given up."
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="The address to listen on; `0.0.0.0` in a container.",
+    )
+    port: int = Field(default=8000, ge=1, le=65535, description="The TCP port to listen on.")
+    workers: int = Field(
+        default=1, ge=1, le=256, description="Worker processes of `serve`; about one per core."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="The least severe log line to write: `debug`, `info`, `warning` or `error`.",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: home() / ".data",
+        description="Development only: the folder of the embedded PostgreSQL and the keys of the "
+        "development issuer. Run as root, PostgreSQL's data is under `/var/lib/community-gql` "
+        "instead.",
+        json_schema_extra={"shown_default": ".data in the checkout"},
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the arguments of :meth:`load` and then the environment; no files."""
+        return init_settings, Environment(settings_cls)
+
+    @classmethod
+    def load(cls, **given: object) -> Self:
+        """Read the environment; values in ``given`` (not None) go before it.
+
+        Raises :class:`SettingsError`, which names every setting that is missing or wrong.
+        """
+        values: dict[str, Any] = {key: item for key, item in given.items() if item is not None}
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            raise SettingsError(explain(error)) from None
+        if settings.statement_timeout >= settings.request_timeout:
+            raise SettingsError(
+                f"STATEMENT_TIMEOUT ({settings.statement_timeout:g} s) must be below "
+                f"REQUEST_TIMEOUT ({settings.request_timeout:g} s), or a request ends while its "
+                "statement still runs in the database."
+            )
+        return settings
+
+
+class Environment(EnvSettingsSource):
+    """The environment, where a word such as LOG_LEVEL=INFO counts in any case."""
+
+    def prepare_field_value(
+        self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool
+    ) -> Any:
+        """Strip and, for the log level, lower the text before pydantic sees it."""
+        if isinstance(value, str):
+            value = value.strip()
+            if field_name == "log_level":
+                value = value.lower()
+        return super().prepare_field_value(field_name, field, value, value_is_complex)
+
+
+def database_url_is_set() -> bool:
+    """Tell whether the environment names a database (an empty value counts as absent)."""
+    return any(key.upper() == "DATABASE_URL" and item.strip() for key, item in os.environ.items())
+
+
+def explain(error: ValidationError) -> str:
+    """Turn pydantic's findings into one line per setting, without the value of any secret."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0])
+        field = Settings.model_fields[name]
+        if problem["type"] == "missing":
+            purpose = (field.description or "").split(", as ")[0].rstrip(".")
+            lines.append(f"{name.upper()} is not set. {purpose}: {name.upper()}={EXAMPLE_URL}")
+            continue
+        if problem["type"] == "value_error":
+            reason = str(problem["ctx"]["error"])
+        else:
+            text = problem["msg"].removeprefix("Input should be ")
+            reason = f"{problem['input']!r} given, but it must be {text}"
+        lines.append(f"{name.upper()} is wrong: {reason}.")
+    return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""The database of the tests.
+
+One throw-away PostgreSQL serves the whole run: pytest-xdist's controller starts it and tells its
+workers the folder; without xdist the first test that asks for it does. The migrations run once,
+into a template; each worker clones it. Tests commit, and a test that asked for ``database_url``
+finds every table empty: what the test before it wrote is deleted, not rolled back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+
+from community_gql import migrating
+from community_gql.embedded import EmbeddedPostgres
+from community_gql.settings import plain_address
+
+T = TypeVar("T")
+
+SERVER = pytest.StashKey[EmbeddedPostgres]()
+FOLDER = "community_gql_postgres"
+TEMPLATE = "migrated"
+
+# Foreign keys and triggers rest while a session is a "replica", so the order does not matter.
+EMPTY_ALL_TABLES = """
+DO $$
+DECLARE name regclass;
+BEGIN
+  SET LOCAL session_replication_role = replica;
+  SET LOCAL lock_timeout = '5s';
+  FOR name IN
+    SELECT oid FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'
+  LOOP
+    EXECUTE 'DELETE FROM ' || name;
+  END LOOP;
+END $$
+"""
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Called by xdist in its controller for each worker it starts."""
+    if SERVER not in node.config.stash:
+        node.config.stash[SERVER] = EmbeddedPostgres.start_throwaway()
+    node.workerinput[FOLDER] = str(node.config.stash[SERVER].folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if server := config.stash.get(SERVER, None):
+        server.stop()
+
+
+class Workbench:
+    """Runs SQL from synchronous fixtures, on an event loop of its own that outlives each test's."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self.server = server
+        self.loop = asyncio.new_event_loop()
+        self.connections: dict[str, asyncpg.Connection] = {}
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def execute(self, database: str, sql: str) -> None:
+        if database not in self.connections:
+            address = plain_address(self.server.url(database))
+            self.connections[database] = self.run(asyncpg.connect(address))
+        self.run(self.connections[database].execute(sql))
+
+    def disconnect(self, database: str) -> None:
+        if connection := self.connections.pop(database, None):
+            self.run(connection.close())
+
+    def close(self) -> None:
+        for database in list(self.connections):
+            self.disconnect(database)
+        self.loop.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+    """The throw-away server of this test run."""
+    folder = getattr(request.config, "workerinput", {}).get(FOLDER)
+    with EmbeddedPostgres.start_throwaway(Path(folder) if folder else None) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def workbench(postgres: EmbeddedPostgres) -> Iterator[Workbench]:
+    bench = Workbench(postgres)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(workbench: Workbench) -> str:
+    """The name of a database at Alembic's head that nobody is connected to: clone it."""
+    server = workbench.server
+    with open(server.folder / "template.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{TEMPLATE}'")
+        if not found:
+            making = f"{TEMPLATE}_making"  # a failed attempt must not pass for a template
+            workbench.execute("postgres", f"DROP DATABASE IF EXISTS {making}")
+            workbench.execute("postgres", f"CREATE DATABASE {making}")
+            migrating.upgrade(server.url(making))
+            workbench.execute("postgres", f"ALTER DATABASE {making} RENAME TO {TEMPLATE}")
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def worker_database(workbench: Workbench, migrated_template: str, worker_id: str) -> str:
+    """The name of the database that this worker's tests share, one after another."""
+    name = f"test_{worker_id}"
+    workbench.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    return name
+
+
+@pytest.fixture
+def database_url(workbench: Workbench, worker_database: str) -> Iterator[str]:
+    """The address of a migrated database with no rows. What the test commits is deleted after."""
+    yield workbench.server.url(worker_database)
+    try:
+        workbench.execute(worker_database, EMPTY_ALL_TABLES)
+    except asyncpg.LockNotAvailableError:
+        # The next test would hang in the same place, so the culprit is cut off before it is named.
+        workbench.execute(
+            "postgres",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE datname = '{worker_database}' AND xact_start IS NOT NULL",
+        )
+        workbench.disconnect(worker_database)
+        workbench.execute(worker_database, EMPTY_ALL_TABLES)
+        pytest.fail("the test left a transaction open: it held locks after its end")
+
+
+@pytest.fixture
+def empty_database_url(workbench: Workbench, worker_id: str) -> Iterator[Callable[..., str]]:
+    """A function that makes one more database (empty, or a clone of ``template``)."""
+    made: list[str] = []
+
+    def make(template: str = "template0") -> str:
+        name = f"extra_{worker_id}_{len(made)}"
+        workbench.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {template}")
+        made.append(name)
+        return workbench.server.url(name)
+
+    yield make
+    for name in made:
+        workbench.execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
