@@ -36,6 +36,8 @@ from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
 
+from community_gql.settings import OperatorError
+
 ROOT_HOME = Path("/var/lib/community-gql")
 ROOT_ACCOUNT = "nobody"
 SUPERUSER = "postgres"
@@ -64,7 +66,7 @@ THROWAWAY = {
 Say = Callable[[str], None]
 
 
-class EmbeddedPostgresError(Exception):
+class EmbeddedPostgresError(OperatorError):
     """The embedded PostgreSQL can't do what was asked; the text says why and what helps."""
 
 
@@ -562,8 +564,11 @@ class EmbeddedPostgres:
             last = try_lock(self._lease, fcntl.LOCK_EX)
             if last:
                 end(self._where, self.bin, throwaway=self._throwaway)
-                if self._process:
+            if self._process:
+                if last:
                     self._process.wait()
+                else:
+                    self._process.returncode = 0  # left to its other users: not ours to wait for
             self._lease.close()
         if last and self._throwaway:
             remove(self._where)

@@ -1,0 +1,121 @@
+"""How Alembic reaches the database and runs the migrations.
+
+The address is ``config.attributes["url"]`` when a caller gives one, else ``DATABASE_URL``. A
+caller that already has a connection gives that instead, as ``config.attributes["connection"]``
+(the synchronous face of an asyncpg one, from ``AsyncConnection.run_sync``), outside a transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from logging.config import fileConfig
+from typing import Any
+
+from alembic import context
+from alembic.migration import MigrationContext
+from alembic.operations.ops import MigrationScript
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, NullPool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.util import await_only
+
+from community_gql.models import Base
+from community_gql.settings import database_address
+
+config = context.config
+logger = logging.getLogger("alembic.runtime.migration")
+
+LOCK = 0x636F6D6D75
+"""Key of the advisory lock that lets one process migrate a database at a time."""
+
+
+def address() -> str:
+    """Return the address to migrate; raise CommandError when there is none or it is wrong."""
+    given = config.attributes.get("url") or os.environ.get("DATABASE_URL", "").strip()
+    if not given:
+        raise CommandError(
+            "DATABASE_URL is not set. Give the database to migrate, such as "
+            "DATABASE_URL=postgresql://user:password@db.example.com:5432/community"
+        )
+    try:
+        return database_address(given)
+    except ValueError as error:
+        raise CommandError(f"DATABASE_URL is wrong: {error}.") from None
+
+
+@contextmanager
+def alone(connection: Connection) -> Iterator[None]:
+    """Hold the advisory lock, so that of two upgraders at once the second finds nothing to do.
+
+    It asks again and again instead of waiting inside PostgreSQL: a waiting statement holds a
+    snapshot, for which CREATE INDEX CONCURRENTLY of the one that works would wait, a deadlock.
+    """
+    told = False
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}):
+        connection.rollback()
+        if not told:
+            logger.info("Waiting for another process that migrates this database")
+            told = True
+        await_only(asyncio.sleep(0.2))
+    connection.commit()
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
+            connection.commit()
+
+
+def number(
+    migration: MigrationContext,
+    revision: str | Iterable[str | None] | Iterable[str],
+    scripts: list[MigrationScript],
+) -> None:
+    """Name a new revision by the number after the newest one."""
+    head = ScriptDirectory.from_config(config).get_current_head()
+    for script in scripts:
+        script.rev_id = f"{int(head or 0) + 1:04d}"
+
+
+def run(connection: Connection) -> None:
+    """Run what Alembic was asked for, each migration in a transaction of its own."""
+    options: dict[str, Any] = {
+        "target_metadata": Base.metadata,
+        "compare_type": True,
+        "compare_server_default": True,
+        "transaction_per_migration": True,
+        "process_revision_directives": number,
+    }
+    with alone(connection):
+        context.configure(connection=connection, **options)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+async def connect(url: str) -> None:
+    """Open a connection of our own and run on it."""
+    engine = create_async_engine(url, poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            # A limit set for the application's role would stop a long migration halfway.
+            await connection.execute(text("SET statement_timeout = 0"))
+            await connection.commit()
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
+
+
+if context.is_offline_mode():
+    raise CommandError("These migrations look at the data they change: --sql is not supported.")
+if config.config_file_name is not None:
+    fileConfig(config.config_file_name, disable_existing_loggers=False)
+if (connection := config.attributes.get("connection")) is not None:
+    run(connection)
+else:
+    asyncio.run(connect(address()))

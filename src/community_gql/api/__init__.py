@@ -1,0 +1,1 @@
+"""Everything that is GraphQL: types, edges, inputs, the schema and the view that answers."""

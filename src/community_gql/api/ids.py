@@ -1,0 +1,45 @@
+"""Global ids: opaque, URL-safe, and never an error when they lead nowhere."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Uuid
+
+from community_gql.loaders import Shape
+from community_gql.paging import decode_opaque, encode_opaque
+
+_MAX_ID = 2**63 - 1
+
+
+def write_id(type_name: str, key: Any) -> str:
+    """The global id of the entity of that GraphQL type with this public key."""
+    return encode_opaque(f"{type_name}:{key}")
+
+
+def read_id(text: str, shapes: dict[str, Shape]) -> tuple[Shape, Any] | None:
+    """The shape and key in a global id; None for anything that we would not have written."""
+    try:
+        name, _, key = decode_opaque(text).partition(":")
+    except ValueError:
+        return None
+    shape = shapes.get(name)
+    value = None if shape is None else _key(shape, key)
+    return None if shape is None or value is None else (shape, value)
+
+
+def _key(shape: Shape, text: str) -> int | UUID | None:
+    column_type = getattr(shape.model, shape.model.__global_key__).type
+    value: int | UUID
+    try:
+        if isinstance(column_type, Uuid):
+            value = UUID(text)
+        elif isinstance(column_type, BigInteger):
+            value = int(text) if len(text) < 20 else _MAX_ID + 1
+        else:
+            raise TypeError(f"no global ids over {column_type!r}")
+    except ValueError:
+        return None
+    known = str(value) == text and not (isinstance(value, int) and value > _MAX_ID)
+    return value if known else None

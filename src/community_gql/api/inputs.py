@@ -1,0 +1,191 @@
+"""Enums, orders and filters: what arguments are made of."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ARRAY, DateTime, Double, String, func, literal_column, select
+
+from community_gql import models as m
+from community_gql.api.edges import described_enum, described_input, member, ordered
+from community_gql.paging import Order
+from community_gql.text import fold_tag, fold_tags, like_prefix, word_prefixes
+
+_ENGLISH: Any = literal_column("'english'::regconfig")
+_SIMPLE: Any = literal_column("'simple'::regconfig")
+
+StoryVisibility = described_enum(
+    m.StoryVisibility,
+    "Who may read a story.",
+    PUBLIC="Everyone, signed in or not.",
+    FRIENDS="The author and those whose friendship with the author is accepted.",
+    PRIVATE="The author alone.",
+)
+HabitFrequency = described_enum(
+    m.HabitFrequency,
+    "How often a habit recurs.",
+    DAILY="Every day.",
+    WEEKLY="Every week.",
+    MONTHLY="Every month.",
+    CUSTOM="Some other rhythm; `meta` may say which.",
+)
+FriendshipStatus = described_enum(
+    m.FriendshipStatus,
+    "How far a friendship has come.",
+    PENDING="Requested, and not answered yet.",
+    ACCEPTED="Both people are friends.",
+)
+
+NEWEST = Order(lambda row, _: (row.created_at, row.id), descending=True)
+OLDEST = Order(lambda row, _: (row.created_at, row.id))
+BY_NAME = Order(lambda row, _: (row.name, row.id))
+
+
+def _relevance(story: Any, binds: Any) -> tuple[Any, ...]:
+    rank = func.ts_rank(story.search, func.websearch_to_tsquery(_ENGLISH, binds["search"]))
+    return (rank.cast(Double), story.id)
+
+
+def _popularity(tag: Any, _: Any) -> tuple[Any, ...]:
+    people = select(func.count()).where(m.user_tags.c.tag_id == tag.id)  # unscoped: public rows
+    return (people.scalar_subquery(), tag.id)
+
+
+class UserOrder(enum.Enum):
+    """Orders of a list of people."""
+
+    NEWEST = ordered(
+        Order(lambda user, _: (user.created_at, user.public_id), descending=True),
+        "Who joined last comes first.",
+    )
+    NAME = ordered(
+        Order(lambda user, _: (user.name_key, user.public_id)),
+        "By display name, without regard to case; people without a name come first.",
+    )
+
+
+class StoryOrder(enum.Enum):
+    """Orders of a list of stories."""
+
+    NEWEST = ordered(NEWEST, "What was written last comes first.")
+    OLDEST = ordered(OLDEST, "What was written first comes first.")
+    RELEVANCE = ordered(
+        Order(_relevance, descending=True, pool=NEWEST, needs="search"),
+        "The best match for `filter.search` comes first, among the newest 1,000 that match. "
+        "Needs `filter.search`.",
+    )
+
+
+class HabitOrder(enum.Enum):
+    """Orders of a list of habits."""
+
+    NEWEST = ordered(NEWEST, "What was begun last comes first.")
+    NAME = ordered(BY_NAME, "By name.")
+
+
+class TagOrder(enum.Enum):
+    """Orders of a list of tags."""
+
+    NAME = ordered(BY_NAME, "By name.")
+    POPULARITY = ordered(
+        Order(_popularity, descending=True), "The tag that most people chose comes first."
+    )
+
+
+class MatchOrder(enum.Enum):
+    """Orders of a list of matches."""
+
+    SCORE = ordered(
+        Order(lambda match, _: (match.score, match.id), descending=True),
+        "The best match comes first.",
+    )
+
+
+class FriendshipOrder(enum.Enum):
+    """Orders of a list of friendships."""
+
+    NEWEST = ordered(NEWEST, "What was requested last comes first.")
+
+
+for _orders in (UserOrder, StoryOrder, HabitOrder, TagOrder, MatchOrder, FriendshipOrder):
+    described_enum(_orders, str(_orders.__doc__))
+
+
+@described_input
+class UserFilter:
+    """Which people to list. Without members: all."""
+
+    search: str | None = member(
+        String(),
+        lambda user, words: func.to_tsvector(_SIMPLE, user.name_key).op("@@")(
+            func.to_tsquery(_SIMPLE, words)
+        ),
+        "People whose display name has words that begin with these, in any order.",
+        word_prefixes,
+    )
+    tag: str | None = member(
+        String(),
+        lambda user, name: user.tags.any(m.Tag.name == name),
+        "People who chose the tag of this name.",
+        fold_tag,
+    )
+
+
+@described_input
+class StoryFilter:
+    """Which stories to list. Without members: all that the viewer may see."""
+
+    tags_any: list[str] | None = member(
+        ARRAY(String),
+        lambda story, names: story.tags_cached.op("&&")(names),
+        "Stories with at least one of these tags, by name.",
+        lambda names: tuple(fold_tags(names)),
+    )
+    tags_all: list[str] | None = member(
+        ARRAY(String),
+        lambda story, names: story.tags_cached.op("@>")(names),
+        "Stories with every one of these tags, by name.",
+        lambda names: tuple(fold_tags(names)),
+    )
+    created_after: datetime | None = member(
+        DateTime(timezone=True),
+        lambda story, moment: story.created_at > moment,
+        "Stories written after this moment.",
+    )
+    created_before: datetime | None = member(
+        DateTime(timezone=True),
+        lambda story, moment: story.created_at < moment,
+        "Stories written before this moment.",
+    )
+    search: str | None = member(
+        String(),
+        lambda story, words: story.search.op("@@")(func.websearch_to_tsquery(_ENGLISH, words)),
+        'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
+        "hail` understands phrases, exclusion and `or`.",
+    )
+
+
+@described_input
+class UserStoryFilter(StoryFilter):
+    """Which of a person's stories to list. Without members: all that the viewer may see."""
+
+    visibility: StoryVisibility | None = member(
+        String(),
+        lambda story, visibility: story.visibility == visibility,
+        "Stories with this visibility.",
+        lambda visibility: visibility.value,
+    )
+
+
+@described_input
+class TagFilter:
+    """Which tags to list. Without members: all."""
+
+    prefix: str | None = member(
+        String(),
+        lambda tag, pattern: tag.name.like(pattern),
+        "Tags whose name begins with this.",
+        lambda prefix: like_prefix(fold_tag(prefix)),
+    )

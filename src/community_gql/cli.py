@@ -1,0 +1,580 @@
+"""The commands: ``community-gql dev``, ``serve``, ``db``, ``schema`` and ``token``.
+
+Imports inside functions are an exception of this file: SQLAlchemy, Alembic and Strawberry cost
+more than half a second, which ``--help`` and a mistyped option should not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Never, Protocol
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from community_gql.embedded import EmbeddedPostgres, discard, known_address
+from community_gql.settings import (
+    OperatorError,
+    Settings,
+    database_url_is_set,
+    home,
+)
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+DATABASE = "community"
+DEV_HOST = "127.0.0.1"  # the development issuer signs for anyone: never reachable from outside
+NESTED_QUERY = (
+    "{ viewer { user { profile { displayName } "
+    "matches(first: 3) { nodes { score user { profile { displayName } "
+    "stories(first: 2) { totalCount nodes { title tagNames } } } } } } } }"
+)
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+app = typer.Typer(
+    help="A GraphQL API for a community app on PostgreSQL.",
+    epilog="Start with: [bold]community-gql dev[/bold]",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db = typer.Typer(
+    help="The database: migrations, people, and a way in.\n\n"
+    "Uses DATABASE_URL where it is set, and this checkout's embedded PostgreSQL otherwise.",
+    no_args_is_help=True,
+)
+schema = typer.Typer(help="The GraphQL schema as a file.", no_args_is_help=True)
+app.add_typer(db, name="db")
+app.add_typer(schema, name="schema")
+
+Port = Annotated[int | None, typer.Option(help="TCP port. [dim]\\[PORT, 8000][/dim]")]
+People = Annotated[int, typer.Option(min=1, help="How many people to make.")]
+Seed = Annotated[int, typer.Option(help="The same number makes the same people.")]
+
+
+class Person(Protocol):
+    """What ``seeding.known_people`` says of a person."""
+
+    email: str
+    display_name: str
+    auth0_sub: str
+
+
+def main() -> None:
+    """Run the command line; a mistake of the person who typed is a sentence, not a traceback."""
+    try:
+        app()
+    except OperatorError as error:
+        err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+def fail(text: str) -> Never:
+    """End the command with ``text`` as its error."""
+    raise OperatorError(text)
+
+
+def say(text: str) -> None:
+    """Tell on stderr what happens now; stdout is for results."""
+    err.print(f"[dim]·[/dim] {escape(text)}", soft_wrap=True)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"community-gql {version('community-gql')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """A GraphQL API for a community app on PostgreSQL."""
+
+
+# --- dev and serve --------------------------------------------------------------------------
+
+
+@app.command(
+    epilog="Examples:\n\n  community-gql dev\n\n  community-gql dev --port 8080 --people 2000"
+)
+def dev(port: Port = None, people: People = 200, seed: Seed = 1) -> None:
+    """Serve on this machine with everything included: PostgreSQL, migrations and people.
+
+    Ctrl-C stops all of it; the data stays for the next time (`community-gql db reset` removes it).
+    """
+    refuse_development_beside_auth0()
+    with ended_by_signals(), contextlib.ExitStack() as stack:
+        # Only a value that satisfies the check: the address is known once PostgreSQL runs.
+        settings = Settings.load(database_url="postgresql://embedded/community", port=port)
+        listener = stack.enter_context(listen(DEV_HOST, settings.port))
+        if database_url_is_set():
+            say("DATABASE_URL is set, but dev always uses the embedded PostgreSQL")
+        server, url = open_embedded(stack, settings)
+        prepare(url, people=people, seed=seed)
+        settings = settings.model_copy(update={"database_url": url, "host": DEV_HOST})
+
+        from community_gql.app import create_app
+        from community_gql.identity.development import DevelopmentIssuer
+        from community_gql.seeding import known_people
+
+        issuer = DevelopmentIssuer(settings.data_dir / "issuer")
+        known = asyncio.run(known_people(url, 5))
+        application = create_app(settings, development=issuer)
+        introduce(settings, server, known, issuer.token)
+        serve_on(listener, application, settings, access_log=True)
+        say("stopping")
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  DATABASE_URL=postgresql://user:password@db/community community-gql serve\n\n"
+    "  community-gql serve --host 0.0.0.0 --port 80 --workers 4"
+)
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address. [dim]\\[HOST, 127.0.0.1][/dim]")
+    ] = None,
+    port: Port = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes. [dim]\\[WORKERS, 1][/dim]")
+    ] = None,
+) -> None:
+    """Serve in production: DATABASE_URL is required, nothing is embedded or migrated."""
+    settings = Settings.load(host=host, port=port, workers=workers)
+    # Worker processes read the settings for themselves.
+    os.environ |= {
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "WORKERS": str(settings.workers),
+    }
+    with listen(settings.host, settings.port) as listener:
+        serve_on(listener, "community_gql.app:serve_app", settings, access_log=False)
+
+
+@contextlib.contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the port before anything else is started; a taken one is an error of one sentence."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        fail(f"HOST is wrong: {host!r} is not an address of this machine ({error.strerror}).")
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            # Refuses those who bind the same port after us; uvicorn listens again, larger.
+            listener.listen(128)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                fail(
+                    f"port {port} is taken: another program listens on {host}:{port}. "
+                    f"End it, or choose another port: PORT={port + 1 if port < 65535 else 8000}"
+                )
+            if error.errno == errno.EACCES:
+                fail(f"port {port} needs special rights. Choose one from 1024 up: PORT=8000")
+            fail(f"can't listen on {host}:{port}: {error.strerror}. HOST and PORT choose another.")
+        yield listener
+
+
+def serve_on(
+    listener: socket.socket, application: Starlette | str, settings: Settings, *, access_log: bool
+) -> None:
+    """Serve until a signal ends it. ``application`` is a factory's name or the thing itself."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    config = uvicorn.Config(
+        application,
+        factory=isinstance(application, str),
+        workers=settings.workers if isinstance(application, str) else 1,
+        http="httptools",
+        loop="uvloop",
+        log_config=log_config(settings.log_level),
+        log_level=settings.log_level,
+        access_log=access_log,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.request_timeout) + 1,
+    )
+    if config.workers > 1:
+        listener.set_inheritable(True)
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        fail("the server could not start; the lines above say why.")
+
+
+def log_config(level: str) -> dict[str, Any]:
+    """Return uvicorn's logging with our own loggers beside its own, all on stderr."""
+    from uvicorn.config import LOGGING_CONFIG
+
+    config: dict[str, Any] = {**LOGGING_CONFIG, "loggers": {**LOGGING_CONFIG["loggers"]}}
+    config["loggers"]["community_gql"] = {
+        "handlers": ["default"],
+        "level": level.upper(),
+        "propagate": False,
+    }
+    return config
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the command as Ctrl-C does: with its clean-up."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def refuse_development_beside_auth0() -> None:
+    """Keep the development issuer out of anything configured for Auth0."""
+    if os.environ.get("AUTH0_DOMAIN", "").strip():
+        fail("AUTH0_DOMAIN is set, and this command signs tokens for anyone. Unset it first.")
+
+
+def open_embedded(stack: contextlib.ExitStack, settings: Settings) -> tuple[EmbeddedPostgres, str]:
+    """Start or join the embedded PostgreSQL until ``stack`` ends; return it and our database."""
+    server = stack.enter_context(EmbeddedPostgres.start(settings.data_dir / "postgres", say=say))
+    server.create_database(DATABASE)
+    return server, server.url(DATABASE)
+
+
+def prepare(url: str, *, people: int, seed: int) -> None:
+    """Migrate, and fill a database that holds nobody."""
+    from community_gql import migrating, seeding
+
+    migrating.upgrade(url, say=say)
+    if asyncio.run(seeding.is_empty(url)):
+        fill(url, people=people, seed=seed)
+
+
+def fill(url: str, *, people: int, seed: int) -> None:
+    """Seed the database, showing how far it is."""
+    from community_gql import seeding
+
+    with seeding_progress() as progress:
+        report = asyncio.run(seeding.seed(url, people=people, seed=seed, progress=progress))
+    say(f"seeded: {report}")
+
+
+@contextlib.contextmanager
+def seeding_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function of (what, done, total): a bar per kind of row, or lines without a tty."""
+    if not err.is_terminal:
+        shown: set[tuple[str, int]] = set()
+
+        def line(what: str, done: int, total: int) -> None:
+            quarter = (what, 4 * done // max(total, 1))
+            if quarter not in shown:
+                shown.add(quarter)
+                say(f"seeding {what}: {done:,} of {total:,}")
+
+        yield line
+        return
+    columns = (
+        TextColumn("[dim]·[/dim] {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err) as bars:
+        tasks = {}
+
+        def bar(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(f"seeding {what}", total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield bar
+
+
+def introduce(
+    settings: Settings,
+    server: EmbeddedPostgres,
+    known: list[Any],
+    token: Callable[[str], str],
+) -> None:
+    """Say where everything is, and give a request that works as it stands."""
+    address = f"http://{DEV_HOST}:{settings.port}"
+    out.print()
+    out.print(f"  GraphQL and GraphiQL  [bold cyan]{address}/graphql[/bold cyan]")
+    out.print(f"  PostgreSQL            {server.folder} (make db-psql opens it)", soft_wrap=True)
+    people: list[Person] = known
+    names = ", ".join(f"{person.display_name} <{person.email}>" for person in people[:3])
+    out.print(f"  People                {escape(names)}, ...", soft_wrap=True)
+    out.print("  A person's token      community-gql token EMAIL")
+    if people:
+        out.print(f"\n  Ask as {escape(people[0].display_name)}:\n")
+        # Printed bare: a wrapped or coloured command could not be pasted.
+        print(  # noqa: T201
+            f"curl -s {address}/graphql -H 'Content-Type: application/json' "
+            f"-H 'Authorization: Bearer {token(people[0].auth0_sub)}' "
+            f'-d \'{{"query":"{NESTED_QUERY}"}}\'\n'
+        )
+    out.print("  Ctrl-C stops everything.\n")
+    sys.stdout.flush()
+
+
+# --- db -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def database() -> Iterator[str]:
+    """Yield the address the ``db`` commands work on: DATABASE_URL, or the embedded one's."""
+    if database_url_is_set():
+        yield Settings.load().database_url
+        return
+    with ended_by_signals(), contextlib.ExitStack() as stack:
+        yield open_embedded(stack, embedded_settings())[1]
+
+
+def embedded_settings() -> Settings:
+    """Return settings for commands that need no DATABASE_URL."""
+    return Settings.load(database_url="postgresql://embedded/community")
+
+
+@db.command(epilog="Examples:\n\n  community-gql db upgrade\n\n  community-gql db upgrade +1")
+def upgrade(
+    revision: Annotated[str, typer.Argument(help="Where to: head, +1, or a revision.")] = "head",
+) -> None:
+    """Run the migrations that the database lacks."""
+    from community_gql import migrating
+
+    with database() as url:
+        migrating.upgrade(url, revision, say=say)
+        out.print(f"at {migrating.current(url) or 'no revision'}")
+
+
+@db.command(
+    context_settings={"ignore_unknown_options": True},  # -1 is a revision
+    epilog="Examples:\n\n  community-gql db downgrade\n\n  community-gql db downgrade base --yes",
+)
+def downgrade(
+    revision: Annotated[
+        str, typer.Argument(help="Where to: -1 (one back), base (nothing), or a revision.")
+    ] = "-1",
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Undo migrations; the rows of removed tables and columns are lost."""
+    from community_gql import migrating
+
+    with database() as url:
+        if database_url_is_set() and not yes:
+            where = url.rpartition("@")[2]
+            if not sys.stdin.isatty():
+                fail(f"this removes data from {where}. Add --yes to do it.")
+            typer.confirm(f"This removes data from {where}. Go on?", abort=True)
+        migrating.downgrade(url, revision, say=say)
+        out.print(f"at {migrating.current(url) or 'no revision'}")
+
+
+@db.command(epilog="Example:\n\n  community-gql db current")
+def current() -> None:
+    """Print the revision the database is at."""
+    from community_gql import migrating
+
+    with database() as url:
+        out.print(migrating.current(url) or "no revision: run community-gql db upgrade")
+
+
+@db.command(
+    epilog="Examples:\n\n  community-gql db seed\n\n"
+    "  community-gql db seed --people 100000 --seed 7"
+)
+def seed(people: People = 200, seed: Seed = 1) -> None:
+    """Fill an empty database with believable people."""
+    from community_gql import migrating, seeding
+
+    with database() as url:
+        if not database_url_is_set():
+            migrating.upgrade(url, say=say)
+        elif "(head)" not in migrating.current(url):
+            fail("the database lacks migrations. Run: community-gql db upgrade")
+        if not asyncio.run(seeding.is_empty(url)):
+            fail(
+                "the database holds people already, and seeding only fills an empty one. "
+                + ("Choose another database." if database_url_is_set() else "First: make db-reset")
+            )
+        fill(url, people=people, seed=seed)
+
+
+@db.command(epilog='Example:\n\n  pg_dump "$(community-gql db url)" > community.sql')
+def url() -> None:
+    """Print the address of the embedded database for psql and its like.
+
+    It answers while `community-gql dev` or `community-gql db psql` runs.
+    """
+    address, running = known_address(embedded_settings().data_dir / "postgres", DATABASE)
+    print(address)  # noqa: T201
+    if not running:
+        say("it is not running now: community-gql dev starts it")
+
+
+@db.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    epilog="Examples:\n\n  community-gql db psql\n\n"
+    '  community-gql db psql -c "select count(*) from users"',
+)
+def psql(context: typer.Context) -> None:
+    """Open psql on the embedded database, starting it if need be; options go to psql."""
+    with contextlib.ExitStack() as stack:
+        server, _ = open_embedded(stack, embedded_settings())
+        # Not exec: the server has to be given back afterwards. Ctrl-C is for psql alone.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stack.callback(signal.signal, signal.SIGINT, before)
+        done = subprocess.run(
+            [*server.psql_command(DATABASE), *context.args],
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    raise typer.Exit(done.returncode)
+
+
+@db.command(epilog="Example:\n\n  community-gql db reset")
+def reset() -> None:
+    """Remove the embedded PostgreSQL with all its data."""
+    discard(embedded_settings().data_dir / "postgres")
+    out.print("removed: the next start makes a new one")
+
+
+@db.command(hidden=True)
+def check() -> None:
+    """Compare models.py with the migrations, in a throw-away PostgreSQL."""
+    from community_gql import migrating
+
+    with ended_by_signals(), EmbeddedPostgres.start_throwaway() as server:
+        server.create_database(DATABASE)
+        migrating.upgrade(server.url(DATABASE))
+        migrating.check(server.url(DATABASE))
+    out.print("the migrations make what models.py says")
+
+
+@db.command(hidden=True)
+def revision(message: str) -> None:
+    """Write a migration for what changed in models.py since the last one."""
+    from community_gql import migrating
+
+    with ended_by_signals(), EmbeddedPostgres.start_throwaway() as server:
+        server.create_database(DATABASE)
+        migrating.upgrade(server.url(DATABASE))
+        made = migrating.revision(server.url(DATABASE), message)
+    out.print(f"wrote {made}: read it, and write its downgrade", soft_wrap=True)
+
+
+# --- schema and token -----------------------------------------------------------------------
+
+
+@schema.command(
+    epilog="Examples:\n\n  community-gql schema export\n\n"
+    "  community-gql schema export --output schema.graphql"
+)
+def export(
+    output: Annotated[Path | None, typer.Option(help="A file instead of stdout.")] = None,
+) -> None:
+    """Write the schema in GraphQL's definition language."""
+    text = schema_text()
+    if output is None:
+        print(text, end="")  # noqa: T201
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(f"can't write {output}: {error.strerror}.")
+    say(f"wrote {output}")
+
+
+@schema.command(
+    "check",
+    epilog="Examples:\n\n  community-gql schema check\n\n"
+    "  community-gql schema check --against v1.0",
+)
+def schema_check(
+    against: Annotated[
+        str | None, typer.Option(help="A git revision to look for breaking changes since.")
+    ] = None,
+) -> None:
+    """Compare the code with schema.graphql, and that with the previous commit's.
+
+    A breaking change fails unless CHANGELOG.md names it under Unreleased, Breaking.
+    """
+    from community_gql import schemacheck
+
+    for line in schemacheck.check(home(), schema_text(), against=against):
+        out.print(escape(line), soft_wrap=True)
+
+
+def schema_text() -> str:
+    """Return the schema of the code, ending in a line break."""
+    from community_gql.api.schema import schema
+
+    return schema.as_str().rstrip("\n") + "\n"
+
+
+@app.command(
+    epilog="Examples:\n\n  community-gql token ada@example.com\n\n"
+    '  curl -H "Authorization: Bearer $(community-gql token ada@example.com)" ...'
+)
+def token(
+    person: Annotated[str, typer.Argument(help="An e-mail address, or a `sub` (auth0|...).")],
+    permission: Annotated[
+        list[str] | None, typer.Option(help="A permission to put in, such as manage:tags.")
+    ] = None,
+) -> None:
+    """Print a token of the development issuer for a person. Development only."""
+    refuse_development_beside_auth0()
+    settings = embedded_settings()
+
+    from community_gql.identity.development import DevelopmentIssuer
+
+    issuer = DevelopmentIssuer(settings.data_dir / "issuer")
+    subject = person if "|" in person else find_subject(settings, person)
+    print(issuer.token(subject, permissions=permission or ()))  # noqa: T201
+
+
+def find_subject(settings: Settings, email: str) -> str:
+    """Return the ``sub`` of a person of the embedded database."""
+    from community_gql.seeding import known_people
+
+    with contextlib.ExitStack() as stack:
+        _, url = open_embedded(stack, settings)
+        people: list[Person] = list(asyncio.run(known_people(url, 1000)))
+    for person in people:
+        if person.email.lower() == email.lower():
+            return person.auth0_sub
+    some = ", ".join(person.email for person in people[:5])
+    if not some:
+        fail("the embedded database holds nobody yet. Run: community-gql dev")
+    fail(f"nobody has the address {email}. Some who are there: {some}")

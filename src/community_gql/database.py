@@ -1,0 +1,139 @@
+"""The engine, and the only two ways to the database: a snapshot to read, a session to write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import asyncpg
+import orjson
+from sqlalchemy import Executable
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from community_gql.errors import Unavailable
+
+# SQLSTATE classes and codes that say "not now" rather than "not like this".
+_AWAY = ("08", "53", "57P")
+
+
+class Database:
+    """One process's connections to PostgreSQL.
+
+    ``url`` is a ``postgresql+asyncpg`` address; times are in seconds. ``pgbouncer`` switches off
+    what transaction pooling breaks: named prepared statements and server settings at connect.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        pool_timeout: float = 5,
+        statement_timeout: float = 14,
+        pgbouncer: bool = False,
+    ) -> None:
+        arguments: dict[str, Any] = {"timeout": pool_timeout}
+        pool: dict[str, Any] = {
+            "pool_size": pool_size,
+            "max_overflow": 0,
+            "pool_timeout": pool_timeout,
+        }
+        if pgbouncer:
+            arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+            pool = {"poolclass": NullPool}
+        else:
+            arguments["server_settings"] = {
+                "application_name": "community-gql",
+                "statement_timeout": str(int(statement_timeout * 1000)),
+                "idle_in_transaction_session_timeout": str(int(statement_timeout * 1000)),
+                "jit": "off",  # planning these short queries for the JIT costs more than they take
+            }
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            connect_args=arguments,
+            json_deserializer=orjson.loads,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            **pool,
+        )
+        self._readers = self.engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    def snapshot(self) -> Snapshot:
+        """What one operation reads through; close it when the operation ends."""
+        return Snapshot(self._readers)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+class Snapshot:
+    """One read-only REPEATABLE READ transaction, opened at the first statement.
+
+    All batches of an operation take turns on its single connection: the whole answer shows one
+    moment, and a small pool cannot deadlock. Raises Unavailable when the database is away.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+        self._turn = asyncio.Lock()
+        self.statements = 0
+        """How many statements have run, for the log and the tests."""
+
+    async def run(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        """All rows of ``statement``."""
+        async with self._turn:
+            with away_is_unavailable():
+                if self._connection is None:
+                    self._connection = await self._engine.connect()
+                self.statements += 1
+                result = await self._connection.execute(statement, values)
+                return result.all()
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+@contextmanager
+def away_is_unavailable() -> Iterator[None]:
+    """Turn every sign that the database cannot serve now into Unavailable."""
+    try:
+        yield
+    except (PoolTimeout, OSError, InterfaceError, asyncpg.InterfaceError) as error:
+        raise _unavailable() from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _state(error.orig).startswith(_AWAY):
+            raise _unavailable() from error
+        raise
+    except asyncpg.PostgresError as error:
+        if _state(error).startswith(_AWAY):
+            raise _unavailable() from error
+        raise
+
+
+def _state(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("The database cannot answer at the moment. Try again shortly.")
+
+
+@asynccontextmanager
+async def opened(url: str, **options: Any) -> AsyncIterator[Database]:
+    """A Database that is closed at the end of the block, for commands and tests."""
+    database = Database(url, **options)
+    try:
+        yield database
+    finally:
+        await database.close()

@@ -1,0 +1,470 @@
+"""Loading the graph: edges, and the batches that follow them.
+
+An edge says how to get from a parent to what hangs on it, through a relationship of the models.
+Four kinds: to one row (``ToOne``), to a page of rows (``ToPage``), to all of few rows
+(``ToMany``) and to a computed value (``ToValue``). The batched executor (this module) runs one
+statement per edge and level, whatever the number of parents: ``= ANY($1)``, and LATERAL for
+pages. The statements are built once per form of the arguments and cached; whatever varies is a
+bind parameter.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any
+
+from aiodataloader import DataLoader
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    any_,
+    bindparam,
+    func,
+    inspect,
+    literal_column,
+    true,
+)
+from sqlalchemy.orm import aliased
+from sqlalchemy.types import TypeEngine
+
+from community_gql import models as m
+from community_gql.database import Snapshot
+from community_gql.errors import BadRequest
+from community_gql.paging import (
+    RELEVANCE_POOL,
+    Cursors,
+    Order,
+    Page,
+    Window,
+    beyond,
+    cursor_binds,
+)
+from community_gql.visibility import Viewer, visible
+
+Expression = Callable[..., ColumnElement[Any]]
+
+KEYS = "keys"
+"""The bind parameter that holds the keys of a batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What is read of an entity for one GraphQL type: columns by name, and SQL expressions.
+
+    Rows are plain named tuples of a class of their own, so the class tells the GraphQL type.
+    """
+
+    name: str
+    model: type[m.Base]
+    columns: tuple[str, ...]
+    expressions: Mapping[str, Expression] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = tuple(dict.fromkeys((self.key_name, *self.columns, *self.expressions)))
+        row = type(self.name, (namedtuple(self.name, names),), {"__slots__": (), "shape": self})
+        object.__setattr__(self, "row", row)
+
+    row: Any = field(init=False)
+    """The class of the rows; its first field is the primary key, ``row.shape`` is this shape."""
+
+    @property
+    def key_name(self) -> str:
+        """The primary key's attribute: what edges from a row of this shape start from."""
+        return primary_key(self.model)
+
+    def select_list(self, entity: Any) -> list[ColumnElement[Any]]:
+        """The columns of ``entity`` in the order of ``row``'s fields."""
+        return [
+            self.expressions[name](entity).label(name)
+            if name in self.expressions
+            else getattr(entity, name)
+            for name in self.row._fields
+        ]
+
+    @property
+    def width(self) -> int:
+        """The number of columns of a row."""
+        return len(self.row._fields)
+
+
+def primary_key(model: type[m.Base]) -> str:
+    """The attribute of the one-column primary key."""
+    mapper = inspect(model)
+    (column,) = mapper.primary_key
+    return mapper.get_property_by_column(column).key
+
+
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """One member of a filter input: its bind type and what it demands of a row."""
+
+    type: TypeEngine[Any]
+    predicate: Callable[[Any, ColumnElement[Any]], ColumnElement[bool]]
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """From a parent entity to ``target``, by ``relationship`` (None: the parent itself)."""
+
+    coordinate: str
+    """Where the schema has it: ``User.stories``."""
+    parent: type[m.Base] | None
+    relationship: str | None
+    target: Shape
+
+    def arrives(self, parent: Any, child: Any) -> ColumnElement[bool]:
+        """The join condition between an alias of the parent and one of the target."""
+        if parent is None:
+            return true()
+        if self.relationship is None:
+            key = primary_key(self.target.model)
+            same: ColumnElement[bool] = getattr(parent, key) == getattr(child, key)
+            return same
+        joined: ColumnElement[bool] = (
+            getattr(parent, self.relationship).of_type(child).__clause_element__()
+        )
+        return joined
+
+
+@dataclass(frozen=True, eq=False)
+class ToOne(Edge):
+    """To at most one row."""
+
+
+@dataclass(frozen=True, eq=False)
+class ToMany(Edge):
+    """To all of a few rows, in one order."""
+
+    order: Order
+
+
+@dataclass(frozen=True, eq=False)
+class ToPage(Edge):
+    """To pages of a list that can grow. Without a parent it is a root list."""
+
+    orders: Mapping[str, Order]
+    default_order: str
+    filters: Mapping[str, Filter]
+
+
+@dataclass(frozen=True, eq=False)
+class ToValue:
+    """To a value computed by SQL from the parent and arguments (bind types by name)."""
+
+    coordinate: str
+    shape: Shape
+    expression: Expression
+    arguments: Mapping[str, TypeEngine[Any]]
+
+
+Values = tuple[tuple[str, Any], ...]
+"""Filter members or arguments that were given, hashable: ``(("search", "moss"), ...)``."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Rows of a shape by the value of one unique column. A key without a visible row is None."""
+
+    shape: Shape
+    by: str
+
+    def statement(self) -> Select[Any]:
+        return _lookup(self.shape, self.by)
+
+    def values(self) -> dict[str, Any]:
+        return {}
+
+    def collect(self, rows: Iterable[Any], keys: Sequence[Any]) -> list[Any]:
+        found = {row[0]: self.shape.row._make(row[1:]) for row in rows}
+        return [found.get(key) for key in keys]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that a ToOne or ToMany edge leads to, per parent key."""
+
+    edge: ToOne | ToMany
+
+    def statement(self) -> Select[Any]:
+        return _rows(self.edge)
+
+    def values(self) -> dict[str, Any]:
+        return {}
+
+    def collect(self, rows: Iterable[Any], keys: Sequence[Any]) -> list[Any]:
+        found: dict[Any, list[Any]] = {key: [] for key in keys}
+        make = self.edge.target.row._make
+        for row in rows:
+            found[row[0]].append(make(row[1:]))
+        if isinstance(self.edge, ToMany):
+            return [found[key] for key in keys]
+        return [found[key][0] if found[key] else None for key in keys]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A computed value per parent key."""
+
+    edge: ToValue
+    arguments: Values
+
+    def statement(self) -> Select[Any]:
+        return _value(self.edge)
+
+    def values(self) -> dict[str, Any]:
+        return dict(self.arguments)
+
+    def collect(self, rows: Iterable[Any], keys: Sequence[Any]) -> list[Any]:
+        found = {row[0]: row[1] for row in rows}
+        return [found.get(key) for key in keys]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many visible rows a list has after its filter, per parent key; none counts 0."""
+
+    edge: ToPage
+    filters: Values
+
+    def statement(self) -> Select[Any]:
+        return _counts(self.edge, _names(self.filters))
+
+    def values(self) -> dict[str, Any]:
+        return dict(self.filters)
+
+    def collect(self, rows: Iterable[Any], keys: Sequence[Any]) -> list[int]:
+        found = {row[0]: row[1] for row in rows}
+        return [found.get(key, 0) for key in keys]
+
+
+@dataclass(frozen=True)
+class Pages:
+    """One page of a list per parent key."""
+
+    edge: ToPage
+    window: Window
+    order: str
+    filters: Values
+    cursors: Cursors
+    cursor: tuple[Any, ...] | None
+
+    @classmethod
+    def of(cls, edge: ToPage, window: Window, order: str | None, filters: Values) -> Pages:
+        """The pages that a connection's arguments ask for.
+
+        Raises BadRequest for a cursor of another list and for an order that lacks its filter.
+        """
+        name = order or edge.default_order
+        needs = edge.orders[name].needs
+        if needs and needs not in dict(filters):
+            raise BadRequest(f"Order {name} needs filter.{needs}.")
+        cursors = Cursors.of(_order_keys(edge, name), edge.coordinate, name, filters)
+        values = cursors.read(window.cursor) if window.cursor is not None else None
+        return cls(edge, window, name, filters, cursors, values)
+
+    def statement(self) -> Select[Any]:
+        return _pages(
+            self.edge,
+            self.order,
+            self.window.backward,
+            self.cursor is not None,
+            _names(self.filters),
+        )
+
+    def values(self) -> dict[str, Any]:
+        cursor = {f"cursor_{i}": value for i, value in enumerate(self.cursor or ())}
+        return {**dict(self.filters), **cursor, "take": self.window.size + 1}
+
+    def collect(self, rows: Iterable[Any], keys: Sequence[Any]) -> list[Any]:
+        found: dict[Any, list[tuple[Any, Sequence[Any]]]] = {key: [] for key in keys}
+        make, end = self.edge.target.row._make, 1 + self.edge.target.width
+        for row in rows:
+            found[row[0]].append((make(row[1:end]), row[end:]))
+        return [(found[key], self.window, self.cursors) for key in keys]
+
+
+Batch = Lookup | Rows | Value | Counts | Pages
+
+ROOT = ""
+"""The key of a list without a parent."""
+
+
+class Loaders:
+    """The batches of one operation, over one snapshot, for one viewer."""
+
+    def __init__(self, snapshot: Snapshot, viewer: Viewer) -> None:
+        self._snapshot = snapshot
+        self._binds = viewer.binds()
+        self._loaders: dict[Batch, DataLoader[Any, Any]] = {}
+
+    async def load(self, batch: Batch, key: Any) -> Any:
+        """What ``batch`` finds for ``key``, together with all keys asked for in this tick."""
+        loader = self._loaders.get(batch)
+        if loader is None:
+            loader = DataLoader(partial(self._run, batch))
+            self._loaders[batch] = loader
+        return await loader.load(key)
+
+    async def page(self, pages: Pages, key: Any = ROOT) -> Page:
+        """The page of the list that hangs on ``key``."""
+        found, window, cursors = await self.load(pages, key)
+        count = partial(self.load, Counts(pages.edge, pages.filters), key)
+        return Page.cut(found, window, cursors, count)
+
+    async def _run(self, batch: Batch, keys: list[Any]) -> list[Any]:
+        values = {**self._binds, **batch.values()}
+        if not (isinstance(batch, Pages | Counts) and batch.edge.parent is None):
+            values[KEYS] = keys
+        rows = await self._snapshot.run(batch.statement(), values)
+        return batch.collect(rows, keys)
+
+
+# The statements. Each starts from visible(); none grows with the number of keys.
+
+
+def _names(values: Values) -> tuple[str, ...]:
+    return tuple(name for name, _ in values)
+
+
+def _among_keys(column: Any) -> ColumnElement[bool]:
+    among: ColumnElement[bool] = column == any_(bindparam(KEYS, type_=ARRAY(column.type)))
+    return among
+
+
+def _root_key() -> ColumnElement[str]:
+    return literal_column("''", String).label("key")
+
+
+@lru_cache(maxsize=256)
+def _lookup(shape: Shape, by: str) -> Select[Any]:
+    entity = aliased(shape.model)
+    key = getattr(entity, by)
+    return visible(entity, key.label("key"), *shape.select_list(entity)).where(_among_keys(key))
+
+
+@lru_cache(maxsize=256)
+def _rows(edge: ToOne | ToMany) -> Select[Any]:
+    assert edge.parent is not None
+    parent, child = aliased(edge.parent), aliased(edge.target.model)
+    key = getattr(parent, primary_key(edge.parent))
+    query = (
+        visible(child, key.label("key"), *edge.target.select_list(child))
+        .select_from(parent)
+        .where(edge.arrives(parent, child), _among_keys(key))
+    )
+    if isinstance(edge, ToMany):
+        query = query.order_by(*_directed(edge.order, edge.order.keys(child, {}), False))
+    return query
+
+
+@lru_cache(maxsize=256)
+def _value(edge: ToValue) -> Select[Any]:
+    entity = aliased(edge.shape.model)
+    key = getattr(entity, edge.shape.key_name)
+    binds = {name: bindparam(name, type_=type_) for name, type_ in edge.arguments.items()}
+    return visible(entity, key, edge.expression(entity, **binds)).where(_among_keys(key))
+
+
+@lru_cache(maxsize=1024)
+def _counts(edge: ToPage, filters: tuple[str, ...]) -> Select[Any]:
+    child = aliased(edge.target.model)
+    wanted = _demands(edge, child, _filter_binds(edge, filters))
+    if edge.parent is None:
+        return visible(child, _root_key(), func.count()).where(*wanted)
+    parent = aliased(edge.parent)
+    key = getattr(parent, primary_key(edge.parent))
+    return (
+        visible(child, key, func.count())
+        .select_from(parent)
+        .where(edge.arrives(parent, child), _among_keys(key), *wanted)
+        .group_by(key)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _pages(
+    edge: ToPage, order_name: str, backward: bool, cursor: bool, filters: tuple[str, ...]
+) -> Select[Any]:
+    parent = aliased(edge.parent) if edge.parent is not None else None
+    child = aliased(edge.target.model)
+    order, binds = edge.orders[order_name], _filter_binds(edge, filters)
+    keys = order.keys(child, binds)
+    names = [f"key_{i}" for i in range(len(keys))]
+    columns = [
+        *([] if parent else [_root_key()]),
+        *edge.target.select_list(child),
+        *(key.label(name) for key, name in zip(keys, names, strict=True)),
+    ]
+    query = page_of(edge, parent, child, columns, order, backward, binds)
+    if cursor:
+        query = query.where(beyond(keys, cursor_binds(keys), order.descending != backward))
+    query = query.limit(bindparam("take", type_=Integer))
+    if parent is None or edge.parent is None:
+        return query
+    page = query.lateral("page")
+    key = getattr(parent, primary_key(edge.parent))
+    return (
+        visible(parent, key, *page.c)
+        .join(page, true())
+        .where(_among_keys(key))
+        .order_by(key, *_directed(order, [page.c[name] for name in names], backward))
+    )
+
+
+def page_of(
+    edge: ToPage,
+    parent: Any,
+    child: Any,
+    columns: Sequence[Any],
+    order: Order,
+    backward: bool,
+    binds: Mapping[str, ColumnElement[Any]],
+) -> Select[Any]:
+    """The list's visible, filtered rows in reading order, for a parent alias or none."""
+
+    def listed(entity: Any, *selected: Any) -> Select[Any]:
+        query = visible(entity, *selected).where(
+            edge.arrives(parent, entity), *_demands(edge, entity, binds)
+        )
+        return query.correlate(parent) if parent is not None else query
+
+    query = listed(child, *columns)
+    if order.pool is not None:
+        recent = aliased(edge.target.model)
+        key = edge.target.key_name
+        newest = (
+            listed(recent, getattr(recent, key))
+            .order_by(*_directed(order.pool, order.pool.keys(recent, binds), False))
+            .limit(RELEVANCE_POOL)
+        )
+        query = query.where(getattr(child, key).in_(newest))
+    return query.order_by(*_directed(order, order.keys(child, binds), backward))
+
+
+def _filter_binds(edge: ToPage, names: tuple[str, ...]) -> dict[str, ColumnElement[Any]]:
+    return {name: bindparam(name, type_=edge.filters[name].type) for name in names}
+
+
+def _demands(
+    edge: ToPage, entity: Any, binds: Mapping[str, ColumnElement[Any]]
+) -> list[ColumnElement[bool]]:
+    return [edge.filters[name].predicate(entity, bind) for name, bind in binds.items()]
+
+
+def _directed(
+    order: Order, keys: Iterable[ColumnElement[Any]], backward: bool
+) -> list[ColumnElement[Any]]:
+    descending = order.descending != backward
+    return [key.desc() if descending else key.asc() for key in keys]
+
+
+@lru_cache(maxsize=256)
+def _order_keys(edge: ToPage, name: str) -> tuple[ColumnElement[Any], ...]:
+    binds = _filter_binds(edge, tuple(edge.filters))
+    return edge.orders[name].keys(edge.target.model, binds)

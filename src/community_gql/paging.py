@@ -1,0 +1,271 @@
+"""Keyset paging in both directions: windows, orders, cursors and pages.
+
+A cursor names a row by the values of its order's keys, the last of which is unique, so that rows
+inserted while someone pages are neither repeated nor skipped. Cursors are bound to the list, its
+order and its filter by a digest, and are treated as untrusted input.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import math
+import struct
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Double,
+    String,
+    Uuid,
+    bindparam,
+    tuple_,
+)
+from sqlalchemy.types import TypeEngine
+
+from community_gql.errors import BadRequest
+
+DEFAULT_PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+RELEVANCE_POOL = 1000
+"""Relevance looks at this many of the newest hits (design/graphql.md, 8)."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_INT64 = range(-(2**63), 2**63)
+
+
+def encode_opaque(text: str) -> str:
+    """URL-safe base64 without padding: the form of cursors and global ids."""
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_opaque(opaque: str) -> str:
+    """The text behind ``opaque``. Raises ValueError unless it is exactly what we would write."""
+    try:
+        padded = opaque.encode("ascii") + b"=" * (-len(opaque) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError) as error:
+        raise ValueError("not base64url text") from error
+    if "\x00" in text or encode_opaque(text) != opaque:
+        raise ValueError("not in the form that we write")
+    return text
+
+
+# One pair of functions per kind of key: the text in the cursor, and back. No text holds a "~".
+
+
+def _micros(value: datetime) -> str:
+    return str((value - _EPOCH) // _MICROSECOND)
+
+
+def _datetime(text: str) -> datetime:
+    return _EPOCH + _integer(text) * _MICROSECOND  # OverflowError outside years 1 to 9999
+
+
+def _integer(text: str) -> int:
+    value = int(text) if len(text) <= 20 else 2**63
+    if value not in _INT64:
+        raise ValueError("not a 64-bit integer")
+    return value
+
+
+def _float_bits(value: float) -> str:
+    return struct.pack(">d", value).hex()
+
+
+def _float(text: str) -> float:
+    (value,) = struct.unpack(">d", bytes.fromhex(text))
+    if not math.isfinite(value):
+        raise ValueError("not a finite number")
+    return float(value)
+
+
+def _text(text: str) -> str:
+    value = bytes.fromhex(text).decode()
+    if "\x00" in value:
+        raise ValueError("NUL in text")
+    return value
+
+
+_KEY_KINDS: Sequence[tuple[type[TypeEngine[Any]], Callable[[Any], str], Callable[[str], Any]]] = (
+    (DateTime, _micros, _datetime),
+    (BigInteger, str, _integer),
+    (Double, _float_bits, _float),
+    (Uuid, str, UUID),
+    (String, lambda value: value.encode().hex(), _text),
+)
+
+
+def _key_kind(key: ColumnElement[Any]) -> tuple[Callable[[Any], str], Callable[[str], Any]]:
+    for kind, write, read in _KEY_KINDS:
+        if isinstance(key.type, kind):
+            return write, read
+    raise TypeError(f"an order cannot use a key of type {key.type!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """An order of a list: its keys, never NULL, the last one unique, all in one direction.
+
+    ``keys(entity, binds)`` gives the key expressions; ``binds`` are the filter's bind parameters
+    by name. ``pool`` limits the order to that many of the newest hits.
+    """
+
+    keys: Callable[[Any, Mapping[str, ColumnElement[Any]]], tuple[ColumnElement[Any], ...]]
+    descending: bool = False
+    pool: Order | None = None
+    needs: str | None = None
+    """The filter member without which this order has no meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of a list: at most ``size`` rows on one side of ``cursor``."""
+
+    size: int = DEFAULT_PAGE_SIZE
+    backward: bool = False
+    cursor: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+    ) -> Window:
+        """The window that the four arguments of a connection describe.
+
+        Raises BadRequest for a page size outside 0 to 100 and for both directions at once.
+        """
+        forward = first is not None or after is not None
+        backward = last is not None or before is not None
+        if forward and backward:
+            raise BadRequest("Page either forward (first, after) or backward (last, before).")
+        name, size = ("last", last) if backward else ("first", first)
+        if size is None:
+            size = DEFAULT_PAGE_SIZE
+        if not 0 <= size <= MAX_PAGE_SIZE:
+            raise BadRequest(f"'{name}' must be between 0 and {MAX_PAGE_SIZE}, not {size}.")
+        return cls(size, backward, before if backward else after)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursors:
+    """Writes and reads the cursors of one list in one order with one filter."""
+
+    kinds: tuple[tuple[Callable[[Any], str], Callable[[str], Any]], ...]
+    digest: str
+
+    @classmethod
+    def of(
+        cls, keys: Sequence[ColumnElement[Any]], coordinate: str, order: str, filters: Any
+    ) -> Cursors:
+        """Cursors over ``keys``, bound to the list's coordinate, its order and its filter."""
+        bound = orjson.dumps([coordinate, order, filters], default=str)
+        digest = hashlib.blake2b(bound, digest_size=6).hexdigest()
+        return cls(tuple(_key_kind(key) for key in keys), digest)
+
+    def write(self, values: Sequence[Any]) -> str:
+        """The cursor of the row with these key values."""
+        texts = (write(value) for (write, _), value in zip(self.kinds, values, strict=True))
+        return encode_opaque("~".join((self.digest, *texts)))
+
+    def read(self, cursor: str) -> tuple[Any, ...]:
+        """The key values in ``cursor``. Raises BadRequest when it is damaged or foreign."""
+        try:
+            digest, *texts = decode_opaque(cursor).split("~")
+            if digest == self.digest and len(texts) == len(self.kinds):
+                return tuple(
+                    read(text) for (_, read), text in zip(self.kinds, texts, strict=True)
+                )
+        except (ValueError, OverflowError, struct.error):
+            pass
+        raise BadRequest(
+            "The cursor does not belong to this list: take it from pageInfo or an edge of the "
+            "same connection, with the same orderBy and filter."
+        )
+
+
+def beyond(
+    keys: Sequence[ColumnElement[Any]], cursor: Sequence[ColumnElement[Any]], descending: bool
+) -> ColumnElement[bool]:
+    """The rows after ``cursor`` when reading ``keys`` in the given direction."""
+    here, there = tuple_(*keys), tuple_(*cursor)
+    return here < there if descending else here > there
+
+
+def cursor_binds(keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    """Bind parameters ``cursor_0``, ``cursor_1``, ... of the keys' types."""
+    return [bindparam(f"cursor_{i}", type_=key.type) for i, key in enumerate(keys)]
+
+
+@dataclass(slots=True)
+class Page:
+    """A page of one parent's list. ``keys[i]`` are the order key values of ``rows[i]``."""
+
+    rows: list[Any]
+    keys: list[Sequence[Any]]
+    has_next_page: bool
+    has_previous_page: bool
+    cursors: Cursors
+    count: Callable[[], Awaitable[int]]
+
+    @classmethod
+    def cut(
+        cls,
+        found: list[tuple[Any, Sequence[Any]]],
+        window: Window,
+        cursors: Cursors,
+        count: Callable[[], Awaitable[int]],
+    ) -> Page:
+        """The page in ``found``: (row, keys) in reading direction, with one row too many if any."""
+        more = len(found) > window.size
+        found = found[: window.size]
+        if window.backward:
+            found.reverse()
+        behind = window.cursor is not None
+        return cls(
+            rows=[row for row, _ in found],
+            keys=[keys for _, keys in found],
+            has_next_page=behind if window.backward else more,
+            has_previous_page=more if window.backward else behind,
+            cursors=cursors,
+            count=count,
+        )
+
+    def cursor(self, index: int) -> str:
+        """The cursor of row ``index``."""
+        return self.cursors.write(self.keys[index])
+
+    @property
+    def start_cursor(self) -> str | None:
+        """The cursor of the first row; None on an empty page."""
+        return self.cursor(0) if self.rows else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        """The cursor of the last row; None on an empty page."""
+        return self.cursor(-1) if self.rows else None
+
+    def edges(self) -> list[PageEdge]:
+        """The rows with their places on the page."""
+        return [PageEdge(row, self, index) for index, row in enumerate(self.rows)]
+
+
+@dataclass(slots=True)
+class PageEdge:
+    """A row and its place on a page."""
+
+    node: Any
+    page: Page
+    index: int
