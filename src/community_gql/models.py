@@ -144,7 +144,7 @@ _other = user_tags.alias("other")
 common_tags = (
     select(_own.c.user_id, _other.c.user_id.label("other_id"), _own.c.tag_id)
     .join_from(_own, _other, _own.c.tag_id == _other.c.tag_id)
-    .subquery("common_tags")
+    .subquery("common_tags")  # unscoped: everyone may see which tags people chose
 )
 """Tags that two people share: ``(user_id, other_id, tag_id)``."""
 
@@ -188,8 +188,10 @@ class Friendship(Base):
 
 
 friends = union_all(
+    # unscoped: made for the rule of stories; as a list it hangs on the viewer alone
     select(Friendship.requester_id.label("user_id"), Friendship.addressee_id.label("friend_id"))
     .where(Friendship.status == constant(FriendshipStatus.ACCEPTED)),
+    # unscoped: the other half of the same
     select(Friendship.addressee_id, Friendship.requester_id)
     .where(Friendship.status == constant(FriendshipStatus.ACCEPTED)),
 ).subquery("friends")  # fmt: skip
@@ -440,6 +442,7 @@ class MatchResult(Base):
 def _newest_batch() -> Any:
     newest = aliased(MatchResult, name="newest")
     return (
+        # unscoped: joins matches to their own newest batch, and those matches have a rule
         select(func.max(newest.created_at))
         .where(newest.user_id == User.auth0_sub)
         .correlate(User)

@@ -107,7 +107,7 @@ class UserFilter:
     )
     tag: str | None = member(
         String(),
-        lambda user, name: user.tags.any(m.Tag.name == name),
+        lambda user, name: user.tags.any(m.Tag.name == name),  # unscoped: public rows
         "People who chose the tag of this name.",
         fold_tag,
     )
