@@ -136,7 +136,9 @@ async def move_on(
     having = links.c.tag_id == source
     if owners is not None:
         having &= links.c[owner].in_(owners)
-    moved = select(links.c[owner], literal(target, m.Tag.id.type)).where(having)  # unscoped: all
+    moved = select(links.c[owner], literal(target, m.Tag.id.type)).where(
+        having
+    )  # unscoped: moderation
     await session.run(insert(links).from_select([owner, "tag_id"], moved).on_conflict_do_nothing())
     await session.run(delete_from(links).where(having))
 
@@ -171,7 +173,9 @@ async def _lock(session: Transaction, viewer: Viewer, wanted: dict[str, Any]) ->
 async def _refuse_popular(session: Transaction, tag: int) -> None:
     tagged = select(m.story_tags.c.story_id).where(m.story_tags.c.tag_id == tag)  # unscoped: count
     counted = await session.first(
-        select(func.count()).select_from(tagged.limit(POPULAR + 1).subquery())
+        select(func.count()).select_from(  # unscoped: a count that only moderators are told
+            tagged.limit(POPULAR + 1).subquery()
+        )
     )
     if counted[0] > POPULAR:
         raise Rejected(
