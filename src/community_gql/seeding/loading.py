@@ -23,7 +23,7 @@ from community_gql.models import Base
 from community_gql.seeding.community import COLUMNS, Batch, Community, Tag
 from community_gql.seeding.founders import FOUNDERS, permissions_of
 from community_gql.seeding.vocabulary import TAGS
-from community_gql.settings import plain_address
+from community_gql.settings import OperatorError, plain_address
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
@@ -36,7 +36,7 @@ LOCK_SECONDS = 10
 BUILD_MEMORY = "256MB"
 
 
-class SeedError(Exception):
+class SeedError(OperatorError):
     """The database can't be seeded; the text says why and what helps."""
 
 
