@@ -143,7 +143,7 @@ def dev(port: Port = None, people: People = 200, seed: Seed = 1) -> None:
         known = asyncio.run(known_people(url, 5))
         application = create_app(settings, development=issuer)
         introduce(settings, server, known, issuer.token)
-        serve_on(listener, application, settings, access_log=True)
+        serve_on(listener, application, settings)
         say("stopping")
 
 
@@ -170,7 +170,7 @@ def serve(
         "WORKERS": str(settings.workers),
     }
     with listen(settings.host, settings.port) as listener:
-        serve_on(listener, "community_gql.app:serve_app", settings, access_log=False)
+        serve_on(listener, "community_gql.app:serve_app", settings)
 
 
 @contextlib.contextmanager
@@ -200,9 +200,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def serve_on(
-    listener: socket.socket, application: Starlette | str, settings: Settings, *, access_log: bool
-) -> None:
+def serve_on(listener: socket.socket, application: Starlette | str, settings: Settings) -> None:
     """Serve until a signal ends it. ``application`` is a factory's name or the thing itself."""
     import uvicorn
     from uvicorn.supervisors import Multiprocess
@@ -215,7 +213,7 @@ def serve_on(
         loop="uvloop",
         log_config=log_config(settings.log_level),
         log_level=settings.log_level,
-        access_log=access_log,
+        access_log=False,  # the view writes its own line
         server_header=False,
         timeout_graceful_shutdown=int(settings.request_timeout) + 1,
     )
@@ -288,7 +286,8 @@ def fill(url: str, *, people: int, seed: int) -> None:
 
     with seeding_progress() as progress:
         report = asyncio.run(seeding.seed(url, people=people, seed=seed, progress=progress))
-    say(f"seeded: {report}")
+    rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
+    say(f"seeded in {report.seconds:.1f} s: {rows}")
 
 
 @contextlib.contextmanager
@@ -336,7 +335,8 @@ def introduce(
     people: list[Person] = known
     names = ", ".join(f"{person.display_name} <{person.email}>" for person in people[:3])
     out.print(f"  People                {escape(names)}, ...", soft_wrap=True)
-    out.print("  A person's token      community-gql token EMAIL")
+    program = os.path.relpath(sys.argv[0])
+    out.print(f"  A person's token      {escape(program)} token EMAIL", soft_wrap=True)
     if people:
         out.print(f"\n  Ask as {escape(people[0].display_name)}:\n")
         # Printed bare: a wrapped or coloured command could not be pasted.
@@ -538,9 +538,9 @@ def schema_check(
 
 def schema_text() -> str:
     """Return the schema of the code, ending in a line break."""
-    from community_gql.api.schema import schema
+    from community_gql.api.schema import sdl
 
-    return schema.as_str().rstrip("\n") + "\n"
+    return sdl()
 
 
 @app.command(
