@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import asyncpg
 
@@ -25,7 +24,6 @@ from community_gql.seeding.founders import FOUNDERS, permissions_of
 from community_gql.seeding.vocabulary import TAGS
 from community_gql.settings import OperatorError, plain_address
 
-T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
@@ -47,14 +45,18 @@ class SeedReport:
     rows: dict[str, int]
     seconds: float
 
+    def __str__(self) -> str:
+        counted = (f"{count:,} {table.replace('_', ' ')}" for table, count in self.rows.items())
+        return f"{', '.join(counted)} in {self.seconds:.1f} s"
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Someone to sign in as. ``display_name`` is None for those who have not given one."""
+    """Someone to sign in as; ``display_name`` is the address of those who have not given one."""
 
     auth0_sub: str
     email: str
-    display_name: str | None
+    display_name: str
     permissions: frozenset[str]
 
 
@@ -102,7 +104,7 @@ async def known_people(url: str, limit: int = 10) -> list[Person]:
         await _check_tables(connection)
         rows = await connection.fetch(  # unscoped: for the operator, not for a viewer
             """
-            SELECT auth0_sub, email::text, display_name
+            SELECT auth0_sub, email::text, coalesce(nullif(display_name, ''), email::text)
             FROM users LEFT JOIN user_profiles ON user_id = auth0_sub
             ORDER BY array_position($1::varchar[], auth0_sub), users.created_at, public_id
             LIMIT $2
@@ -134,8 +136,12 @@ async def _connection(url: str) -> AsyncIterator[asyncpg.Connection]:
             "another session uses the tables; perhaps another seeding. Wait for it to end, or "
             "stop the server, and try again."
         ) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise SeedError(
+            f"the database failed: {error}. A seeding that doesn't finish leaves nothing behind."
+        ) from error
     finally:
-        # Not close(): after a cancelled COPY it would wait for the server's answer.
+        # Interrupted while rolling back: hang up, and the server rolls back by itself.
         if connection.is_in_transaction():
             connection.terminate()
         else:
@@ -155,8 +161,10 @@ async def _alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
             """
         )
         await _check_tables(connection)
-        # A second seeding waits here, and then finds people.
-        await connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        # All at once, so as not to deadlock with readers. A second seeding waits here, and then
+        # finds people.
+        tables = ", ".join(("tags", *COLUMNS))
+        await connection.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
         if await _has_people(connection):
             raise SeedError(
                 "the database has people already, and seeding never mixes with them. "
