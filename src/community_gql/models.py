@@ -126,6 +126,19 @@ story_tags = Table(
 )
 """The n-m arrow between stories and tags in the seed's ERD; ``stories.tags_cached`` caches it."""
 
+story_requests = Table(
+    "story_requests",
+    Base.metadata,
+    Column(
+        "user_id", String(64), ForeignKey("users.auth0_sub", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("key", String(64), primary_key=True),
+    Column("story_id", BigInteger, ForeignKey("stories.id", ondelete="CASCADE")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("idx_story_requests_story", "story_id"),
+)
+"""The idempotency keys of ``createStory``, and the story that each made."""
+
 _own = user_tags.alias("own")
 _other = user_tags.alias("other")
 common_tags = (
@@ -381,7 +394,10 @@ class UserFeatures(Base):
     version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     updated_at: Mapped[datetime] = _now()
 
-    __table_args__ = (Index("idx_user_features_updated", "updated_at"),)
+    __table_args__ = (
+        Index("idx_user_features_updated", "updated_at"),
+        Index("idx_user_features_version", "version"),
+    )
 
     user: Mapped[User] = relationship(back_populates="features", lazy="raise")
 

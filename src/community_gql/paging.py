@@ -271,3 +271,8 @@ class PageEdge:
     node: Any
     page: Page
     index: int
+
+    @property
+    def cursor(self) -> str:
+        """The row's cursor, made only when asked for."""
+        return self.page.cursor(self.index)
