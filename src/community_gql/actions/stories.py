@@ -82,6 +82,7 @@ async def _claim(session: Transaction, viewer: Viewer, key: str) -> int | None:
     if claimed is not None:
         return None
     found = await session.first(
+        # unscoped: the viewer's own request
         m.story_requests.select().where(request.user_id == viewer.sub, request.key == key)
     )
     return None if found is None else int(found.story_id)
