@@ -106,18 +106,20 @@ def _note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         texts.append(statement)
 
 
+# The app runs in the task of whoever asks, so a context variable tells concurrent requests apart;
+# outside of a request both do nothing.
+logging.getLogger("community_gql").addHandler(_Lines())
+event.listen(Engine, "before_cursor_execute", _note)
+
+
 @asynccontextmanager
 async def serving(
     database_url: str, issuer: DevelopmentIssuer, **settings: Any
 ) -> AsyncIterator[Client]:
     """A client of an app of its own over the database."""
-    # The app runs in the task of whoever asks, so a context variable tells concurrent requests
-    # apart.
-    logger, handler = logging.getLogger("community_gql"), _Lines()
+    logger = logging.getLogger("community_gql")
     level = logger.level
     logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    event.listen(Engine, "before_cursor_execute", _note)
     app = create_app(Settings.load(database_url=database_url, **settings), development=issuer)
     transport = httpx.ASGITransport(app)
     try:
@@ -127,6 +129,4 @@ async def serving(
         ):
             yield Client(http, issuer)
     finally:
-        event.remove(Engine, "before_cursor_execute", _note)
-        logger.removeHandler(handler)
         logger.setLevel(level)

@@ -282,7 +282,7 @@ async def walk(
 ) -> Any:
     """The ids in the order of reading, page after page, with an insertion after some pages."""
     cursor = None
-    while True:
+    for _ in range(100):
         window: dict[str, Any] = (
             {"last": size, "before": cursor} if backward else {"first": size, "after": cursor}
         )
@@ -296,6 +296,7 @@ async def walk(
         cursor = found["pageInfo"]["startCursor" if backward else "endCursor"]
         if (tie := next(coming)) is not None:
             await LISTS[coordinate].insert(db, world, tie)
+    pytest.fail("the pages never end")
 
 
 # --- Cursors that do not fit ---
@@ -423,7 +424,7 @@ async def test_a_damaged_cursor_is_refused(
     cursor = (await page(world, coordinate, order))["pageInfo"]["endCursor"]
     digest, *keys = decode_opaque(cursor).split("~")
     damaged = [
-        "", " ", "x", "\u00e9", "%00", "=", cursor + "=", cursor + "A", cursor[:-2], cursor[1:],
+        "", " ", "x", "\u00e9", "%00", "=", cursor + "=", cursor + "A", cursor[: len(cursor) // 2], cursor[1:],
         cursor.swapcase(), f" {cursor}", f"{cursor}\n", cursor * 50, "A" * 10_000,
         encode_opaque(digest), encode_opaque("~".join(keys)),
         encode_opaque("~".join((digest, *keys, keys[0]))),

@@ -71,6 +71,8 @@ def unscoped(source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (what := names.reads(node)):
             whole = _chain(node, parents)
+            if whole is node and _of_no_table(node):
+                continue
             lines = range(whole.lineno, (whole.end_lineno or whole.lineno) + 1)
             if reasons.isdisjoint(lines):
                 found.append((node.lineno, what))
@@ -148,6 +150,21 @@ def _is_statement(node: ast.expr | None) -> bool:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return bool(SQL.search(node.value))
     return True
+
+
+def _of_no_table(call: ast.Call) -> bool:
+    """Whether this is ``select(func.now())``: functions of nothing in a table."""
+    return bool(call.args) and all(
+        isinstance(item, ast.Call)
+        and isinstance(item.func, ast.Attribute)
+        and _named(item.func.value) == "func"
+        and all(isinstance(given, ast.Constant) or _is_constant(given) for given in item.args)
+        for item in call.args
+    )
+
+
+def _is_constant(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id.isupper()
 
 
 def _named(node: ast.expr) -> str:

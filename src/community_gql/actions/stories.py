@@ -81,9 +81,9 @@ async def _claim(session: Transaction, viewer: Viewer, key: str) -> int | None:
     )
     if claimed is not None:
         return None
-    mine = (request.user_id == viewer.sub, request.key == key)
     found = await session.first(
-        m.story_requests.select().where(*mine)  # unscoped: the viewer's own keys
+        # unscoped: the viewer's own request
+        m.story_requests.select().where(request.user_id == viewer.sub, request.key == key)
     )
     return None if found is None else int(found.story_id)
 

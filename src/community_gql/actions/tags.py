@@ -136,9 +136,8 @@ async def move_on(
     having = links.c.tag_id == source
     if owners is not None:
         having &= links.c[owner].in_(owners)
-    moved = select(links.c[owner], literal(target, m.Tag.id.type)).where(
-        having
-    )  # unscoped: moderation
+    # unscoped: a merge moves everyone's links and shows none
+    moved = select(links.c[owner], literal(target, m.Tag.id.type)).where(having)
     await session.run(insert(links).from_select([owner, "tag_id"], moved).on_conflict_do_nothing())
     await session.run(delete_from(links).where(having))
 
@@ -171,11 +170,11 @@ async def _lock(session: Transaction, viewer: Viewer, wanted: dict[str, Any]) ->
 
 
 async def _refuse_popular(session: Transaction, tag: int) -> None:
-    tagged = select(m.story_tags.c.story_id).where(m.story_tags.c.tag_id == tag)  # unscoped: count
+    # unscoped: counts all stories for someone with manage:tags, up to the limit
+    tagged = select(m.story_tags.c.story_id).where(m.story_tags.c.tag_id == tag)
     counted = await session.first(
-        select(func.count()).select_from(  # unscoped: a count that only moderators are told
-            tagged.limit(POPULAR + 1).subquery()
-        )
+        # unscoped: of the same
+        select(func.count()).select_from(tagged.limit(POPULAR + 1).subquery())
     )
     if counted[0] > POPULAR:
         raise Rejected(
