@@ -378,7 +378,7 @@ async def test_an_ordinary_owner_may_seed_and_others_may_not(
 ) -> None:
     url = blank_url
     name = await ask(url, "SELECT current_database()")
-    owner, other = f"owner_{worker_id}", f"other_{worker_id}"
+    owner, other = f"seeding_owner_{worker_id}", f"seeding_other_{worker_id}"
     for role in (owner, other):
         await ask(url, f"CREATE ROLE {role} LOGIN")
     try:
