@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 from sqlalchemy import Engine, event
 
 from community_gql.app import create_app
+from community_gql.database import Database
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import Settings
 from factories import Person
@@ -55,6 +57,12 @@ class Answer:
     def codes(self) -> list[str]:
         """The codes of an answer that must have errors."""
         return [error["extensions"]["code"] for error in self.errors]
+
+    @property
+    def way(self) -> str:
+        """How it was run: ``compiled``, or ``loaders`` and why."""
+        execution = self.body["extensions"]["execution"]
+        return " ".join(filter(None, (execution["way"], execution["why"])))
 
     @property
     def line(self) -> logging.LogRecord:
@@ -112,6 +120,14 @@ logging.getLogger("community_gql").addHandler(_Lines())
 event.listen(Engine, "before_cursor_execute", _note)
 
 
+class _Database(Database):
+    """Notes what runs on the driver itself, which no event of SQLAlchemy sees."""
+
+    async def value(self, text: str, arguments: Sequence[Any]) -> Any:
+        _note(None, None, text)
+        return await super().value(text, arguments)
+
+
 @asynccontextmanager
 async def serving(
     database_url: str, issuer: DevelopmentIssuer, **settings: Any
@@ -120,7 +136,8 @@ async def serving(
     logger = logging.getLogger("community_gql")
     level = logger.level
     logger.setLevel(logging.INFO)
-    app = create_app(Settings.load(database_url=database_url, **settings), development=issuer)
+    with patch("community_gql.app.Database", _Database):
+        app = create_app(Settings.load(database_url=database_url, **settings), development=issuer)
     transport = httpx.ASGITransport(app)
     try:
         async with (

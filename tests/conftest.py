@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -174,7 +175,13 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentIssuer:
 
 
 @pytest.fixture
-async def api(database_url: str, issuer: DevelopmentIssuer) -> AsyncIterator[Client]:
+def pushdown() -> str:
+    """The setting PUSHDOWN of the tests: ``always``, unless a module or the environment differs."""
+    return os.environ.get("PUSHDOWN", "always")
+
+
+@pytest.fixture
+async def api(database_url: str, issuer: DevelopmentIssuer, pushdown: str) -> AsyncIterator[Client]:
     """A client of the app over the test's database: ``await api(query, viewer, name=value)``."""
-    async with serving(database_url, issuer) as client:
+    async with serving(database_url, issuer, pushdown=pushdown) as client:
         yield client

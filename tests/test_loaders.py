@@ -101,6 +101,11 @@ INSERT INTO match_results (user_id, target_user_id, score, created_at)
 
 
 @pytest.fixture
+def pushdown() -> str:
+    return "off"
+
+
+@pytest.fixture
 async def crowd(api: Client, db: asyncpg.Connection) -> Crowd:
     me = await make.person(db, "Me", sub="crowd|me")
     await make.features(db, me)
@@ -448,7 +453,7 @@ async def test_twenty_operations_share_one_connection(
     written: Written, database_url: str, issuer: DevelopmentIssuer, checkouts: list[Any]
 ) -> None:
     settings = {"database_pool_size": 1, "database_pool_timeout": 120}
-    async with serving(database_url, issuer, **settings) as api:
+    async with serving(database_url, issuer, pushdown="off", **settings) as api:
         viewers = [*written.people, None] * 5
 
         answers = await asyncio.gather(*(api(NESTED_QUERY, viewer) for viewer in viewers))

@@ -173,6 +173,12 @@ class World:
         return (await self.api(query, self.viewers[viewer], **variables)).data
 
 
+@pytest.fixture(params=["always", "off"])
+def pushdown(request: pytest.FixtureRequest) -> str:
+    """What is seen is the same for queries compiled to one statement and for the loaders."""
+    return str(request.param)
+
+
 @pytest.fixture
 async def world(api: Client, db: asyncpg.Connection) -> World:
     tag = await make.tag(db, "moss")

@@ -15,6 +15,7 @@ from community_gql.api.view import GraphQLView
 from community_gql.database import Database
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer
+from community_gql.pushdown.execution import Pushdown
 from community_gql.settings import Settings
 
 
@@ -27,15 +28,18 @@ def create_app(settings: Settings, *, development: DevelopmentIssuer | None = No
         statement_timeout=settings.statement_timeout,
         pgbouncer=settings.database_pgbouncer,
     )
+    pushdown = Pushdown(settings.pushdown)
     view = GraphQLView(
         database,
         Authentication(development.verifier() if development else None),
+        pushdown,
         development=development is not None,
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
+        pushdown.close()
         await database.close()
 
     endpoint = _Endpoint(view)

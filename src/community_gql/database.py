@@ -22,6 +22,8 @@ from community_gql.errors import Unavailable
 _AWAY = ("08", "53", "57P")
 _REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
 WRITE_ATTEMPTS = 6
+_CACHED_STATEMENT_BYTES = 64 * 1024
+"""The longest text that stays prepared on a connection; asyncpg keeps 100 of them at most."""
 
 T = TypeVar("T")
 
@@ -42,7 +44,10 @@ class Database:
         statement_timeout: float = 14,
         pgbouncer: bool = False,
     ) -> None:
-        arguments: dict[str, Any] = {"timeout": pool_timeout}
+        arguments: dict[str, Any] = {
+            "timeout": pool_timeout,
+            "max_cacheable_statement_size": _CACHED_STATEMENT_BYTES,
+        }
         pool: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": 0,
@@ -73,6 +78,29 @@ class Database:
     def snapshot(self) -> Snapshot:
         """What one operation reads through; close it when the operation ends."""
         return Snapshot(self._readers)
+
+    async def value(self, text: str, arguments: Sequence[Any]) -> Any:
+        """The single value of one SELECT with ``$1``, ``$2``, ..., run on the driver itself.
+
+        A statement is a snapshot of its own and needs no transaction; SQLAlchemy only lends the
+        connection. Raises Unavailable when the database is away.
+        """
+        with away_is_unavailable():
+            async with self.engine.connect() as connection:
+                lent = await connection.get_raw_connection()
+                driver: Any = lent.driver_connection
+                try:
+                    # unscoped: runs what pushdown/ compiled from scoped selects
+                    return await driver.fetchval(text, *arguments)
+                except asyncpg.PostgresError as error:
+                    if str(error.sqlstate).startswith(_AWAY):
+                        await connection.invalidate(error)
+                    raise
+                except BaseException as error:
+                    # The pool cannot see that it is broken, or that a cancelled statement is
+                    # still on its way: it would lend it again.
+                    await connection.invalidate(error)
+                    raise
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in one READ COMMITTED transaction, and commit it.

@@ -268,14 +268,14 @@ class Pages:
         values = cursors.read(window.cursor) if window.cursor is not None else None
         return cls(edge, window, name, filters, cursors, values)
 
+    @property
+    def form(self) -> tuple[str, bool, bool, tuple[str, ...]]:
+        """What decides the text of a statement: order, direction, a cursor or none, filters."""
+        backward = self.window.backward
+        return self.order, backward, self.cursor is not None, _names(self.filters)
+
     def statement(self) -> Select[Any]:
-        return _pages(
-            self.edge,
-            self.order,
-            self.window.backward,
-            self.cursor is not None,
-            _names(self.filters),
-        )
+        return _pages(self.edge, *self.form)
 
     def values(self) -> dict[str, Any]:
         cursor = {f"cursor_{i}": value for i, value in enumerate(self.cursor or ())}

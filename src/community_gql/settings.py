@@ -134,6 +134,11 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         default=15, gt=0, le=3600, description="Seconds after which a request is given up."
     )
+    pushdown: Literal["on", "off", "always"] = Field(
+        default="on",
+        description="Whether queries are compiled to one SQL statement: `on` from the second "
+        "request for the same query, `always` from the first (for tests), or `off`.",
+    )
     host: str = Field(
         default="127.0.0.1",
         min_length=1,
@@ -196,7 +201,7 @@ class Environment(EnvSettingsSource):
         """Strip and, for the log level, lower the text before pydantic sees it."""
         if isinstance(value, str):
             value = value.strip()
-            if field_name == "log_level":
+            if field_name in ("log_level", "pushdown"):
                 value = value.lower()
         return super().prepare_field_value(field_name, field, value, value_is_complex)
 

@@ -6,7 +6,8 @@ have run it, and resolvers find ready what each field node asks for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
@@ -15,10 +16,8 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLField,
     GraphQLIncludeDirective,
-    GraphQLInterfaceType,
-    GraphQLObjectType,
-    GraphQLSchema,
     GraphQLSkipDirective,
     InlineFragmentNode,
     OperationDefinitionNode,
@@ -38,6 +37,21 @@ from community_gql.api.schema import core, schema
 from community_gql.errors import BadRequest
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A field node of the operation whose value is loaded."""
+
+    node: FieldNode
+    definition: GraphQLField
+    field: EdgeField
+
+    def plan(self, variables: VariableValues) -> Any:
+        """What its arguments ask for. Raises BadRequest, or GraphQLError for a null too many."""
+        values = get_argument_values(self.definition, self.node, variables)
+        registry = schema.schema_converter.scalar_registry
+        return self.field.plan(convert_arguments(values, self.field.arguments, registry, CONFIG))
+
+
 def read_arguments(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
@@ -47,67 +61,65 @@ def read_arguments(
 
     Each fragment is read once however often it is spread. Raises BadRequest.
     """
-    return _Reader(core, fragments, variables).read(operation)
+    asked = edges_of(operation, fragments, variables)
+    return {id(edge.node): edge.plan(variables) for edge in asked}
 
 
-class _Reader:
-    def __init__(
-        self,
-        graph: GraphQLSchema,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        variables: VariableValues,
-    ) -> None:
-        self._graph, self._fragments, self._variables = graph, fragments, variables
-        self._plans: dict[int, Any] = {}
-        self._seen: set[str] = set()
+def edges_of(
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    variables: VariableValues,
+) -> Iterator[Asked]:
+    """The field nodes of the operation that load something, in its order, each once."""
+    root = core.get_root_type(operation.operation)
+    assert root is not None
+    return _edges(operation.selection_set, root, fragments, variables, set())
 
-    def read(self, operation: OperationDefinitionNode) -> dict[int, Any]:
-        root = self._graph.get_root_type(operation.operation)
-        assert root is not None
-        self._selections(operation.selection_set, root)
-        return self._plans
 
-    def _selections(
-        self, selections: SelectionSetNode, parent: GraphQLObjectType | GraphQLInterfaceType
-    ) -> None:
-        for node in selections.selections:
-            if not self._included(node):
+def _edges(
+    selections: SelectionSetNode,
+    parent: Any,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    variables: VariableValues,
+    seen: set[str],
+) -> Iterator[Asked]:
+    for node in selections.selections:
+        if not is_included(node, variables):
+            continue
+        if isinstance(node, FieldNode):
+            definition = core.get_field(parent, node.name.value)
+            if definition is None:
                 continue
-            if isinstance(node, FieldNode):
-                self._field(node, parent)
-            elif isinstance(node, InlineFragmentNode):
-                self._fragment(node.selection_set, node.type_condition, parent)
-            elif isinstance(node, FragmentSpreadNode) and node.name.value not in self._seen:
-                self._seen.add(node.name.value)
-                fragment = self._fragments[node.name.value]
-                self._fragment(fragment.selection_set, fragment.type_condition, parent)
+            field = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            if isinstance(field, EdgeField):
+                yield Asked(node, definition, field)
+            if node.selection_set:
+                inner = get_named_type(definition.type)
+                yield from _edges(node.selection_set, inner, fragments, variables, seen)
+            continue
+        fragment: InlineFragmentNode | FragmentDefinitionNode
+        if isinstance(node, FragmentSpreadNode):
+            name = node.name.value
+            if name in seen:
+                continue
+            seen.add(name)
+            fragment = fragments[name]
+        else:
+            assert isinstance(node, InlineFragmentNode)
+            fragment = node
+        condition = fragment.type_condition
+        named = core.get_type(condition.name.value) if condition else parent
+        yield from _edges(fragment.selection_set, named, fragments, variables, seen)
 
-    def _included(self, node: Any) -> bool:
-        directives: tuple[DirectiveNode, ...] | None = node.directives
-        if not directives:
-            return True
-        skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
-        include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
-        return not (skip and skip["if"]) and (include is None or bool(include["if"]))
 
-    def _fragment(self, selections: SelectionSetNode, condition: Any, parent: Any) -> None:
-        named = self._graph.get_type(condition.name.value) if condition else parent
-        self._selections(selections, named)  # type: ignore[arg-type]
-
-    def _field(self, node: FieldNode, parent: Any) -> None:
-        definition = self._graph.get_field(parent, node.name.value)
-        if definition is None:
-            return
-        field = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        if isinstance(field, EdgeField):
-            values = get_argument_values(definition, node, self._variables)
-            self._plans[id(node)] = field.plan(
-                convert_arguments(
-                    values, field.arguments, schema.schema_converter.scalar_registry, CONFIG
-                )
-            )
-        if node.selection_set:
-            self._selections(node.selection_set, get_named_type(definition.type))  # type: ignore[arg-type]
+def is_included(node: Any, variables: VariableValues) -> bool:
+    """Whether ``@skip`` and ``@include`` leave the selection in."""
+    directives: tuple[DirectiveNode, ...] | None = node.directives
+    if not directives:
+        return True
+    skip = get_directive_values(GraphQLSkipDirective, node, variables)
+    include = get_directive_values(GraphQLIncludeDirective, node, variables)
+    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
 
 
 def check_document(document: DocumentNode) -> None:

@@ -1,9 +1,9 @@
 """How a GraphQL request is answered: one small view of our own over the schema.
 
 Read the request, find the document, coerce the variables, read all arguments, execute, answer.
-The batched executor is graphql-core's with the loaders; ``execute`` is the place where a second
-one will plug in. Every error leaves with a known ``extensions.code``; what is not a PublicError is
-a fault of ours, logged whole under an ``errorId`` and shown as nothing but that.
+A query runs as one SQL statement where pushdown/ can; ``execute`` is the other way, graphql-core's
+executor with the loaders. Every error leaves with a known ``extensions.code``; what is not a
+PublicError is a fault of ours, logged whole under an ``errorId`` and shown as nothing but that.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from community_gql.api.documents import Document, Documents, Refused
 from community_gql.api.schema import core
 from community_gql.database import Database
 from community_gql.errors import BadRequest, PublicError, Unavailable
+from community_gql.pushdown.execution import Pushdown
 from community_gql.visibility import Viewer
 
 JSON_TYPE = "application/json"
@@ -73,6 +74,10 @@ class Line:
     operation: str | None = None
     document: str | None = None
     statements: int = 0
+    way: str | None = None
+    """``compiled`` or ``loaders``, once the operation ran."""
+    why: str | None = None
+    """Why it was the loaders."""
     codes: tuple[str, ...] = ()
 
 
@@ -80,9 +85,15 @@ class GraphQLView:
     """Answers GraphQL over HTTP. ``authenticate`` finds out who asks, or raises Unauthenticated."""
 
     def __init__(
-        self, database: Database, authenticate: Authenticate, *, development: bool = False
+        self,
+        database: Database,
+        authenticate: Authenticate,
+        pushdown: Pushdown,
+        *,
+        development: bool = False,
     ) -> None:
-        self._database, self._authenticate = database, authenticate
+        self._database, self._authenticate, self._pushdown = database, authenticate, pushdown
+        self._development = development
         self._documents = Documents(hide_suggestions=not development)
 
     async def __call__(self, request: Request) -> Response:
@@ -107,6 +118,8 @@ class GraphQLView:
             return Response(status_code=499)
         except Exception as error:
             status, body = 500, {"errors": [_fault(error)]}
+        if self._development and line.way is not None:
+            body["extensions"] = {"execution": {"way": line.way, "why": line.why}}
         line.codes = tuple(error["extensions"]["code"] for error in body.get("errors", ()))
         _log(line, status, time.perf_counter() - start)
         return _response(request, status, body, headers)
@@ -128,6 +141,10 @@ class GraphQLView:
             raise HttpError(405, "Only queries are answered over GET: use POST.", Allow="POST")
         context = Context(viewer, self._database)
         try:
+            ran = await self._pushdown.run(document.node, operation, params.variables, context)
+            line.way, line.why = ran.way, ran.why
+            if ran.data is not None:
+                return ExecutionResult(orjson.Fragment(ran.data))  # type: ignore[arg-type]
             return await execute(document, params, context)
         finally:
             line.statements = context.statements
@@ -295,6 +312,8 @@ def _log(line: Line, status: int, seconds: float) -> None:
             "document": line.document,
             "status": status,
             "statements": line.statements,
+            "way": line.way,
+            "why": line.why,
             "milliseconds": round(seconds * 1000, 1),
             "codes": line.codes,
         },
