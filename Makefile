@@ -15,7 +15,7 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check schema migration fmt lock db-psql db-reset clean
+.PHONY: help run install test fuzz check schema migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -29,6 +29,10 @@ install: $(VENV)/project $(VENV)/dev-packages ## Make .venv with all the tools, 
 
 test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-k embedded -x" to choose)
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+fuzz: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running queries at length (CASES=20000 SEED=x)
+	@FUZZ_CASES=$(or $(CASES),6000) FUZZ_SEED=$(or $(SEED),$$RANDOM) \
+		$(BIN)/python -m pytest -n 3 tests/pushdown/test_equality.py $(ARGS)
 
 check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers, schema and migrations
 	@printf '\n== format\n'; $(BIN)/ruff format --check .

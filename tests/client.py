@@ -76,7 +76,7 @@ class Client:
 
     def __init__(self, http: httpx.AsyncClient, issuer: DevelopmentIssuer) -> None:
         self.http, self.issuer = http, issuer
-        self._tokens: dict[str, str] = {}
+        self.tokens: dict[str, str] = {}
 
     async def __call__(
         self, query: str, viewer: Person | None = None, /, **variables: Any
@@ -88,9 +88,9 @@ class Client:
 
     def authorization(self, sub: str) -> dict[str, str]:
         """The header that signs in as this person."""
-        if sub not in self._tokens:
-            self._tokens[sub] = self.issuer.token(sub)
-        return {"Authorization": f"Bearer {self._tokens[sub]}"}
+        if sub not in self.tokens:
+            self.tokens[sub] = self.issuer.token(sub)
+        return {"Authorization": f"Bearer {self.tokens[sub]}"}
 
     async def send(self, method: str, path: str = "/graphql", **options: Any) -> Answer:
         """The answer to any HTTP request."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,10 +41,12 @@ class Ways:
 async def ways(database_url: str, issuer: DevelopmentIssuer) -> AsyncIterator[Ways]:
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        yield Ways(
+        ways = Ways(
             await enter(serving(database_url, issuer, pushdown="always")),
             await enter(serving(database_url, issuer, pushdown="off")),
         )
+        ways.loaders.tokens = ways.compiled.tokens  # which say when they end
+        yield ways
 
 
 def told(answer: Answer) -> tuple[int, Any]:
@@ -59,8 +62,22 @@ async def both(ways: Ways, operation: Operation, viewer: Person | None) -> Answe
     """The compiled answer, which must be that of the loaders."""
     compiled = await ways.compiled(operation.text, viewer, **operation.variables)
     loaders = await ways.loaders(operation.text, viewer, **operation.variables)
-    assert told(compiled) == told(loaders), f"{operation.text}\n{operation.variables}\n{viewer}"
+    if told(compiled) != told(loaders):
+        found = "\n".join(differences("answer", told(compiled), told(loaders)))
+        pytest.fail(f"{found}\n{operation.text}\n{operation.variables}\n{viewer}", pytrace=False)
     return compiled
+
+
+def differences(path: str, one: Any, other: Any) -> Iterator[str]:
+    """Where two JSON values differ, and how."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one.keys() | other.keys():
+            yield from differences(f"{path}.{key}", one.get(key, "-"), other.get(key, "-"))
+    elif isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        for n, (a, b) in enumerate(itertools.zip_longest(one, other, fillvalue="-")):
+            yield from differences(f"{path}[{n}]", a, b)
+    elif one != other:
+        yield f"{path}: compiled {one!r}, loaders {other!r}"
 
 
 async def community(db: asyncpg.Connection, chance: random.Random) -> tuple[list[Person], Words]:
