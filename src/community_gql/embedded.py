@@ -652,7 +652,7 @@ def sweep(parent: Path, account: Account | None) -> None:
         with contextlib.suppress(OSError, EmbeddedPostgresError):
             if folder.stat().st_uid != os.geteuid():
                 continue
-            with open(folder / "lease") as lease:
+            with open(folder / "lease", "a") as lease:  # missing: its removal was cut short
                 young = time.time() - os.fstat(lease.fileno()).st_mtime < 10  # not locked yet?
                 if not young and try_lock(lease, fcntl.LOCK_EX):
                     where = Place(folder, socket_folder(folder), account)

@@ -54,7 +54,8 @@ async def put_features(
     problems.batch("features", features)
     lengths: dict[int, int] = {}
     people: dict[UUID, int] = {}
-    await session.run(select(func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)))
+    one_by_one = func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)
+    await session.run(select(one_by_one))  # unscoped: a lock, no rows
     for place, item in enumerate(features):
         _check_vector(problems, place, item)
         if item.version not in lengths:
@@ -116,7 +117,8 @@ async def put_matches(
         named += [(item.user_id, (*at, "userId")), (item.target_user_id, (*at, "targetUserId"))]
     subs = await _subs(session, viewer, problems, named)
     problems.stop()
-    moment: datetime = (await session.first(select(func.clock_timestamp())))[0]
+    clock = select(func.clock_timestamp())  # unscoped: the time, no rows
+    moment: datetime = (await session.first(clock))[0]
     rows = [
         {
             "user_id": subs[item.user_id],

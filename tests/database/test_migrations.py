@@ -26,7 +26,8 @@ Connect = Callable[[str], Awaitable[asyncpg.Connection]]
 
 ROOT = Path(__file__).parents[2]
 SEED = Path(__file__).with_name("seed.sql").read_text()
-REVISIONS = ["0001", "0002", "0003", "0004", "0005"]
+REVISIONS = sorted(file.name[:4] for file in (ROOT / "migrations/versions").glob("0*.py"))
+NEXT = f"{len(REVISIONS) + 1:04}"
 
 
 async def upgrade(url: str, revision: str = "head") -> None:
@@ -141,7 +142,7 @@ async def test_alembic_alone(make: Make, tmp_path: Path) -> None:
     assert said.count("Running upgrade") == len(REVISIONS)
     code, said = await alembic("current", url=url)
     assert code == 0
-    assert "0005 (head)" in said
+    assert f"{REVISIONS[-1]} (head)" in said
     code, said = await alembic("check", url=url)
     assert code == 0, said
     code, said = await alembic("downgrade", "base", url=url)
@@ -172,12 +173,23 @@ async def test_sql_scripts_are_refused() -> None:
     assert "Traceback" not in said
 
 
-async def test_two_upgraders_at_once(make: Make) -> None:
-    url = plain_address(await make())
-    runs = [alembic("upgrade", "head", url=url) for _ in range(3)]
-    done = await asyncio.wait_for(asyncio.gather(*runs), 60)
-    assert [code for code, _ in done] == [0, 0, 0], done
+async def test_two_upgraders_at_once(make: Make, connect: Connect) -> None:
+    """Both find the database locked, so that one surely works while the other waits."""
+    url = await make()
+    connection = await connect(url)
+    await connection.execute("SELECT pg_advisory_lock($1)", 0x636F6D6D75)
+    runs = [asyncio.create_task(alembic("upgrade", "head", url=plain_address(url))) for _ in "ab"]
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    async with asyncio.timeout(60):
+        while await connection.fetchval(others) < 3:  # noqa: ASYNC110 (others, not we, connect)
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        assert await connection.fetchval("SELECT to_regclass('users')") is None
+        await connection.execute("SELECT pg_advisory_unlock($1)", 0x636F6D6D75)
+        done = await asyncio.gather(*runs)
+    assert [code for code, _ in done] == [0, 0], done
     assert sum(said.count("Running upgrade") for _, said in done) == len(REVISIONS)
+    assert sum(said.count("Waiting for another process") for _, said in done) == 2
 
 
 async def test_an_open_connection_is_used_and_given_back_unlocked(make: Make) -> None:
@@ -197,7 +209,7 @@ async def test_an_open_connection_is_used_and_given_back_unlocked(make: Make) ->
         )
         assert held.scalar() == 0
     await engine.dispose()
-    assert "0005" in await asyncio.to_thread(migrating.current, url)
+    assert REVISIONS[-1] in await asyncio.to_thread(migrating.current, url)
 
 
 async def test_no_superuser_is_needed(make: Make, connect: Connect, worker_id: str) -> None:
@@ -285,9 +297,9 @@ async def test_a_new_revision_gets_the_next_number(
     url = await make("head")
     await (await connect(url)).execute("ALTER TABLE gardens DROP COLUMN theme")
     path = await asyncio.to_thread(migrating.revision, url, "add the theme")
-    assert path.name == "0006_add_the_theme.py"
+    assert path.name == f"{NEXT}_add_the_theme.py"
     text = path.read_text()
-    assert 'revision = "0006"\ndown_revision = "0005"\n' in text.replace("'", '"')
+    assert f'revision = "{NEXT}"\ndown_revision = "{REVISIONS[-1]}"\n' in text.replace("'", '"')
     assert "op.add_column" in text
     await upgrade(url)
     await asyncio.to_thread(migrating.check, url)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
 from graphql import GraphQLError
+from sqlalchemy import ColumnElement, func, literal_column
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
@@ -26,6 +28,12 @@ def write_datetime(value: datetime) -> str:
     """RFC 3339 in UTC with ``Z`` and always six fractional digits."""
     # Not strftime: its %Y has fewer than four digits for the years before 1000.
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def datetime_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+    """``write_datetime`` as SQL, for the years 1000 to 9999."""
+    utc = func.timezone(literal_column("'UTC'"), value)
+    return func.to_char(utc, literal_column('\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''))
 
 
 def read_datetime(text: Any) -> datetime:
@@ -58,6 +66,11 @@ SCALARS: dict[object, ScalarDefinition] = {
         parse_value=lambda value: value,
     ),
 }
+
+SQL_FORMS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
+    "DateTime": datetime_sql,
+}
+"""By name, the scalars that PostgreSQL's own JSON writes differently: ``serialize`` as SQL."""
 
 CONFIG = StrawberryConfig(scalar_map=SCALARS)
 
