@@ -35,7 +35,7 @@ ROUTES = {
     "Profile": SIDES + " { users(first: $n) { nodes { profile { %s } } } } } }",
     "Garden": SIDES + " { users(first: $n) { nodes { garden { %s } } } } } }",
     "Friendship": SIDES + " { users(first: $n) { nodes { viewerFriendship { %s } } } } } }",
-    "Tag": SIDES + " { users(first: $n) { nodes { tags { %s } } } } } }",
+    "Tag": "{ tags(first: $n) { nodes { %s } } }",
     "Story": SIDES + " { stories(first: $n) { nodes { %s } } } } }",
     "Habit": "{ viewer { user { habits(first: $n) { nodes { %s } } } } }",
     "Match": "{ viewer { user { matches(first: $n) { nodes { %s } } } } }",
