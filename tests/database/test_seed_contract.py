@@ -73,6 +73,7 @@ NEW_TABLES = {
     "friendships": "what makes the `friends` visibility mean something",
     "story_tags": "the n-m arrow between stories and tags in the seed's ERD",
     "story_requests": "the idempotency keys of createStory",
+    "tag_renames": "popular tags on their way to a new name",
     "deleted_accounts": "a token issued before the deletion does not bring the account back",
 }
 
