@@ -164,7 +164,6 @@ async def test_ids_go_on_after_the_seeded_ones(seeded: str) -> None:
 async def test_report_counts_the_rows(database_url: str) -> None:
     report = await seeding.seed(database_url, people=50, progress=quiet)
     assert report.rows == await counts(database_url)
-    assert str(report).startswith("64 tags, 50 users, ")
     assert all(report.rows.values())
 
 
@@ -378,7 +377,7 @@ async def test_an_ordinary_owner_may_seed_and_others_may_not(
 ) -> None:
     url = blank_url
     name = await ask(url, "SELECT current_database()")
-    owner, other = f"owner_{worker_id}", f"other_{worker_id}"
+    owner, other = f"seeding_owner_{worker_id}", f"seeding_other_{worker_id}"
     for role in (owner, other):
         await ask(url, f"CREATE ROLE {role} LOGIN")
     try:

@@ -45,7 +45,6 @@ ADDED = {
     "index users.idx_users_name": "finding people by name: pages in order of names",
     "index users.idx_users_name_words": "finding people by name: words and their beginnings",
     "index users.idx_users_created": "pages of people, newest first",
-    "trigger users.user_lock_stories": "lock order, when an account is deleted",
     "trigger user_profiles.user_profiles_set_updated_at": "updated_at",
     "trigger user_profiles.profiles_changed_insert": "keeps users.name_key",
     "trigger user_profiles.profiles_changed_update": "keeps users.name_key",
@@ -83,7 +82,6 @@ FUNCTIONS = {
     "function tags_renamed()": "keeps stories.tags_cached",
     "function tags_cached_is_kept()": "tags_cached is written by triggers only",
     "function tag_lock_stories()": "lock order, when a tag is deleted",
-    "function user_lock_stories()": "lock order, when an account is deleted",
     "function profiles_changed()": "keeps users.name_key",
     "function set_updated_at()": "updated_at",
 }

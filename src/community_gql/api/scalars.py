@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
 from graphql import GraphQLError
+from sqlalchemy import ColumnElement, func, literal_column
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
@@ -20,6 +22,12 @@ JSON = NewType("JSON", object)
 def write_datetime(value: datetime) -> str:
     """RFC 3339 in UTC with ``Z`` and always six fractional digits."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def datetime_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+    """``write_datetime`` as SQL, for the years 1000 to 9999."""
+    utc = func.timezone(literal_column("'UTC'"), value)
+    return func.to_char(utc, literal_column('\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''))
 
 
 def read_datetime(text: Any) -> datetime:
@@ -53,6 +61,11 @@ SCALARS: dict[object, ScalarDefinition] = {
         parse_value=lambda value: value,
     ),
 }
+
+SQL_FORMS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
+    "DateTime": datetime_sql,
+}
+"""By name, the scalars that PostgreSQL's own JSON writes differently: ``serialize`` as SQL."""
 
 CONFIG = StrawberryConfig(scalar_map=SCALARS)
 
