@@ -146,14 +146,18 @@ def _check_vector(problems: Problems, place: int, item: Features) -> None:
 async def _lengths(session: Transaction, versions: set[int]) -> dict[int, int]:
     """The length of the vectors that are there, by version."""
     features = m.UserFeatures
-    length = func.jsonb_array_length(features.vector)
+    wanted = func.unnest(bindparam("versions", type_=ARRAY(Integer))).column_valued("wanted")
+    one = (
+        select(func.jsonb_array_length(features.vector))  # unscoped: tells nothing of anyone
+        .where(features.version == wanted)
+        .limit(1)  # they are all alike
+        .scalar_subquery()
+    )
     rows = await session.run(
-        select(features.version, length)  # unscoped: lengths tell nothing of anyone
-        .distinct(features.version)
-        .where(features.version == any_(bindparam("versions", type_=ARRAY(Integer)))),
+        select(wanted, one),  # unscoped: as above
         {"versions": sorted(version for version in versions if 0 < version <= MAX_VERSION)},
     )
-    return dict(rows)
+    return {version: length for version, length in rows if length is not None}
 
 
 async def _subs(
