@@ -133,7 +133,11 @@ async def test_permissions_open_nothing_of_others(
 # --- Ids ---
 
 LEADS_TO = {
-    **{f"{verb}{noun} id": noun for noun in ("Story", "Habit", "Garden") for verb in ("update", "delete")},
+    **{
+        f"{verb}{noun} id": noun
+        for noun in ("Story", "Habit", "Garden")
+        for verb in ("update", "delete")
+    },
     "renameTag id": "Tag",
     "deleteTag id": "Tag",
     "mergeTags fromId": "Tag",
