@@ -42,9 +42,12 @@ ROUTES = {
 }
 """A way to many parents of each type: to ``$n`` of them on each of two sides."""
 
-PARENTS = {"Query": (1, 1), "Viewer": (1, 1), "Tag": (4, 400), "Habit": (1, 100), "Match": (1, 100)}
-"""How many parents that is for 1 and for 100, if not 2 and 200. A page has 100 at most, and only
-the viewer's own habits and matches can be seen; each person of the crowd has two tags."""
+PARENTS = {
+    **dict.fromkeys(("Query", "Viewer"), (1, 1)),
+    **dict.fromkeys(("Tag", "Habit", "Match"), (1, 100)),
+}
+"""How many parents that is for 1 and for 100, if not 2 and 200. A page has 100 at most; only the
+viewer's own habits and matches can be seen, and tags below a page of people cost too much."""
 
 REQUIRED = {
     "Query.user": "(id: $user)",
