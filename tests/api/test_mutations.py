@@ -133,7 +133,11 @@ async def test_permissions_open_nothing_of_others(
 # --- Ids ---
 
 LEADS_TO = {
-    **{f"{verb}{noun} id": noun for noun in ("Story", "Habit", "Garden") for verb in ("update", "delete")},
+    **{
+        f"{verb}{noun} id": noun
+        for noun in ("Story", "Habit", "Garden")
+        for verb in ("update", "delete")
+    },
     "renameTag id": "Tag",
     "deleteTag id": "Tag",
     "mergeTags fromId": "Tag",
@@ -145,7 +149,7 @@ LEADS_TO = {
     "putFeatures features 0 userId": "User",
     "putMatches matches 0 userId": "User",
     "putMatches matches 0 targetUserId": "User",
-}  # fmt: skip
+}
 """Every id that a mutation takes, and the type it must be of."""
 
 IDS = [
