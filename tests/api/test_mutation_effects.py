@@ -177,7 +177,7 @@ ONCE = {"title": "a", "content": "b", "tags": ["moss"]}
 
 
 async def keyed(api: Client, viewer: Person, key: str = "k", **given: Any) -> Any:
-    payload = await change(
+    return await change(
         api,
         viewer,
         "createStory",
@@ -185,7 +185,6 @@ async def keyed(api: Client, viewer: Person, key: str = "k", **given: Any) -> An
         idempotencyKey=key,
         **ONCE | given,
     )
-    return payload
 
 
 async def stories(db: asyncpg.Connection) -> int:
