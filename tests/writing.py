@@ -61,7 +61,7 @@ async def refusal(
     payload = (await send(api, viewer, name, selection, **given)).data[name]
     errors = payload.pop("userErrors")
     assert payload.pop("query") == {"__typename": "Query"}
-    assert set(payload.values()) <= {None}, payload
+    assert all(value is None for value in payload.values()), payload
     assert all(error["message"].endswith(".") for error in errors), errors
     return [(error["code"], error["path"]) for error in errors]
 

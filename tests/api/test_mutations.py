@@ -149,7 +149,7 @@ LEADS_TO = {
     "putFeatures features 0 userId": "User",
     "putMatches matches 0 userId": "User",
     "putMatches matches 0 targetUserId": "User",
-}  # fmt: skip
+}
 """Every id that a mutation takes, and the type it must be of."""
 
 IDS = [
