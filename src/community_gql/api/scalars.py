@@ -31,7 +31,7 @@ def write_datetime(value: datetime) -> str:
 
 
 def datetime_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
-    """``write_datetime`` as SQL, for the years 1000 to 9999."""
+    """``write_datetime`` as SQL, for the years 1 to 9999."""
     utc = func.timezone(literal_column("'UTC'"), value)
     return func.to_char(utc, literal_column('\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''))
 
