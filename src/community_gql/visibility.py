@@ -161,13 +161,14 @@ async def lock_own(
     return None
 
 
-async def lock_viewer(session: Transaction, viewer: Viewer) -> None:
-    """Lock the viewer's account, before any tag and story: the lock order.
+async def lock_viewer(session: Transaction, viewer: Viewer, *, shared: bool = False) -> None:
+    """Lock the viewer's account, after tags and stories: the lock order.
 
-    Raises AccountGone when it was deleted.
+    ``shared`` locks it against its deletion only. Raises AccountGone when it was deleted.
     """
     account = visible(m.User, m.User.auth0_sub).where(_own(m.User))
-    if await session.first(account.with_for_update(key_share=True), viewer.binds()) is None:
+    lock = account.with_for_update(read=shared, key_share=True)
+    if await session.first(lock, viewer.binds()) is None:
         raise AccountGone
 
 

@@ -339,7 +339,7 @@ async def test_a_tag_that_goes_while_a_story_waits_for_it_is_named(
 async def test_choosing_tags_and_merging_them_do_not_wait_for_each_other(
     act: Writer, db: asyncpg.Connection, database_url: str
 ) -> None:
-    """Whoever adds a tag holds the person and wants the tag; a merge the other way about."""
+    """A merge locks people against deletion only."""
     moss, fern = await make.tag(db, "moss"), await make.tag(db, "fern")
     moderator = await make.person(db, permissions=["manage:tags"])
     ada = await make.person(db, tags=[moss])

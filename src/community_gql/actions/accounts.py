@@ -6,13 +6,13 @@ import hashlib
 from uuid import UUID
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql import models as m
 from community_gql.checks import Problems
 from community_gql.database import Transaction
-from community_gql.visibility import Viewer, lock_own
+from community_gql.visibility import Viewer, lock_own, visible
 
 
 async def delete(session: Transaction, viewer: Viewer, *, id: UUID | None) -> UUID:
@@ -22,7 +22,16 @@ async def delete(session: Transaction, viewer: Viewer, *, id: UUID | None) -> UU
     account back (``deleted_accounts``).
     """
     problems = Problems()
-    # What the account is just writing is through before, or finds it gone.
+    # In the lock order, people last: what the account is just writing is through before, or finds
+    # it gone.
+    for model, key in ((m.Story, m.Story.id), (m.UserProfile, m.UserProfile.user_id)):
+        locked = visible(model, key).where(model.user_id == m.VIEWER).order_by(key)
+        await session.run(
+            select(func.count()).select_from(  # unscoped: locks visible rows, tells how many
+                locked.with_for_update().subquery()
+            ),
+            viewer.binds(),
+        )
     person = await lock_own(
         session, viewer, problems, m.User, id, m.User.auth0_sub, m.User.public_id, deleting=True
     )

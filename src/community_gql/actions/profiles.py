@@ -16,7 +16,7 @@ from community_gql.checks import (
     Problems,
 )
 from community_gql.database import Transaction
-from community_gql.visibility import Viewer, lock_viewer, visible
+from community_gql.visibility import Viewer, visible
 
 
 async def update(
@@ -41,8 +41,6 @@ async def update(
         changes["journaling_frequency"] = problems.whole(
             "journalingFrequency", journaling_frequency, 0, MAX_JOURNALING_FREQUENCY
         )
-    # A changed name goes to the account's row: it is locked first, as whoever deletes it does.
-    await lock_viewer(session, viewer)
     if expected_updated_at is not None:
         profile = await session.first(
             visible(m.UserProfile, m.UserProfile.updated_at)

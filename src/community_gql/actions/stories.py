@@ -22,7 +22,7 @@ from community_gql.checks import (
 )
 from community_gql.database import Transaction
 from community_gql.errors import Code
-from community_gql.visibility import Viewer, lock_own, lock_tags
+from community_gql.visibility import Viewer, lock_own, lock_tags, lock_viewer
 
 _LATER = func.greatest(
     func.clock_timestamp(), m.Story.updated_at + text("interval '1 microsecond'")
@@ -49,12 +49,12 @@ async def create(
     }
     key = problems.optional_text("idempotencyKey", idempotency_key, MAX_IDEMPOTENCY_KEY_CHARACTERS)
     names = problems.tag_names("tags", tags, MAX_TAGS_PER_STORY)
-    if key is not None and not problems.errors:
-        written = await _claim(session, viewer, key, problems)
-        problems.stop()
-        if written is not None:
-            return written
+    good = not problems.errors
     tag_ids = await lock_tags(session, names, problems)
+    if key is not None and good:
+        written = await _claim(session, viewer, key, problems)
+        if written is not None:
+            return written  # whether or not the tags are still there
     problems.stop()
     made = await session.first(
         insert(m.Story).values(user_id=viewer.sub, **values).returning(m.Story.id)
@@ -76,6 +76,7 @@ async def _claim(session: Transaction, viewer: Viewer, key: str, problems: Probl
     Notes NOT_FOUND when that story has been deleted since. A second caller waits here until the
     first has committed or gone. Keys older than a day are forgotten on the way.
     """
+    await lock_viewer(session, viewer, shared=True)
     request = m.story_requests.c
     mine = request.user_id == viewer.sub
     old = request.created_at < func.now() - text("interval '1 day'")

@@ -1,7 +1,6 @@
 """The shared vocabulary, and the tags that people choose for themselves.
 
-Lock order everywhere: people, then tags, then stories, each by key. Moderation starts at the
-tags: it holds no person that anybody waits for.
+Lock order everywhere: tags, then stories, each by id, then all else, people last.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ async def add(session: Transaction, viewer: Viewer, *, names: Sequence[str]) -> 
     """Add tags to the viewer's own. Returns the viewer's ``sub``."""
     problems = Problems()
     wanted = problems.tag_names("names", names, MAX_TAGS_PER_PERSON)
-    await lock_viewer(session, viewer)  # two callers who both add the 50th tag wait here
     tag_ids = await lock_tags(session, wanted, problems, "names")
     problems.stop()
+    await lock_viewer(session, viewer)  # two callers who both add the 50th tag wait here
     if tag_ids:
         rows = [{"user_id": viewer.sub, "tag_id": tag_id} for tag_id in tag_ids.values()]
         await session.run(postgresql.insert(m.user_tags).values(rows).on_conflict_do_nothing())
@@ -56,9 +55,9 @@ async def remove(session: Transaction, viewer: Viewer, *, names: Sequence[str]) 
     """
     problems = Problems()
     unwanted = problems.tag_names("names", names, MAX_TAGS_PER_PERSON)
-    await lock_viewer(session, viewer)
     tag_ids = await lock_tags(session, unwanted, problems, "names")
     problems.stop()
+    await lock_viewer(session, viewer)
     await session.run(
         delete_from(m.user_tags).where(
             m.user_tags.c.user_id == viewer.sub, m.user_tags.c.tag_id.in_(tag_ids.values())
@@ -136,10 +135,10 @@ class Links:
 
 
 LINKS = (
-    Links(m.user_tags, "user_id", m.User.auth0_sub, shared=True),
     Links(m.story_tags, "story_id", m.Story.id, shared=False),
+    Links(m.user_tags, "user_id", m.User.auth0_sub, shared=True),
 )
-"""People before stories: the lock order."""
+"""In the lock order."""
 
 
 async def move(
