@@ -19,7 +19,8 @@ from sqlalchemy.pool import NullPool
 from community_gql.errors import Unavailable
 
 # SQLSTATE classes and codes that say "not now" rather than "not like this".
-_AWAY = ("08", "53", "57P")
+_AWAY = ("08", "53", "57P", "57014", "55P03")  # the last two: waited too long
+_BROKEN = ("08", "57P")  # of those, what leaves the connection of no more use
 _REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
 WRITE_ATTEMPTS = 6
 _CACHED_STATEMENT_BYTES = 64 * 1024
@@ -93,7 +94,7 @@ class Database:
                     # unscoped: runs what pushdown/ compiled from scoped selects
                     return await driver.fetchval(text, *arguments)
                 except asyncpg.PostgresError as error:
-                    if str(error.sqlstate).startswith(_AWAY):
+                    if str(error.sqlstate).startswith(_BROKEN):
                         await connection.invalidate(error)
                     raise
                 except BaseException as error:

@@ -16,6 +16,7 @@ import pytest
 
 import factories as make
 from client import Answer, Client, serving
+from community_gql.api.ids import write_id
 from community_gql.identity.development import DevelopmentIssuer
 from factories import Person, day
 from pushdown.operations import Generator, Operation, Words
@@ -96,7 +97,7 @@ async def community(db: asyncpg.Connection, chance: random.Random) -> tuple[list
     tags = [await make.tag(db, name, created_at=moment()) for name in names]
     people = []
     for n in range(10):
-        given = {
+        given: dict[str, Any] = {
             "bio": chance.choice((None, "", text(), 'a "quoted"\\ \u2028 line\u0001')),
             "journaling_frequency": chance.choice((None, 0, 7)),
         }
@@ -155,7 +156,7 @@ async def community(db: asyncpg.Connection, chance: random.Random) -> tuple[list
                 )
                 ids.append(row.id)
                 keys.append(row.key)
-    ids += ["", "nonsense", make.write_id("User", 7), make.write_id("Story", 2**62)]
+    ids += ["", "nonsense", write_id("User", 7), write_id("Story", 2**62)]
     moments = [day(n / 2) for n in range(-1, 14)]
     return people, Words(ids, TEXTS + tuple(names), moments, keys, [p.public_id for p in people])
 

@@ -17,6 +17,7 @@ from client import Client, serving
 from community_gql import loaders, visibility
 from community_gql import models as m
 from community_gql.api.context import Context
+from community_gql.api.ids import write_id
 from community_gql.database import Database, opened
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.pushdown import execution
@@ -56,7 +57,7 @@ def everything() -> dict[str, str]:
     }
     for name in ("User", "Story", "Habit", "Garden", "Tag", "Match", "Friendship"):
         spread = f"... on {name} {selected(types[name], 2)}"
-        asked[name] = f'{{ node(id: "{make.write_id(name, 1)}") {{ {spread} }} }}'
+        asked[name] = f'{{ node(id: "{write_id(name, 1)}") {{ {spread} }} }}'
     return asked
 
 
@@ -118,9 +119,10 @@ async def test_both_ways_follow_the_rule_of_visibility(
         return {node["title"] for node in data["nodes"]}
 
     assert await found("always") == await found("off") == {"seen"}
-    monkeypatch.setitem(visibility._rules, m.Story, lambda _: true())
+    rules: dict[Any, Any] = visibility._rules
+    monkeypatch.setitem(rules, m.Story, lambda _: true())
     assert await found("always") == await found("off") == {"seen", "hidden"}
-    monkeypatch.setitem(visibility._rules, m.Story, lambda story: story.title == "hidden")
+    monkeypatch.setitem(rules, m.Story, lambda story: story.title == "hidden")
     assert await found("always") == await found("off") == {"hidden"}
     monkeypatch.undo()
     assert await found("always") == {"seen"}
@@ -195,7 +197,7 @@ async def test_forms_of_arguments_and_switches_have_statements_of_their_own(
     query = """query($id: ID!, $yes: Boolean = true, $o: StoryOrder, $f: StoryFilter) {
       node(id: $id) { id } stories(orderBy: $o, filter: $f) @include(if: $yes) { totalCount }
     }"""
-    tag, other, story = (make.write_id(t, n) for t, n in (("Tag", 1), ("Tag", 2), ("Story", 1)))
+    tag, other, story = (write_id(t, n) for t, n in (("Tag", 1), ("Tag", 2), ("Story", 1)))
 
     for variables, statements in (
         ({"id": tag}, 1),

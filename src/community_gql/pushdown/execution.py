@@ -178,8 +178,6 @@ class Pushdown:
         context.snapshot.statements += 1
         try:
             return Ran(await context.database.value(statement.text, arguments))
-        except asyncpg.QueryCanceledError:
-            raise
         except asyncpg.PostgresError as error:
             # Most likely a value that the schema does not allow: the loaders say which.
             _log.warning("a compiled statement failed: %s", error)
