@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from community_gql.errors import Unavailable
 
@@ -87,21 +88,25 @@ class Database:
         connection. Raises Unavailable when the database is away.
         """
         with away_is_unavailable():
-            async with self.engine.connect() as connection:
-                lent = await connection.get_raw_connection()
-                driver: Any = lent.driver_connection
-                try:
-                    # unscoped: runs what pushdown/ compiled from scoped selects
-                    return await driver.fetchval(text, *arguments)
-                except asyncpg.PostgresError as error:
-                    if str(error.sqlstate).startswith(_BROKEN):
-                        await connection.invalidate(error)
-                    raise
-                except BaseException as error:
-                    # The pool cannot see that it is broken, or that a cancelled statement is
-                    # still on its way: it would lend it again.
-                    await connection.invalidate(error)
-                    raise
+            return await greenlet_spawn(self._value, text, arguments)
+
+    def _value(self, text: str, arguments: Sequence[Any]) -> Any:
+        # Inside one greenlet, and without SQLAlchemy's Connection: that halves what is spent
+        # beside the driver.
+        lent = self.engine.sync_engine.raw_connection()
+        try:
+            driver: Any = lent.driver_connection
+            # unscoped: runs what pushdown/ compiled from scoped selects
+            return await_only(driver.fetchval(text, *arguments))
+        except BaseException as error:
+            # The pool cannot see that it is broken, or that a cancelled statement is still on
+            # its way: it would lend it again.
+            state = getattr(error, "sqlstate", None)
+            if state is None or state.startswith(_BROKEN):
+                lent.invalidate(error)
+            raise
+        finally:
+            lent.close()
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in one READ COMMITTED transaction, and commit it.
