@@ -39,7 +39,13 @@ class Answer:
 
     @property
     def body(self) -> Any:
-        return self.response.json()
+        """What came back, without what only development adds (``way``)."""
+        body = self.response.json()
+        if isinstance(body, dict) and "execution" in (extensions := body.get("extensions", {})):
+            del extensions["execution"]
+            if not extensions:
+                del body["extensions"]
+        return body
 
     @property
     def data(self) -> Any:
@@ -61,7 +67,7 @@ class Answer:
     @property
     def way(self) -> str:
         """How it was run: ``compiled``, or ``loaders`` and why."""
-        execution = self.body["extensions"]["execution"]
+        execution = self.response.json()["extensions"]["execution"]
         return " ".join(filter(None, (execution["way"], execution["why"])))
 
     @property

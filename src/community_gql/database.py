@@ -99,11 +99,13 @@ class Database:
             # unscoped: runs what pushdown/ compiled from scoped selects
             return await_only(driver.fetchval(text, *arguments))
         except BaseException as error:
-            # The pool cannot see that it is broken, or that a cancelled statement is still on
-            # its way: it would lend it again.
+            # Nobody else tells the pool that a connection is useless: it would lend it again.
             state = getattr(error, "sqlstate", None)
-            if state is None or state.startswith(_BROKEN):
-                lent.invalidate(error)
+            if not isinstance(error, Exception):
+                lent.invalidate(error)  # cancelled: its statement may still be on the way
+            elif state is None or state.startswith(_BROKEN):
+                # As SQLAlchemy does: with one connection broken, all of before are suspect.
+                self.engine.sync_engine.pool._invalidate(lent, error)
             raise
         finally:
             lent.close()

@@ -51,6 +51,12 @@ class SecretError(Exception):
 
 
 @pytest.fixture
+def pushdown() -> str:
+    """The tests break the loaders; compiled queries have theirs in pushdown/test_execution.py."""
+    return "off"
+
+
+@pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(*_: Any) -> Any:
         raise SecretError("SELECT secret FROM /srv/community_gql/vault.py")
@@ -138,7 +144,7 @@ async def test_a_fault_gives_its_connection_back(
         return found
 
     settings = {"database_pool_size": 1, "database_pool_timeout": 60}
-    async with serving(database_url, issuer, **settings) as api:
+    async with serving(database_url, issuer, pushdown="off", **settings) as api:
         with monkeypatch.context() as patched:
             patched.setattr(Snapshot, "run", fail_later)
             query = "{ a: users { totalCount } b: stories { totalCount } c: tags { totalCount } }"
@@ -456,7 +462,7 @@ async def test_a_pool_that_is_exhausted_is_unavailable_and_recovers(
     database_url: str, issuer: DevelopmentIssuer, db: asyncpg.Connection
 ) -> None:
     settings = {"database_pool_size": 1, "database_pool_timeout": 0.2}
-    async with serving(database_url, issuer, **settings) as api:
+    async with serving(database_url, issuer, pushdown="off", **settings) as api:
         blocker = await asyncpg.connect(plain_address(database_url))
         locked = blocker.transaction()
         await locked.start()
@@ -475,7 +481,7 @@ async def test_a_pool_that_is_exhausted_is_unavailable_and_recovers(
 async def test_a_statement_that_takes_too_long_is_unavailable(
     database_url: str, issuer: DevelopmentIssuer
 ) -> None:
-    async with serving(database_url, issuer, statement_timeout=0.2) as api:
+    async with serving(database_url, issuer, pushdown="off", statement_timeout=0.2) as api:
         blocker = await asyncpg.connect(plain_address(database_url))
         locked = blocker.transaction()
         await locked.start()

@@ -90,7 +90,8 @@ async def test_what_is_left_to_the_loaders_says_why(api: Client, query: str) -> 
 async def test_the_log_and_the_extensions_say_which_way(api: Client, query: str) -> None:
     answer = await api(query)
 
-    assert answer.body["extensions"] == {"execution": {"way": "compiled", "why": None}}
+    said = answer.response.json()["extensions"]
+    assert said == {"execution": {"way": "compiled", "why": None}}
     assert (answer.line.way, answer.line.statements) == ("compiled", 1)  # type: ignore[attr-defined]
 
 
@@ -288,8 +289,9 @@ async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(
 async def test_a_broken_connection_is_unavailable_once(
     database_url: str, db: asyncpg.Connection, issuer: DevelopmentIssuer
 ) -> None:
-    async with serving(database_url, issuer, pushdown="always", database_pool_size=1) as api:
-        assert (await api(FEED)).data["stories"]["totalCount"] == 0
+    async with serving(database_url, issuer, pushdown="always") as api:
+        for answer in await asyncio.gather(*(api(FEED) for _ in range(5))):
+            assert answer.data["stories"]["totalCount"] == 0
         await db.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND application_name = 'community-gql'"
@@ -297,7 +299,21 @@ async def test_a_broken_connection_is_unavailable_once(
         await asyncio.sleep(0.05)
         broken = await api(FEED)
         assert (broken.status, broken.codes) == (503, ["UNAVAILABLE"])
-        assert (await api(FEED)).data["stories"]["totalCount"] == 0
+        for _ in range(3):  # the other connections of before are not lent any more
+            assert (await api(FEED)).data["stories"]["totalCount"] == 0
+
+
+async def test_a_fault_shows_nothing_of_the_inside(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> Any:
+        raise RuntimeError("SELECT secret")
+
+    monkeypatch.setattr(Database, "value", fail)
+    answer = await api(FEED)
+
+    assert (answer.status, answer.codes) == (500, ["INTERNAL"])
+    assert "secret" not in answer.response.text
 
 
 async def test_a_cancelled_request_gives_its_connection_back(database_url: str) -> None:
