@@ -44,6 +44,7 @@ END $$
 """
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Called by xdist in its controller for each worker it starts."""
     if SERVER not in node.config.stash:

@@ -564,8 +564,11 @@ class EmbeddedPostgres:
             last = try_lock(self._lease, fcntl.LOCK_EX)
             if last:
                 end(self._where, self.bin, throwaway=self._throwaway)
-                if self._process:
+            if self._process:
+                if last:
                     self._process.wait()
+                else:
+                    self._process.returncode = 0  # left to its other users: not ours to wait for
             self._lease.close()
         if last and self._throwaway:
             remove(self._where)
