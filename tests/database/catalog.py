@@ -17,8 +17,8 @@ SELECT 'column ' || relname || '.' || attname,
   || ' ' || format_type(atttypid, atttypmod)
   || CASE WHEN attcollation <> 0 THEN ' collate ' || attcollation::regcollation ELSE '' END
   || CASE WHEN attnotnull THEN ' not null' ELSE '' END
-  || CASE WHEN attidentity <> '' THEN ' identity ' || attidentity ELSE '' END
-  || CASE WHEN attgenerated <> '' THEN ' generated ' || attgenerated ELSE '' END
+  || CASE WHEN attidentity <> '' THEN ' identity ' || attidentity::text ELSE '' END
+  || CASE WHEN attgenerated <> '' THEN ' generated ' || attgenerated::text ELSE '' END
   || coalesce(' default ' || pg_get_expr(adbin, adrelid), '')
 FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid
 LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import asyncpg
 
@@ -23,9 +22,8 @@ from community_gql.models import Base
 from community_gql.seeding.community import COLUMNS, Batch, Community, Tag
 from community_gql.seeding.founders import FOUNDERS, permissions_of
 from community_gql.seeding.vocabulary import TAGS
-from community_gql.settings import plain_address
+from community_gql.settings import OperatorError, plain_address
 
-T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
@@ -36,7 +34,7 @@ LOCK_SECONDS = 10
 BUILD_MEMORY = "256MB"
 
 
-class SeedError(Exception):
+class SeedError(OperatorError):
     """The database can't be seeded; the text says why and what helps."""
 
 
@@ -50,11 +48,11 @@ class SeedReport:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Someone to sign in as. ``display_name`` is None for those who have not given one."""
+    """Someone to sign in as; ``display_name`` is the address of those who have not given one."""
 
     auth0_sub: str
     email: str
-    display_name: str | None
+    display_name: str
     permissions: frozenset[str]
 
 
@@ -71,7 +69,8 @@ async def seed(
     The same ``people``, ``seed`` and ``until`` (with a time zone; nothing is younger) give the
     same rows, byte for byte. The first people are the founders. About ten stories per person.
 
-    Raises :class:`SeedError`, and then nothing was written; the same holds for any interruption.
+    Raises :class:`SeedError`. An error or interruption leaves nothing behind, unless it comes
+    after the commit, at ``progress("statistics", ...)``: then everything is there.
     """
     if people < 1:
         raise SeedError(f"people is {people}, but a community has at least one person.")
@@ -102,7 +101,7 @@ async def known_people(url: str, limit: int = 10) -> list[Person]:
         await _check_tables(connection)
         rows = await connection.fetch(  # unscoped: for the operator, not for a viewer
             """
-            SELECT auth0_sub, email::text, display_name
+            SELECT auth0_sub, email::text, coalesce(nullif(display_name, ''), email::text)
             FROM users LEFT JOIN user_profiles ON user_id = auth0_sub
             ORDER BY array_position($1::varchar[], auth0_sub), users.created_at, public_id
             LIMIT $2
@@ -134,8 +133,12 @@ async def _connection(url: str) -> AsyncIterator[asyncpg.Connection]:
             "another session uses the tables; perhaps another seeding. Wait for it to end, or "
             "stop the server, and try again."
         ) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise SeedError(
+            f"the database failed: {error}. A seeding that doesn't finish leaves nothing behind."
+        ) from error
     finally:
-        # Not close(): after a cancelled COPY it would wait for the server's answer.
+        # Interrupted while rolling back: hang up, and the server rolls back by itself.
         if connection.is_in_transaction():
             connection.terminate()
         else:
@@ -155,8 +158,10 @@ async def _alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
             """
         )
         await _check_tables(connection)
-        # A second seeding waits here, and then finds people.
-        await connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        # All at once, so as not to deadlock with readers. A second seeding waits here, and then
+        # finds people.
+        tables = ", ".join(("tags", *COLUMNS))
+        await connection.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
         if await _has_people(connection):
             raise SeedError(
                 "the database has people already, and seeding never mixes with them. "
