@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
@@ -96,9 +96,12 @@ class RedisBudget:
     """
 
     def __init__(self, address: str, points: int) -> None:
-        options = {"socket_connect_timeout": "1", "socket_timeout": "1"}
         storage = RedisStorage(
-            f"async+{address}", implementation="redispy", wrap_exceptions=True, **options
+            f"async+{address}",
+            wrap_exceptions=True,
+            implementation="redispy",
+            socket_connect_timeout=0.5,
+            socket_timeout=0.5,
         )
         self._storage, self._points = storage, points
         self._limiter = SlidingWindowCounterRateLimiter(storage)
@@ -117,9 +120,7 @@ class RedisBudget:
                 _log.warning("budgets are not counted: Redis does not answer (%s)", type(error))
             return None
         missing = self._points - stats.remaining
-        balance = Balance(
-            self._points, stats.remaining, math.ceil(missing / self._points * MINUTE)
-        )
+        balance = Balance(self._points, stats.remaining, math.ceil(missing / self._points * MINUTE))
         if not enough:
             lacking = max(cost - stats.remaining, 1)
             raise RateLimited(balance, max(1, math.ceil(lacking / self._points * MINUTE)))
@@ -127,7 +128,8 @@ class RedisBudget:
 
     async def close(self) -> None:
         """Close the connections to Redis."""
-        await self._storage.bridge.storage.aclose()
+        bridge: Any = self._storage.bridge  # its type for redis-py is not the declared one
+        await bridge.storage.aclose()
 
 
 def key_of(sub: str | None, address: str | None) -> str:

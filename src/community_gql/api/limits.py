@@ -309,11 +309,11 @@ def cost_of(
     return _Cost(fragments, variables, plans).of(operation)
 
 
-def check_cost(cost: int, limits: Limits = LIMITS) -> None:
+def check_cost(cost: int, limit: int = LIMITS.cost) -> None:
     """Raises CostLimitExceeded above the limit."""
-    if cost > limits.cost:
+    if cost > limit:
         raise CostLimitExceeded(
-            f"The operation could return {cost:,} objects; at most {limits.cost:,} are allowed. "
+            f"The operation could return {cost:,} objects; at most {limit:,} are allowed. "
             "Ask for smaller pages or fewer nested lists."
         )
 
