@@ -201,6 +201,7 @@ class Settings(BaseSettings):
         repr=False,
         description="A Redis that counts what is spent, for several processes: "
         "`redis://host:6379/0`. Without it each process counts for itself.",
+        json_schema_extra={"shown_default": ""},
     )
     introspection: Literal["everyone", "signed-in", "nobody"] = Field(
         default="signed-in",

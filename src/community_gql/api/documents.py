@@ -218,7 +218,7 @@ def _read(text: str, open_schema: bool) -> Document:
     try:
         if "\\u" in text:  # the only way for a text to hold what the request's own text cannot
             check_document(node)
-        introspects = check_shape(node)
+        introspects = check_shape(node, LIMITS)
         _check_operations(node)
     except PublicError as error:
         raise Refused([_refusal(error)]) from None
