@@ -140,9 +140,12 @@ class _Shape:
                 form = self._selections(node.selection_set, core.get_root_type(node.operation))
                 _at_most(self._limits.root_fields, form.root_fields, "fields at its root")
                 whole = whole.beside(form)
-        for name in self._fragments:
+        for name, fragment in self._fragments.items():
             # Those that no operation uses are validated too, so they count as well.
-            whole = whole.beside(self._fragment(name))
+            form = self._fragment(name)
+            if fragment.type_condition.name.value.startswith("__"):
+                form = Form(fields=form.fields, introspection_depth=form.depth)
+            whole = whole.beside(form)
         _at_most(self._limits.fields, whole.fields, "fields")
         _at_most(self._limits.depth, whole.depth, "levels of fields")
         _at_most(self._limits.lists, whole.lists, "lists within lists")

@@ -86,6 +86,9 @@ class Answer:
             "Cache-Control": "no-store",
             **self.headers,
         }
+        if status == 304:
+            del headers["Content-Length"]
+            head = True
         return Response(b"" if head else body, status, headers)
 
 
