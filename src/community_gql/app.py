@@ -51,7 +51,7 @@ def create_app(settings: Settings, *, development: DevelopmentIssuer | None = No
             Route("/", endpoint),
             Route("/graphql", endpoint),
             Route("/healthz", _alive),
-            Route("/readyz", Readiness(database)),
+            Route("/readyz", Readiness(database).answer),
         ],
         middleware=[Middleware(SecurityHeaders), *_cors(settings)],
         lifespan=lifespan,

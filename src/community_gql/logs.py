@@ -71,15 +71,12 @@ def _database_message(error: BaseException | None) -> str:
 
 
 def _secrets(values: Any) -> re.Pattern[str] | None:
-    """Matches any text or number in ``values``, in any case; short ones as whole words only."""
-    texts = {text for text in _texts(values) if text}
-    if not texts:
-        return None
-    ordered = sorted(texts, key=len, reverse=True)[:1000]
-    patterns = [
-        re.escape(text) if len(text) > 3 else rf"(?<!\w){re.escape(text)}(?!\w)" for text in ordered
-    ]
-    return re.compile("|".join(patterns), re.IGNORECASE)
+    """Matches any text or number in ``values``, in any case; parts of them as whole words."""
+    whole = sorted({text for text in _texts(values) if text}, key=len, reverse=True)[:1000]
+    words = {word for text in whole for word in text.split()}
+    patterns = [re.escape(text) for text in whole if len(text) > 3]
+    patterns += [rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(words)[:1000]]
+    return re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
 
 
 def _texts(values: Any) -> Iterator[str]:
@@ -92,6 +89,5 @@ def _texts(values: Any) -> Iterator[str]:
     elif isinstance(values, str):
         yield values
         yield repr(values)[1:-1]
-        yield from values.split()
     elif isinstance(values, int | float) and not isinstance(values, bool):
         yield str(values)

@@ -35,7 +35,7 @@ class Readiness:
             **(more or {}),
         }
 
-    async def __call__(self, request: Request) -> JSONResponse:
+    async def answer(self, request: Request) -> JSONResponse:
         """200 when ready, 503 when not, with the outcome of each check."""
         outcomes = await asyncio.gather(*map(self._outcome, self._checks.values()))
         ready = all(outcomes)

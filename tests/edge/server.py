@@ -60,14 +60,22 @@ class Raw:
         self.socket.sendall(data)
         return self
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def receive(self) -> Received:
-        """Everything up to the end of the connection."""
+        """Everything up to the end of the connection, which is then closed."""
         data = b""
         try:
             while chunk := self.socket.recv(65536):
                 data += chunk
         except ConnectionResetError:
             pass
+        finally:
+            self.close()
         head, _, body = data.partition(b"\r\n\r\n")
         status_line, *fields = head.decode("latin-1").split("\r\n")
         headers = {
@@ -119,7 +127,7 @@ def _await(server: Server) -> None:
         if server.process.poll() is not None:
             raise AssertionError(server.log.read_text())
         try:
-            httpx.get(f"{server.url}/healthz")
+            httpx.get(f"{server.url}/healthz", timeout=60)
         except httpx.ConnectError:
             time.sleep(0.1)
         else:
