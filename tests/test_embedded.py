@@ -89,7 +89,7 @@ async def test_both_libraries_reach_it(postgres: EmbeddedPostgres) -> None:
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT current_database()")) == name
         # citext, ILIKE and search have to know more than ASCII.
-        assert await connection.scalar(text("SELECT lower('ÀÉÎÖ ΣΑ ПРИВЕТ')")) == "àéîö σα привет"
+        assert await connection.scalar(text("SELECT lower('ÀÉÎÖ ПРИВЕТ')")) == "àéîö привет"
         words = await connection.scalar(text("SELECT to_tsvector('simple', '“Ähm”—Öl')::text"))
         assert words == "'ähm':1 'öl':2"
     await engine.dispose()

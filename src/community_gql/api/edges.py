@@ -20,7 +20,6 @@ from typing import Any, TypeVar, dataclass_transform
 
 import strawberry
 from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.orm import Mapped as _Mapped
 from sqlalchemy.types import TypeEngine
 from strawberry import UNSET
 from strawberry.annotation import StrawberryAnnotation
@@ -46,13 +45,13 @@ from community_gql.loaders import (
     ToValue,
     Value,
     Values,
+    first_page_cursors,
 )
-from community_gql.paging import MAX_PAGE_SIZE, Order, Window
+from community_gql.paging import MAX_PAGE_SIZE, Cursors, Order, Window
 
 T = TypeVar("T")
-E = TypeVar("E", bound=enum.Enum)
 
-Relation = InstrumentedAttribute[Any] | _Mapped[Any]
+Relation = InstrumentedAttribute[Any]
 
 
 class ColumnField(StrawberryField):
@@ -84,6 +83,10 @@ class DerivedField(StrawberryField):
         """The value, or an awaitable of it."""
         assert self._derive is not None
         return self._derive(source)
+
+
+class IdField(DerivedField):
+    """The global id of a row: ``write_id``, or ``id_sql``, of its shape's name and global key."""
 
 
 class EdgeField(StrawberryField):
@@ -159,9 +162,7 @@ class ThroughField(EdgeField):
     @cached_property
     def source(self) -> ToMany:
         """Where the rows come from."""
-        return ToMany(
-            self.coordinate, self._parent, self._relationship, self._target, self._order
-        )
+        return ToMany(self.coordinate, self._parent, self._relationship, self._target, self._order)
 
     def plan(self, arguments: Mapping[str, Any]) -> Rows:
         """The same for every parent."""
@@ -269,7 +270,7 @@ class PageField(EdgeField):
         return tuple(
             (name, member.read(value))
             for name, member in sorted(self._filters.items())
-            if (value := getattr(filter_input, name)) is not None
+            if (value := getattr(filter_input, name)) not in (None, UNSET)
         )
 
     def resolve(self, source: Any, context: Context, plan: Pages) -> Awaitable[Any]:
@@ -340,9 +341,57 @@ class FilterMember:
     read: Callable[[Any], Any]
 
 
+class ResultField(EdgeField):
+    """The entity that a mutation made or changed, in its payload: null when it was refused."""
+
+    def plan(self, arguments: Mapping[str, Any]) -> Lookup:
+        """The same for every outcome."""
+        return Lookup(self._target, self._target.key_name)
+
+    def resolve(self, source: Any, context: Context, plan: Lookup) -> Awaitable[Any] | None:
+        """The row as it was committed."""
+        return None if source.key is None else context.loaders.load(plan, source.key)
+
+
+class ResultEdgeField(ResultField):
+    """The entity with its cursor in the list that it now heads, for a client to put in there."""
+
+    def __init__(self, owner: type, list_name: str, description: str) -> None:
+        super().__init__(description)
+        self._list = owner, list_name
+
+    @cached_property
+    def _cursors(self) -> tuple[tuple[str, ...], Cursors]:
+        owner, name = self._list
+        fields = owner.__strawberry_definition__.fields  # type: ignore[attr-defined]
+        listed = next(field for field in fields if field.name == name).source
+        return first_page_cursors(listed)
+
+    async def _edge(self, row: Awaitable[Any]) -> ResultEdge | None:
+        names, cursors = self._cursors
+        node = await row
+        if node is None:
+            return None
+        return ResultEdge(node, cursors.write([getattr(node, name) for name in names]))
+
+    def resolve(self, source: Any, context: Context, plan: Lookup) -> Awaitable[Any] | None:
+        """The edge."""
+        row = super().resolve(source, context, plan)
+        return None if row is None else self._edge(row)
+
+
+@dataclass(slots=True)
+class ResultEdge:
+    """A row and its cursor."""
+
+    node: Any
+    cursor: str
+
+
 def argument(
     name: str, annotation: Any, description: str, default: Any = UNSET
 ) -> StrawberryArgument:
+    """An argument of a field; optional ones have no default that clients see."""
     # Without a default of UNSET the SDL prints `= null`.
     return StrawberryArgument(
         python_name=name,
@@ -365,20 +414,30 @@ def derived(derive: Callable[[Any], Any], description: str) -> Any:
 
 def node_id(description: str) -> Any:
     """The global id of a row."""
-    return DerivedField(
+    return IdField(
         lambda row: write_id(row.shape.name, getattr(row, row.shape.model.__global_key__)),
         description=description,
     )
 
 
+def result(description: str) -> Any:
+    """In a payload: the entity that the mutation made or changed."""
+    return ResultField(description)
+
+
+def result_edge(owner: type, list_name: str, description: str) -> Any:
+    """In a payload: the entity as an edge of that list of ``owner``, in its default order."""
+    return ResultEdgeField(owner, list_name, description)
+
+
 def one(relationship: Relation | None, description: str) -> Any:
     """The one row, if any, that the relationship leads to; None names the parent itself."""
-    return OneField(relationship.key if relationship is not None else None, description)  # type: ignore[union-attr]
+    return OneField(relationship.key if relationship is not None else None, description)
 
 
 def through(relationship: Relation, order: Order, description: str) -> Any:
     """All rows that the relationship leads to; for lists with a small bound only."""
-    return ThroughField(relationship.key, order, description)  # type: ignore[union-attr]
+    return ThroughField(relationship.key, order, description)
 
 
 def page(
@@ -389,7 +448,7 @@ def page(
     description: str,
 ) -> Any:
     """A connection over the rows that the relationship leads to; None makes it a root list."""
-    key = relationship.key if relationship is not None else None  # type: ignore[union-attr]
+    key = relationship.key if relationship is not None else None
     return PageField(key, orders, filter, description)
 
 
@@ -409,9 +468,7 @@ def lookup(
 ) -> Any:
     """A root field that finds one entity: by global id, or ``by`` a unique column."""
     annotation = strawberry.ID if by is None else str
-    return LookupField(
-        description, argument(name, annotation, name_description), by, read
-    )
+    return LookupField(description, argument(name, annotation, name_description), by, read)
 
 
 def described_type(cls: type[T]) -> type[T]:
@@ -424,12 +481,13 @@ def described_input(cls: type[T]) -> type[T]:
     return strawberry.input(cls, description=_description(cls))
 
 
-def described_enum(cls: type[E], description: str, **values: str) -> type[E]:
-    """``strawberry.enum`` with a description of the enum and of each value by name."""
-    described = strawberry.enum(cls, description=description)
+def describe_enum(
+    cls: type[enum.Enum], description: str, /, called: str | None = None, **values: str
+) -> None:
+    """Make a GraphQL enum of ``cls``, with a description of it and of each value by name."""
+    described = strawberry.enum(cls, name=called, description=description)
     for value in described.__strawberry_definition__.values:  # type: ignore[attr-defined]
         value.description = values.get(value.name, value.description)
-    return described
 
 
 def _description(cls: type) -> str:
@@ -437,6 +495,11 @@ def _description(cls: type) -> str:
 
 
 _FILTERS = "filter"
+
+
+def loaded(kind: type[EdgeField], description: str, *arguments: StrawberryArgument) -> Any:
+    """A field of a kind of its own."""
+    return kind(description, arguments)
 
 
 def member(

@@ -1,4 +1,4 @@
-"""Enums, orders and filters: what arguments are made of."""
+"""Orders and filters: what the arguments of lists are made of."""
 
 from __future__ import annotations
 
@@ -6,40 +6,29 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, DateTime, Double, String, func, literal_column, select
+from sqlalchemy import ARRAY, BigInteger, DateTime, Double, String, func, literal_column, select
 
 from community_gql import models as m
-from community_gql.api.edges import described_enum, described_input, member, ordered
+from community_gql.api.edges import describe_enum, described_input, member, ordered
+from community_gql.errors import BadRequest
 from community_gql.paging import Order
-from community_gql.text import fold_tag, fold_tags, like_prefix, word_prefixes
+from community_gql.text import fold_tag, fold_tags, like_prefix, web_search, word_prefixes
 
 _ENGLISH: Any = literal_column("'english'::regconfig")
 _SIMPLE: Any = literal_column("'simple'::regconfig")
 
-StoryVisibility = described_enum(
-    m.StoryVisibility,
-    "Who may read a story.",
-    PUBLIC="Everyone, signed in or not.",
-    FRIENDS="The author and those whose friendship with the author is accepted.",
-    PRIVATE="The author alone.",
-)
-HabitFrequency = described_enum(
-    m.HabitFrequency,
-    "How often a habit recurs.",
-    DAILY="Every day.",
-    WEEKLY="Every week.",
-    MONTHLY="Every month.",
-    CUSTOM="Some other rhythm; `meta` may say which.",
-)
-FriendshipStatus = described_enum(
-    m.FriendshipStatus,
-    "How far a friendship has come.",
-    PENDING="Requested, and not answered yet.",
-    ACCEPTED="Both people are friends.",
-)
+MAX_SEARCH = 500
+"""Characters of a search; a few thousand words overflow PostgreSQL's stack."""
 
-NEWEST = Order(lambda row, _: (row.created_at, row.id), descending=True)
-OLDEST = Order(lambda row, _: (row.created_at, row.id))
+
+def _searched(text: str) -> str:
+    if len(text) > MAX_SEARCH:
+        raise BadRequest(f"'search' may have at most {MAX_SEARCH} characters, not {len(text)}.")
+    return text
+
+
+NEWEST_FIRST = Order(lambda row, _: (row.created_at, row.id), descending=True)
+OLDEST_FIRST = Order(lambda row, _: (row.created_at, row.id))
 BY_NAME = Order(lambda row, _: (row.name, row.id))
 
 
@@ -49,7 +38,9 @@ def _relevance(story: Any, binds: Any) -> tuple[Any, ...]:
 
 
 def _popularity(tag: Any, _: Any) -> tuple[Any, ...]:
-    people = select(func.count()).where(m.user_tags.c.tag_id == tag.id)  # unscoped: public rows
+    people = select(func.count(type_=BigInteger)).where(
+        m.user_tags.c.tag_id == tag.id
+    )  # unscoped: public rows
     return (people.scalar_subquery(), tag.id)
 
 
@@ -69,10 +60,10 @@ class UserOrder(enum.Enum):
 class StoryOrder(enum.Enum):
     """Orders of a list of stories."""
 
-    NEWEST = ordered(NEWEST, "What was written last comes first.")
-    OLDEST = ordered(OLDEST, "What was written first comes first.")
+    NEWEST = ordered(NEWEST_FIRST, "What was written last comes first.")
+    OLDEST = ordered(OLDEST_FIRST, "What was written first comes first.")
     RELEVANCE = ordered(
-        Order(_relevance, descending=True, pool=NEWEST, needs="search"),
+        Order(_relevance, descending=True, pool=NEWEST_FIRST, needs="search"),
         "The best match for `filter.search` comes first, among the newest 1,000 that match. "
         "Needs `filter.search`.",
     )
@@ -81,7 +72,7 @@ class StoryOrder(enum.Enum):
 class HabitOrder(enum.Enum):
     """Orders of a list of habits."""
 
-    NEWEST = ordered(NEWEST, "What was begun last comes first.")
+    NEWEST = ordered(NEWEST_FIRST, "What was begun last comes first.")
     NAME = ordered(BY_NAME, "By name.")
 
 
@@ -106,11 +97,11 @@ class MatchOrder(enum.Enum):
 class FriendshipOrder(enum.Enum):
     """Orders of a list of friendships."""
 
-    NEWEST = ordered(NEWEST, "What was requested last comes first.")
+    NEWEST = ordered(NEWEST_FIRST, "What was requested last comes first.")
 
 
 for _orders in (UserOrder, StoryOrder, HabitOrder, TagOrder, MatchOrder, FriendshipOrder):
-    described_enum(_orders, str(_orders.__doc__))
+    describe_enum(_orders, str(_orders.__doc__))
 
 
 @described_input
@@ -122,12 +113,13 @@ class UserFilter:
         lambda user, words: func.to_tsvector(_SIMPLE, user.name_key).op("@@")(
             func.to_tsquery(_SIMPLE, words)
         ),
-        "People whose display name has words that begin with these, in any order.",
-        word_prefixes,
+        "People whose display name has words that begin with these, in any order. At most 500 "
+        "characters.",
+        lambda text: word_prefixes(_searched(text)),
     )
     tag: str | None = member(
         String(),
-        lambda user, name: user.tags.any(m.Tag.name == name),
+        lambda user, name: user.tags.any(m.Tag.name == name),  # unscoped: public rows
         "People who chose the tag of this name.",
         fold_tag,
     )
@@ -163,7 +155,8 @@ class StoryFilter:
         String(),
         lambda story, words: story.search.op("@@")(func.websearch_to_tsquery(_ENGLISH, words)),
         'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
-        "hail` understands phrases, exclusion and `or`.",
+        "hail` understands phrases, exclusion and `or`. At most 500 characters.",
+        lambda text: web_search(_searched(text)),
     )
 
 
@@ -171,7 +164,7 @@ class StoryFilter:
 class UserStoryFilter(StoryFilter):
     """Which of a person's stories to list. Without members: all that the viewer may see."""
 
-    visibility: StoryVisibility | None = member(
+    visibility: m.StoryVisibility | None = member(
         String(),
         lambda story, visibility: story.visibility == visibility,
         "Stories with this visibility.",

@@ -13,6 +13,7 @@ from community_gql.api.edges import (
     EdgeField,
     argument,
     described_type,
+    loaded,
     lookup,
     page,
     plan_of_id,
@@ -28,10 +29,11 @@ from community_gql.api.types import (
 )
 from community_gql.errors import BadRequest
 from community_gql.loaders import Lookup, Shape
+from community_gql.models import VIEWER
 from community_gql.paging import MAX_PAGE_SIZE
 from community_gql.text import fold_tag
 
-_SHAPES: dict[str, Shape] = {node.__name__: node.shape for node in NODES}
+SHAPES: dict[str, Shape] = {node.__name__: node.shape for node in NODES}
 
 LookupPlan = tuple[Lookup, Any] | None
 
@@ -39,15 +41,15 @@ LookupPlan = tuple[Lookup, Any] | None
 class ViewerField(EdgeField):
     """``viewer``: null for the anonymous viewer."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> Lookup:
-        """The viewer's own row."""
-        return Lookup(self._target, self._target.key_name)
+    def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
+        """The lookup of the viewer's own row, by the bind that holds the viewer."""
+        return Lookup(self._target, self._target.key_name), VIEWER
 
-    def resolve(self, source: Any, context: Context, plan: Lookup) -> Awaitable[Any] | None:
+    def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
         """The row, or None."""
-        if context.viewer.sub is None:
+        if plan is None or context.viewer.sub is None:
             return None
-        return context.loaders.load(plan, context.viewer.sub)
+        return context.loaders.load(plan[0], context.viewer.sub)
 
 
 class NodeField(EdgeField):
@@ -55,7 +57,7 @@ class NodeField(EdgeField):
 
     def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
         """The lookup that the id names."""
-        return plan_of_id(arguments["id"], _SHAPES)
+        return plan_of_id(arguments["id"], SHAPES)
 
     def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
         """The row, or None."""
@@ -70,7 +72,7 @@ class NodesField(EdgeField):
         ids = arguments["ids"]
         if len(ids) > MAX_PAGE_SIZE:
             raise BadRequest(f"'ids' may hold at most {MAX_PAGE_SIZE} ids, not {len(ids)}.")
-        return [plan_of_id(id_, _SHAPES) for id_ in ids]
+        return [plan_of_id(id_, SHAPES) for id_ in ids]
 
     def resolve(self, source: Any, context: Context, plan: list[LookupPlan]) -> list[Any]:
         """A row or None for each id, in their order."""
@@ -81,14 +83,16 @@ class NodesField(EdgeField):
 class Query:
     """Everything that can be read. What the viewer may not see is as if it were not there."""
 
-    viewer: Viewer | None = ViewerField("Whoever asks; null when signed out.")
-    node: Node | None = NodeField(
+    viewer: Viewer | None = loaded(ViewerField, "Whoever asks; null when signed out.")
+    node: Node | None = loaded(
+        NodeField,
         "Anything with a global id; null when there is no such thing, or not for the viewer.",
-        [argument("id", strawberry.ID, "The global id.")],
+        argument("id", strawberry.ID, "The global id."),
     )
-    nodes: list[Node | None] = NodesField(
+    nodes: list[Node | None] = loaded(
+        NodesField,
         "Several things by their global ids, in that order, null where `node` gives null.",
-        [argument("ids", list[strawberry.ID], "The global ids; at most 100.")],
+        argument("ids", list[strawberry.ID], "The global ids; at most 100."),
     )
     user: User | None = lookup("A person by global id.", "id", "The person's global id.")
     users: Connection[User] = page(
@@ -107,3 +111,7 @@ class Query:
     tags: Connection[Tag] = page(
         None, orders=inputs.TagOrder, filter=inputs.TagFilter, description="The vocabulary."
     )
+
+
+ROOT = object()
+"""What the fields of Query get as parent: nothing hangs on it."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import strawberry
 from sqlalchemy import ARRAY, DateTime, Integer, String, bindparam, case, func
+
 from community_gql import models as m
 from community_gql.api import inputs
 from community_gql.api.edges import (
@@ -24,7 +25,6 @@ from community_gql.api.edges import (
     page,
     through,
 )
-from community_gql.api.inputs import FriendshipStatus, HabitFrequency, StoryVisibility
 from community_gql.api.scalars import JSON
 from community_gql.paging import Page
 
@@ -67,9 +67,8 @@ class Edge(Generic[T]):
     """An item of a list with its cursor."""
 
     node: T = strawberry.field(description="The item.")
-    cursor: str = derived(
-        lambda edge: edge.page.cursor(edge.index),
-        "Names this place in the list, for `after` and `before`.",
+    cursor: str = strawberry.field(
+        description="Names this place in the list, for `after` and `before`."
     )
 
 
@@ -161,7 +160,7 @@ class Story(Node):
             description="At most this many characters, 1 to 1,000.",
         ),
     )
-    visibility: StoryVisibility = column("Who may read it.")
+    visibility: m.StoryVisibility = column("Who may read it.")
     tags: list[Tag] = through(m.Story.tags, inputs.BY_NAME, "Its tags, by name; at most 20.")
     tag_names: list[str] = column("The names of its tags, sorted.", "tags_cached")
     author: User = one(m.Story.author, "Who wrote it.")
@@ -178,7 +177,7 @@ class Habit(Node):
     """Something a person does again and again. Only they can see it."""
 
     name: str = column("What they do; unique among their habits.")
-    frequency: HabitFrequency = column("How often.")
+    frequency: m.HabitFrequency = column("How often.")
     meta: JSON = column('What the application keeps with it, a JSON object: `{"minutes": 10}`.')
     created_at: datetime = column("When they took it up.")
     owner: User = one(m.Habit.owner, "Whose habit it is.")
@@ -230,7 +229,7 @@ class Match(Node):
 class Friendship(Node):
     """A friendship, or the request for one. Only the two people in it can see it."""
 
-    status: FriendshipStatus = column("How far it has come.")
+    status: m.FriendshipStatus = column("How far it has come.")
     requester: User = one(m.Friendship.requester, "Who asked.")
     addressee: User = one(m.Friendship.addressee, "Who was asked.")
     created_at: datetime = column("When it was requested.")
