@@ -97,7 +97,7 @@ async def test_each_index_serves_its_query(make: Make, connect: Connect) -> None
 
 @pytest.mark.parametrize("unit", ["{a}-{b} ", "{a}-{b}-{c} ", "x.co/{a}{b}{c} ", "{a} ", "{a}{b}"])
 async def test_no_story_is_too_long_for_its_search(make: Make, connect: Connect, unit: str) -> None:
-    """A tsvector holds 1 MB; these are the contents that make the most of 100,000 characters."""
+    """A tsvector holds 1 MB; these contents make the most of the 100,000 characters."""
     connection = await connect(await make("head"))
     await connection.execute("INSERT INTO users (auth0_sub, email) VALUES ('u', 'u@example.com')")
     pieces = (
@@ -106,7 +106,7 @@ async def test_no_story_is_too_long_for_its_search(make: Make, connect: Connect,
             b=chr(0x20000 + n * 7 % 19997),
             c=chr(0x20000 + n * 11 % 19993),
         )
-        for n in range(120_000 // len(unit.format(a="a", b="b", c="c")))
+        for n in range(400_000 // len(unit.format(a="a", b="b", c="c")))
     )
     await connection.execute(
         "INSERT INTO stories (user_id, title, content) VALUES ('u', $1, $2)",
