@@ -33,6 +33,13 @@ class Unauthenticated(PublicError):
     code = "UNAUTHENTICATED"
 
 
+class AccountGone(Unauthenticated):
+    """A write by someone whose account was deleted meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("Your account does not exist any more.")
+
+
 class Unavailable(PublicError):
     """The database cannot be reached, or has no connection free in time."""
 

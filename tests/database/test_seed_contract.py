@@ -65,6 +65,7 @@ ADDED = {
     "trigger user_features.user_features_set_updated_at": "updated_at",
     "constraint match_results.match_results_score_check": "a score lies in [0, 1]",
     "index user_features.idx_user_features_version": "the length of a version's vectors",
+    "index match_results.idx_match_results_target": "the cascade from a deleted account",
     "index match_results.idx_match_results_batch": "the newest batch, best score first",
 }
 
@@ -72,6 +73,7 @@ NEW_TABLES = {
     "friendships": "what makes the `friends` visibility mean something",
     "story_tags": "the n-m arrow between stories and tags in the seed's ERD",
     "story_requests": "the idempotency keys of createStory",
+    "tag_renames": "popular tags on their way to a new name",
     "deleted_accounts": "a token issued before the deletion does not bring the account back",
 }
 

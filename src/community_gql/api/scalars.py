@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NewType
@@ -18,25 +19,29 @@ from community_gql.errors import Code
 
 JSON = NewType("JSON", object)
 
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+
 
 def write_datetime(value: datetime) -> str:
     """RFC 3339 in UTC with ``Z`` and always six fractional digits."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: its %Y has fewer than four digits for the years before 1000.
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def datetime_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
-    """``write_datetime`` as SQL, for the years 1000 to 9999."""
+    """``write_datetime`` as SQL, for the years 1 to 9999."""
     utc = func.timezone(literal_column("'UTC'"), value)
     return func.to_char(utc, literal_column('\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''))
 
 
 def read_datetime(text: Any) -> datetime:
     """The moment an RFC 3339 text names. Raises GraphQLError for anything else."""
-    if isinstance(text, str) and "T" in text.upper():
+    # fromisoformat takes more of ISO 8601: weeks, texts without separators, hours alone.
+    if isinstance(text, str) and _RFC_3339.fullmatch(text):
         try:
-            value = datetime.fromisoformat(text.upper())
-            if value.tzinfo is not None:
-                return value.astimezone(UTC)
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
     raise GraphQLError("DateTime must be RFC 3339 with a time zone, like 2026-11-23T09:00:00Z.")
