@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -83,10 +83,12 @@ class Pushdown:
         node: OperationDefinitionNode,
         raw: Mapping[str, Any],
         context: Context,
+        charge: Callable[[int], Awaitable[None]],
     ) -> Ran:
-        """Run the operation, unless the loaders must.
+        """Run the operation, unless the loaders must. ``charge`` takes its cost before.
 
-        Whatever is wrong with the request is left to them to report. Raises Unavailable.
+        Whatever is wrong with the request is left to them to report. Raises Unavailable, and what
+        ``charge`` raises.
         """
         if self._mode == "off":
             return Ran(None, "switched off")
@@ -102,6 +104,7 @@ class Pushdown:
             statement = await self._compile(key, reading, variables, plans, size)
         if isinstance(statement, str):
             return Ran(None, statement)
+        await charge(reading.cost(variables, plans))
         return await self._execute(statement, plans, context)
 
     def _prepared(

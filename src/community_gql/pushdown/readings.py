@@ -22,6 +22,7 @@ from graphql import (
 from graphql.execution.values import VariableValues
 
 from community_gql.api.arguments import Asked, edges_of
+from community_gql.api.limits import cost_of
 from community_gql.pushdown.compiler import Statement, compile_operation, form_of, values_of
 
 
@@ -56,6 +57,7 @@ class Reading:
         self._operation = operation
         self._fixed: dict[int, Any] = {}
         self._varying: list[Asked] = []
+        self._cost: int | None = None
         for asked in edges_of(operation.node, operation.fragments, variables):
             if _has_variables(asked):
                 self._varying.append(asked)
@@ -73,6 +75,16 @@ class Reading:
     def form(plans: Mapping[int, Any]) -> tuple[Any, ...]:
         """What of the varying plans decides the text of the statement."""
         return tuple(map(form_of, plans.values()))
+
+    def cost(self, variables: VariableValues, plans: Mapping[int, Any]) -> int:
+        """The cost of a request, as the loaders' way has it."""
+        if self._cost is not None:
+            return self._cost
+        operation = self._operation
+        cost = cost_of(operation.node, operation.fragments, variables, {**self._fixed, **plans})
+        if not self._varying:
+            self._cost = cost
+        return cost
 
     def compile(self, variables: VariableValues, plans: Mapping[int, Any]) -> Statement:
         """The statement for requests of the form of ``plans``. Raises NotCompiled."""
