@@ -17,7 +17,10 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[1] / "src" / "community_gql"
 
-TOOLS = {"cli.py", "embedded.py", "migrating.py", "seeding.py", "seeding", "schemacheck.py"}
+TOOLS = {
+    "cli.py", "embedded.py", "migrating.py", "moderation.py", "seeding.py", "seeding",
+    "schemacheck.py",
+}  # fmt: skip
 """What operators run from a shell; no request reaches it, and the app does not import it."""
 
 SELECTS = {"select", "exists", "Query"}
