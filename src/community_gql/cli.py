@@ -205,16 +205,19 @@ def serve_on(listener: socket.socket, application: Starlette | str, settings: Se
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    config = uvicorn.Config(
+    from community_gql.listening import BoundedConfig
+
+    production = isinstance(application, str)
+    config = BoundedConfig(
         application,
-        factory=isinstance(application, str),
-        workers=settings.workers if isinstance(application, str) else 1,
-        http="httptools",
+        header_timeout=settings.header_timeout,
+        max_connections=settings.max_connections,
+        factory=production,
+        workers=settings.workers if production else 1,
         loop="uvloop",
-        log_config=log_config(settings.log_level),
+        log_config=log_config(settings.log_level, json=production),
         log_level=settings.log_level,
-        access_log=False,  # the view writes its own line
-        server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=int(settings.request_timeout) + 1,
     )
     if config.workers > 1:
@@ -228,17 +231,22 @@ def serve_on(listener: socket.socket, application: Starlette | str, settings: Se
         fail("the server could not start; the lines above say why.")
 
 
-def log_config(level: str) -> dict[str, Any]:
-    """Return uvicorn's logging with our own loggers beside its own, all on stderr."""
-    from uvicorn.config import LOGGING_CONFIG
-
-    config: dict[str, Any] = {**LOGGING_CONFIG, "loggers": {**LOGGING_CONFIG["loggers"]}}
-    config["loggers"]["community_gql"] = {
-        "handlers": ["default"],
-        "level": level.upper(),
-        "propagate": False,
+def log_config(level: str, *, json: bool) -> dict[str, Any]:
+    """Return the logging of all loggers on stderr: lines of JSON, or uvicorn's for people."""
+    formatter = (
+        {"()": "community_gql.logs.JsonLines"}
+        if json
+        else {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"}
+    )
+    own = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {"community_gql": own, "uvicorn": own},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
     }
-    return config
 
 
 @contextlib.contextmanager
