@@ -100,7 +100,7 @@ async def test_an_attack_is_refused_in_less_than_100_ms_of_cpu(
     async with serving(database_url, issuer, cost_limit=LIMITS.cost) as api:
         await api("{ __typename }")
         spent: list[float] = []
-        # A core shared with other work takes longer for the same: the least of several tries counts.
+        # A core shared with other work takes longer for the same: the least of the tries counts.
         while len(spent) < 20 and min(spent, default=1) >= 0.1:
             start = time.process_time()
             answer = await api(document)
