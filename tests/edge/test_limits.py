@@ -155,11 +155,11 @@ def test_each_limit_lets_pass_what_it_says(allowed: str, refused: str) -> None:
 
 
 def test_a_real_clients_fragments_are_nothing_special() -> None:
-    """Sixty components that each ask for some of a person, as Relay puts it together."""
+    """Fifty components that each ask for some of a person, as Relay puts it together."""
     documents = Documents()
-    parts = times(60, "fragment c# on User { id createdAt profile { displayName bio } }")
+    parts = times(50, "fragment c# on User { id createdAt profile { displayName bio } }")
 
-    documents.get("{ users { nodes { %s } } } %s" % (times(60, "...c#"), parts))
+    documents.get("{ users { nodes { %s } } } %s" % (times(50, "...c#"), parts))
 
 
 # --- introspection and suggestions ---
