@@ -32,7 +32,8 @@ from factories import Person, Row
 def fields() -> dict[str, GraphQLField]:
     """The fields of Mutation."""
     assert core.mutation_type is not None
-    return core.mutation_type.fields
+    found: dict[str, GraphQLField] = core.mutation_type.fields
+    return found
 
 
 MUTATIONS = sorted(fields())
