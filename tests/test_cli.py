@@ -25,6 +25,7 @@ from community_gql.settings import Settings, home, plain_address
 COMMAND = shutil.which("community-gql", path=str(Path(sys.executable).parent)) or "community-gql"
 EVERY_COMMAND = [
     *(["dev"], ["serve"], ["token"], ["schema", "export"], ["schema", "check"]),
+    *(["tags", name] for name in ("rename", "merge", "delete")),
     *(["db", name] for name in ("upgrade", "downgrade", "current", "seed", "url", "psql", "reset")),
 ]
 

@@ -1,4 +1,4 @@
-"""The commands: ``community-gql dev``, ``serve``, ``db``, ``schema`` and ``token``.
+"""The commands: ``community-gql dev``, ``serve``, ``db``, ``tags``, ``schema`` and ``token``.
 
 Imports inside functions are an exception of this file: SQLAlchemy, Alembic and Strawberry cost
 more than half a second, which ``--help`` and a mistyped option should not.
@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -63,8 +63,14 @@ db = typer.Typer(
     "Uses DATABASE_URL where it is set, and this checkout's embedded PostgreSQL otherwise.",
     no_args_is_help=True,
 )
+tags = typer.Typer(
+    help="The vocabulary: changes of tags that are on too many stories for one request.\n\n"
+    "They run in batches while the server serves. A stopped one goes on with the same command.",
+    no_args_is_help=True,
+)
 schema = typer.Typer(help="The GraphQL schema as a file.", no_args_is_help=True)
 app.add_typer(db, name="db")
+app.add_typer(tags, name="tags")
 app.add_typer(schema, name="schema")
 
 Port = Annotated[int | None, typer.Option(help="TCP port. [dim]\\[PORT, 8000][/dim]")]
@@ -286,14 +292,14 @@ def fill(url: str, *, people: int, seed: int) -> None:
     """Seed the database, showing how far it is."""
     from community_gql import seeding
 
-    with seeding_progress() as progress:
+    with shown_progress("seeding") as progress:
         report = asyncio.run(seeding.seed(url, people=people, seed=seed, progress=progress))
     rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
     say(f"seeded in {report.seconds:.1f} s: {rows}")
 
 
 @contextlib.contextmanager
-def seeding_progress() -> Iterator[Callable[[str, int, int], None]]:
+def shown_progress(doing: str) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function of (what, done, total): a bar per kind of row, or lines without a tty."""
     if not err.is_terminal:
         shown: set[tuple[str, int]] = set()
@@ -302,7 +308,7 @@ def seeding_progress() -> Iterator[Callable[[str, int, int], None]]:
             quarter = (what, 4 * done // max(total, 1))
             if quarter not in shown:
                 shown.add(quarter)
-                say(f"seeding {what}: {done:,} of {total:,}")
+                say(f"{doing} {what}: {done:,} of {total:,}")
 
         yield line
         return
@@ -317,7 +323,7 @@ def seeding_progress() -> Iterator[Callable[[str, int, int], None]]:
 
         def bar(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(f"seeding {what}", total=total)
+                tasks[what] = bars.add_task(f"{doing} {what}", total=total)
             bars.update(tasks[what], completed=done, total=total)
 
         yield bar
@@ -499,6 +505,74 @@ def revision(message: str) -> None:
         migrating.upgrade(server.url(DATABASE))
         made = migrating.revision(server.url(DATABASE), message)
     out.print(f"wrote {made}: read it, and write its downgrade", soft_wrap=True)
+
+
+# --- tags -----------------------------------------------------------------------------------
+
+TagName = Annotated[str, typer.Argument(help="A tag, in any case.")]
+
+
+@tags.command(epilog="Example:\n\n  community-gql tags rename journalling journaling")
+def rename(old: TagName, new: Annotated[str, typer.Argument(help="The name to give it.")]) -> None:
+    """Give a tag another name, on everything that has it.
+
+    A popular tag gets another id with its name.
+    """
+    from community_gql import moderation
+
+    change_tags("renaming", moderation.rename, old, new)
+
+
+@tags.command(epilog="Example:\n\n  community-gql tags merge walks walking")
+def merge(
+    old: Annotated[str, typer.Argument(help="The tag that goes.")],
+    into: Annotated[str, typer.Argument(help="The tag that stays.")],
+) -> None:
+    """Replace a tag by another, on everything that has it."""
+    from community_gql import moderation
+
+    change_tags("merging", moderation.merge, old, into)
+
+
+@tags.command(epilog="Example:\n\n  community-gql tags delete misc --yes")
+def delete(
+    name: TagName, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False
+) -> None:
+    """Remove a tag from the vocabulary, and from everything that has it."""
+    from community_gql import moderation
+
+    if not yes:
+        if not sys.stdin.isatty():
+            fail(f'this takes "{name}" from all stories and people. Add --yes to do it.')
+        typer.confirm(f'This takes "{name}" from all stories and people. Go on?', abort=True)
+    change_tags("deleting", moderation.delete, name)
+
+
+def change_tags(doing: str, change: Callable[..., Awaitable[None]], *names: str) -> None:
+    """Run a change of the vocabulary, showing how far it is."""
+    from community_gql.database import opened
+    from community_gql.errors import Unavailable
+
+    async def run(url: str, progress: Callable[[int, int], None]) -> None:
+        async with opened(url, pool_size=1, statement_timeout=60) as opened_database:
+            await change(opened_database, *names, progress)
+
+    moved = (0, 0)
+
+    def note(done: int, total: int) -> None:
+        nonlocal moved
+        moved = (done, total)
+        progress("stories and people", done, total)
+
+    with ended_by_signals(), database() as url, shown_progress(doing) as progress:
+        try:
+            asyncio.run(run(url, note))
+        except Unavailable:
+            fail("the database is out of reach. Once it is back, the same command goes on.")
+        except (KeyboardInterrupt, SystemExit):
+            say("stopped after {:,} of {:,}: the same command goes on".format(*moved))
+            raise
+    out.print("done")
 
 
 # --- schema and token -----------------------------------------------------------------------

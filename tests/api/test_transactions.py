@@ -115,6 +115,30 @@ async def test_a_fault_in_one_hides_nothing_of_the_others(
     assert await db.fetchval("SELECT count(*) FROM stories WHERE title = 'a'") == 0
 
 
+async def test_a_database_that_goes_away_hides_nothing_of_what_was_committed(
+    api: Client, db: asyncpg.Connection, scene: Scene
+) -> None:
+    """Whoever heard only that it is away would send all of it again."""
+
+    def go_away(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO stories"):
+            raise ConnectionResetError
+
+    event.listen(Engine, "before_cursor_execute", go_away)
+    try:
+        answer = await api(
+            """mutation {
+              before: createHabit(input: {name: "before", frequency: DAILY}) { habit { name } }
+              away: createStory(input: {title: "a", content: "b"}) { story { title } }
+            }""",
+            scene.ada,
+        )
+    finally:
+        event.remove(Engine, "before_cursor_execute", go_away)
+    assert answer.codes == ["UNAVAILABLE"]
+    assert answer.body["data"] == {"before": {"habit": {"name": "before"}}, "away": None}
+
+
 AT_THE_END = {"createStory": "story_tags", "updateStory": "story_tags", "mergeTags": "story_tags"}
 """Mutations of several steps, and the table of one of the last."""
 
