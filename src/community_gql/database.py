@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from community_gql.errors import Unavailable
 
 # SQLSTATE classes and codes that say "not now" rather than "not like this".
-_AWAY = ("08", "53", "57P", "57014", "55P03")  # the last two: waited too long
+_AWAY = ("08", "53", "57P", "55P03")
 _REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
 _CANCELLED = "57014"  # by statement_timeout
 WRITE_ATTEMPTS = 6
