@@ -7,10 +7,12 @@ linear time, so it only sees what is small. What was read is kept, bounded by by
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -35,9 +37,9 @@ from community_gql.errors import BadRequest, PublicError
 from community_gql.settings import SettingsError
 
 # The rule that compares fields pairwise gives up after this many steps. Graphql-core's own bound
-# of 500,000 takes more than a second; this one takes 50 ms, and is enough for sixty components
+# of 500,000 takes more than a second; this one takes 50 ms, and is enough for fifty components
 # that each ask for the same five fields.
-overlapping.MAX_COMPLEXITY_BUDGET = 40_000
+overlapping.MAX_COMPLEXITY_BUDGET = 30_000
 
 _PLACES = 5
 """How many places are shown of one mistake."""
@@ -195,7 +197,8 @@ class Documents:
         """
         document = self._kept.get(text)
         if document is None:
-            document = _read(text, open_schema)
+            with _uncollected():
+                document = _read(text, open_schema)
             self._keep(text, document)
         else:
             self._kept.move_to_end(text)
@@ -211,6 +214,21 @@ class Documents:
         while self.bytes > self._max_bytes:
             _, dropped = self._kept.popitem(last=False)
             self.bytes -= dropped.size
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from walking the whole process several times meanwhile.
+
+    The many small objects of a document set it off; it took more time than reading the document.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _read(text: str, open_schema: bool) -> Document:

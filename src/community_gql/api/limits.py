@@ -50,7 +50,7 @@ class Limits:
     comments: int = 500
     definitions: int = 200
     """Operations and fragments."""
-    fields: int = 5000
+    fields: int = 2000
     """Fields with every fragment unfolded wherever it is spread, over all definitions."""
     depth: int = 12
     """Fields within fields."""
