@@ -167,7 +167,7 @@ def away_is_unavailable() -> Iterator[None]:
         if error.connection_invalidated or sqlstate(error).startswith(_AWAY):
             raise _unavailable() from error
         if sqlstate(error) == _CANCELLED:
-            raise Unavailable("The request took too long. Ask for less at once.") from error
+            raise _unavailable("The request took too long. Ask for less at once.") from error
         raise
     except asyncpg.PostgresError as error:
         if str(error.sqlstate).startswith(_AWAY):
@@ -191,8 +191,12 @@ def constraint(error: DBAPIError) -> str:
     return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
 
 
-def _unavailable() -> Unavailable:
-    return Unavailable("The database cannot answer at the moment. Try again shortly.")
+def _unavailable(
+    message: str = "The database cannot answer at the moment. Try again shortly.",
+) -> BaseException:
+    # A task that is being cancelled breaks its own connection: that is no sign of the database's.
+    task = asyncio.current_task()
+    return asyncio.CancelledError() if task and task.cancelling() else Unavailable(message)
 
 
 @asynccontextmanager

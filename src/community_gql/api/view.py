@@ -53,7 +53,7 @@ from community_gql.errors import BadRequest, PublicError, Unavailable
 from community_gql.visibility import Viewer
 
 REFUSED_COST = 1000
-"""What a document that cannot be run is charged: reading it may take as long as answering one."""
+"""What a document or variables that cannot be run are charged: reading them takes time too."""
 PUBLIC_SECONDS = 5
 """How long anyone's copy of a public answer may be used."""
 
@@ -199,6 +199,9 @@ class GraphQLView:
         context = Context(viewer, self._database)
         try:
             done = await execute(document, params, context, charge)
+        except Refused:
+            await spend(REFUSED_COST)
+            raise
         finally:
             line.statements = context.statements
             await asyncio.shield(context.close())
