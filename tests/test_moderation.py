@@ -245,6 +245,27 @@ async def test_stories_go_on_being_tagged_meanwhile(
     assert (await seen(db))["lichen"] > SMALL.stories
 
 
+async def test_what_is_tagged_after_the_last_batch_is_moved_too(
+    database: Database,
+    db: asyncpg.Connection,
+    popular: Row,
+    ada: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finish = moderation._finish
+
+    async def late(session: Transaction, source: int, target: int | None) -> None:
+        await make.story(db, ada, tags=[popular])
+        await make.person(db, tags=[popular])
+        await finish(session, source, target)
+
+    monkeypatch.setattr("community_gql.moderation._finish", late)
+    await moderation.rename(database, "moss", "lichen", quietly)
+
+    assert (await seen(db))["lichen"] == SMALL.stories + 1
+    assert await worn(db, "lichen") == SMALL.people + 1
+
+
 # --- At once, and not at all ---
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from community_gql.errors import Unavailable
 
 # SQLSTATE classes and codes that say "not now" rather than "not like this".
-_AWAY = ("08", "53", "57P", "57014", "55P03")  # the last two: waited too long
+_AWAY = ("08", "53", "57P", "55P03")
 _BROKEN = ("08", "57P")  # of those, what leaves the connection of no more use
 _REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
 _CANCELLED = "57014"  # by statement_timeout
@@ -203,7 +203,7 @@ def away_is_unavailable() -> Iterator[None]:
         if error.connection_invalidated or sqlstate(error).startswith(_AWAY):
             raise _unavailable() from error
         if sqlstate(error) == _CANCELLED:
-            raise Unavailable("The request took too long. Ask for less at once.") from error
+            raise _unavailable("The request took too long. Ask for less at once.") from error
         raise
     except asyncpg.PostgresError as error:
         if str(error.sqlstate).startswith(_AWAY):
@@ -227,8 +227,12 @@ def constraint(error: DBAPIError) -> str:
     return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
 
 
-def _unavailable() -> Unavailable:
-    return Unavailable("The database cannot answer at the moment. Try again shortly.")
+def _unavailable(
+    message: str = "The database cannot answer at the moment. Try again shortly.",
+) -> BaseException:
+    # A task that is being cancelled breaks its own connection: that is no sign of the database's.
+    task = asyncio.current_task()
+    return asyncio.CancelledError() if task and task.cancelling() else Unavailable(message)
 
 
 @asynccontextmanager

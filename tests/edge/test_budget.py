@@ -91,7 +91,8 @@ async def test_what_cannot_be_run_is_charged_too(
     database_url: str, issuer: DevelopmentIssuer
 ) -> None:
     async with serving(database_url, issuer, cost_per_minute=2500) as api:
-        answers = [await api(f"{{ nope{i} }}") for i in range(3)]
+        coerced = "query($n: Int) { users(first: $n) { totalCount } }"
+        answers = [await api("{ nope }"), await api(coerced, n="x"), await api("{ nope }")]
 
     assert [answer.status for answer in answers] == [422, 422, 429]
 

@@ -142,17 +142,18 @@ def test_the_cache_is_bounded_by_bytes_and_forgets_what_was_used_longest_ago() -
     ids=["introspection", "spaces", "arguments", "fields"],
 )
 def test_the_estimate_of_a_documents_size_is_no_less_than_it_takes(text: str) -> None:
-    documents = Documents()
-    Documents().get(text)  # graphql-core keeps things of its own the first time
-    gc.collect()
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    size = documents.get(text).size
-    gc.collect()
-    taken = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
+    taken = []
+    for _ in range(4):  # graphql-core, and the process around it, keep things of their own at first
+        documents = Documents()
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        size = documents.get(text).size
+        gc.collect()
+        taken.append(tracemalloc.get_traced_memory()[0] - before)
+        tracemalloc.stop()
 
-    assert taken <= size < 2 * taken + 2 * len(text)
+    assert min(taken) <= size < 2 * min(taken) + 2 * len(text)
 
 
 def test_what_is_refused_is_not_kept() -> None:

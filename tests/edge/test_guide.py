@@ -64,7 +64,7 @@ def test_the_defaults_of_settings_are_the_settings_own() -> None:
 def test_weights_and_seconds() -> None:
     assert f"`totalCount` weighs {COUNT_OF_LIST}, at the root {COUNT_OF_EVERYTHING:,}" in GUIDE
     assert f"a text search {SEARCH} for each list" in GUIDE
-    assert f"is charged {REFUSED_COST:,}" in GUIDE
+    assert f"are charged {REFUSED_COST:,}" in GUIDE
     assert f"kept for {PUBLIC_SECONDS} seconds" in GUIDE
 
 

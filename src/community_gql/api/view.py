@@ -55,7 +55,7 @@ from community_gql.pushdown.execution import Pushdown
 from community_gql.visibility import Viewer
 
 REFUSED_COST = 1000
-"""What a document that cannot be run is charged: reading it may take as long as answering one."""
+"""What a document or variables that cannot be run are charged: reading them takes time too."""
 PUBLIC_SECONDS = 5
 """How long anyone's copy of a public answer may be used."""
 
@@ -220,6 +220,9 @@ class GraphQLView:
                 done = Executed(ran.data, [])
             else:
                 done = await execute(document, params, context, charge)
+        except Refused:
+            await spend(REFUSED_COST)
+            raise
         finally:
             line.statements = context.statements
             await asyncio.shield(context.close())
