@@ -24,6 +24,7 @@ _AWAY = ("08", "53", "57P", "55P03")
 _BROKEN = ("08", "57P")  # of those, what leaves the connection of no more use
 _REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
 _CANCELLED = "57014"  # by statement_timeout
+_TOO_LONG = "The request took too long. Ask for less at once."
 WRITE_ATTEMPTS = 6
 _CACHED_STATEMENT_BYTES = 64 * 1024
 """The longest text that stays prepared on a connection; asyncpg keeps 100 of them at most."""
@@ -203,11 +204,13 @@ def away_is_unavailable() -> Iterator[None]:
         if error.connection_invalidated or sqlstate(error).startswith(_AWAY):
             raise _unavailable() from error
         if sqlstate(error) == _CANCELLED:
-            raise _unavailable("The request took too long. Ask for less at once.") from error
+            raise _unavailable(_TOO_LONG) from error
         raise
     except asyncpg.PostgresError as error:
         if str(error.sqlstate).startswith(_AWAY):
             raise _unavailable() from error
+        if error.sqlstate == _CANCELLED:
+            raise _unavailable(_TOO_LONG) from error
         raise
 
 

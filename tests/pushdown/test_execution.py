@@ -19,6 +19,7 @@ from community_gql import models as m
 from community_gql.api.context import Context
 from community_gql.api.ids import write_id
 from community_gql.database import Database, opened
+from community_gql.errors import Unavailable
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.pushdown import execution
 from community_gql.pushdown.execution import Pushdown, Way
@@ -330,3 +331,9 @@ async def test_a_cancelled_request_gives_its_connection_back(database_url: str) 
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await database.value("SELECT 'on'", []) == "on"
+
+
+async def test_a_statement_that_takes_too_long_is_not_tried_again(database_url: str) -> None:
+    async with opened(database_url, statement_timeout=0.2) as database:
+        with pytest.raises(Unavailable, match="too long"):
+            await database.value("SELECT pg_sleep(10)::text", ())

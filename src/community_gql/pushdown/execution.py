@@ -183,7 +183,9 @@ class Pushdown:
             return Ran(await context.database.value(statement.text, arguments))
         except asyncpg.PostgresError as error:
             # Most likely a value that the schema does not allow: the loaders say which.
-            _log.warning("a compiled statement failed: %s", error)
+            _log.warning(
+                "a compiled statement failed: %s", error.sqlstate
+            )  # its text may hold values
             return Ran(None, f"the statement failed: {error.sqlstate}")
 
     def close(self) -> None:
