@@ -4,6 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
+export PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
@@ -68,7 +69,7 @@ clean: ## Remove .venv, caches and builds (the database stays: make db-reset)
 $(BIN)/python:
 	@set -e; chosen=''; old=''; \
 	broken=''; \
-	for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do \
 		command -v "$$python" >/dev/null 2>&1 || continue; \
 		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 			"$$python" -c 'import ensurepip, venv' >/dev/null 2>&1 && { chosen=$$python; break; }; \
@@ -79,7 +80,7 @@ $(BIN)/python:
 		echo "$$broken can't make virtual environments: its modules venv and ensurepip are missing." \
 			"On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; fi; \
 	if [ -z "$$chosen" ]; then \
-		echo "Python 3.11 or newer is needed (looked at:$${old:- nothing found})." \
+		echo "Python 3.11 or newer is needed (tried:$${old:- nothing found})." \
 			"Install one, or name one: make PYTHON=/path/to/python3 ..." >&2; exit 1; fi; \
 	echo "making $(VENV) with $$("$$chosen" -c 'import sys; print(sys.executable, sys.version.split()[0])')"; \
 	rm -rf $(VENV); "$$chosen" -m venv $(VENV)

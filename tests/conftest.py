@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 import pytest
 
+from client import Client, serving
 from community_gql import migrating
 from community_gql.embedded import EmbeddedPostgres
+from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import plain_address
 
 T = TypeVar("T")
@@ -44,6 +46,7 @@ END $$
 """
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Called by xdist in its controller for each worker it starts."""
     if SERVER not in node.config.stash:
@@ -154,3 +157,24 @@ def empty_database_url(workbench: Workbench, worker_id: str) -> Iterator[Callabl
     yield make
     for name in made:
         workbench.execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for the factories and for looking into the tables; each statement commits."""
+    connection = await asyncpg.connect(plain_address(database_url))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentIssuer:
+    """The development issuer that signs the tests' tokens."""
+    return DevelopmentIssuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture
+async def api(database_url: str, issuer: DevelopmentIssuer) -> AsyncIterator[Client]:
+    """A client of the app over the test's database: ``await api(query, viewer, name=value)``."""
+    async with serving(database_url, issuer) as client:
+        yield client

@@ -14,11 +14,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Never, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 from rich.console import Console
@@ -35,6 +35,8 @@ from community_gql.settings import (
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+
+    from community_gql.seeding import Person
 
 DATABASE = "community"
 DEV_HOST = "127.0.0.1"  # the development issuer signs for anyone: never reachable from outside
@@ -68,14 +70,6 @@ app.add_typer(schema, name="schema")
 Port = Annotated[int | None, typer.Option(help="TCP port. [dim]\\[PORT, 8000][/dim]")]
 People = Annotated[int, typer.Option(min=1, help="How many people to make.")]
 Seed = Annotated[int, typer.Option(help="The same number makes the same people.")]
-
-
-class Person(Protocol):
-    """What ``seeding.known_people`` says of a person."""
-
-    email: str
-    display_name: str
-    auth0_sub: str
 
 
 def main() -> None:
@@ -143,7 +137,7 @@ def dev(port: Port = None, people: People = 200, seed: Seed = 1) -> None:
         known = asyncio.run(known_people(url, 5))
         application = create_app(settings, development=issuer)
         introduce(settings, server, known, issuer.token)
-        serve_on(listener, application, settings, access_log=True)
+        serve_on(listener, application, settings)
         say("stopping")
 
 
@@ -170,7 +164,7 @@ def serve(
         "WORKERS": str(settings.workers),
     }
     with listen(settings.host, settings.port) as listener:
-        serve_on(listener, "community_gql.app:serve_app", settings, access_log=False)
+        serve_on(listener, "community_gql.app:serve_app", settings)
 
 
 @contextlib.contextmanager
@@ -200,9 +194,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def serve_on(
-    listener: socket.socket, application: Starlette | str, settings: Settings, *, access_log: bool
-) -> None:
+def serve_on(listener: socket.socket, application: Starlette | str, settings: Settings) -> None:
     """Serve until a signal ends it. ``application`` is a factory's name or the thing itself."""
     import uvicorn
     from uvicorn.supervisors import Multiprocess
@@ -215,7 +207,7 @@ def serve_on(
         loop="uvloop",
         log_config=log_config(settings.log_level),
         log_level=settings.log_level,
-        access_log=access_log,
+        access_log=False,  # the view writes its own line
         server_header=False,
         timeout_graceful_shutdown=int(settings.request_timeout) + 1,
     )
@@ -288,7 +280,8 @@ def fill(url: str, *, people: int, seed: int) -> None:
 
     with seeding_progress() as progress:
         report = asyncio.run(seeding.seed(url, people=people, seed=seed, progress=progress))
-    say(f"seeded: {report}")
+    rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
+    say(f"seeded in {report.seconds:.1f} s: {rows}")
 
 
 @contextlib.contextmanager
@@ -325,28 +318,34 @@ def seeding_progress() -> Iterator[Callable[[str, int, int], None]]:
 def introduce(
     settings: Settings,
     server: EmbeddedPostgres,
-    known: list[Any],
-    token: Callable[[str], str],
+    people: Sequence[Person],
+    token: Callable[..., str],
 ) -> None:
     """Say where everything is, and give a request that works as it stands."""
     address = f"http://{DEV_HOST}:{settings.port}"
     out.print()
     out.print(f"  GraphQL and GraphiQL  [bold cyan]{address}/graphql[/bold cyan]")
     out.print(f"  PostgreSQL            {server.folder} (make db-psql opens it)", soft_wrap=True)
-    people: list[Person] = known
-    names = ", ".join(f"{person.display_name} <{person.email}>" for person in people[:3])
+    names = ", ".join(f"{called(person)} <{person.email}>" for person in people[:3])
     out.print(f"  People                {escape(names)}, ...", soft_wrap=True)
-    out.print("  A person's token      community-gql token EMAIL")
+    program = os.path.relpath(sys.argv[0])
+    out.print(f"  A person's token      {escape(program)} token EMAIL", soft_wrap=True)
     if people:
-        out.print(f"\n  Ask as {escape(people[0].display_name)}:\n")
+        out.print(f"\n  Ask as {escape(called(people[0]))}:\n")
+        signed = token(people[0].auth0_sub, permissions=sorted(people[0].permissions))
         # Printed bare: a wrapped or coloured command could not be pasted.
         print(  # noqa: T201
             f"curl -s {address}/graphql -H 'Content-Type: application/json' "
-            f"-H 'Authorization: Bearer {token(people[0].auth0_sub)}' "
+            f"-H 'Authorization: Bearer {signed}' "
             f'-d \'{{"query":"{NESTED_QUERY}"}}\'\n'
         )
     out.print("  Ctrl-C stops everything.\n")
     sys.stdout.flush()
+
+
+def called(person: Person) -> str:
+    """Return what to call a person, who may not have given a name."""
+    return person.display_name or person.email
 
 
 # --- db -------------------------------------------------------------------------------------
@@ -550,7 +549,7 @@ def schema_text() -> str:
 def token(
     person: Annotated[str, typer.Argument(help="An e-mail address, or a `sub` (auth0|...).")],
     permission: Annotated[
-        list[str] | None, typer.Option(help="A permission to put in, such as manage:tags.")
+        list[str] | None, typer.Option(help="One more permission, such as manage:tags.")
     ] = None,
 ) -> None:
     """Print a token of the development issuer for a person. Development only."""
@@ -558,10 +557,12 @@ def token(
     settings = embedded_settings()
 
     from community_gql.identity.development import DevelopmentIssuer
+    from community_gql.seeding import permissions_of
 
-    issuer = DevelopmentIssuer(settings.data_dir / "issuer")
     subject = person if "|" in person else find_subject(settings, person)
-    print(issuer.token(subject, permissions=permission or ()))  # noqa: T201
+    permissions = {*permissions_of(subject), *(permission or ())}
+    issuer = DevelopmentIssuer(settings.data_dir / "issuer")
+    print(issuer.token(subject, permissions=sorted(permissions)))  # noqa: T201
 
 
 def find_subject(settings: Settings, email: str) -> str:
@@ -570,7 +571,7 @@ def find_subject(settings: Settings, email: str) -> str:
 
     with contextlib.ExitStack() as stack:
         _, url = open_embedded(stack, settings)
-        people: list[Person] = list(asyncio.run(known_people(url, 1000)))
+        people = asyncio.run(known_people(url, 1000))
     for person in people:
         if person.email.lower() == email.lower():
             return person.auth0_sub

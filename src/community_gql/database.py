@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import orjson
@@ -19,6 +20,10 @@ from community_gql.errors import Unavailable
 
 # SQLSTATE classes and codes that say "not now" rather than "not like this".
 _AWAY = ("08", "53", "57P")
+_REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
+WRITE_ATTEMPTS = 6
+
+T = TypeVar("T")
 
 
 class Database:
@@ -69,6 +74,23 @@ class Database:
         """What one operation reads through; close it when the operation ends."""
         return Snapshot(self._readers)
 
+    async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run ``action`` in one READ COMMITTED transaction, and commit it.
+
+        A deadlock or a serialisation failure runs it again from the start, a few times; any
+        exception leaves nothing behind. Raises Unavailable when the database is away.
+        """
+        for attempt in range(1, WRITE_ATTEMPTS + 1):
+            try:
+                with away_is_unavailable():
+                    async with self.engine.begin() as connection:
+                        return await action(Transaction(connection))
+            except DBAPIError as error:
+                if sqlstate(error) not in _REPEATED or attempt == WRITE_ATTEMPTS:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
+        raise AssertionError("unreachable")
+
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
@@ -110,6 +132,25 @@ class Snapshot:
                 await connection.close()
 
 
+class Transaction:
+    """What an action writes through: one transaction, committed by whoever opened it."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.statements = 0
+
+    async def run(self, statement: Executable, values: Any = None) -> Sequence[Any]:
+        """Run ``statement`` (once per set of values in a list); its rows, if it returns any."""
+        self.statements += 1
+        result = await self._connection.execute(statement, values)
+        return result.all() if result.returns_rows else ()
+
+    async def first(self, statement: Executable, values: Any = None) -> Any:
+        """The first row of ``statement``, or None."""
+        rows = await self.run(statement, values)
+        return rows[0] if rows else None
+
+
 @contextmanager
 def away_is_unavailable() -> Iterator[None]:
     """Turn every sign that the database cannot serve now into Unavailable."""
@@ -118,17 +159,23 @@ def away_is_unavailable() -> Iterator[None]:
     except (PoolTimeout, OSError, InterfaceError, asyncpg.InterfaceError) as error:
         raise _unavailable() from error
     except DBAPIError as error:
-        if error.connection_invalidated or _state(error.orig).startswith(_AWAY):
+        if error.connection_invalidated or sqlstate(error).startswith(_AWAY):
             raise _unavailable() from error
         raise
     except asyncpg.PostgresError as error:
-        if _state(error).startswith(_AWAY):
+        if str(error.sqlstate).startswith(_AWAY):
             raise _unavailable() from error
         raise
 
 
-def _state(error: BaseException | None) -> str:
-    return getattr(error, "sqlstate", None) or ""
+def sqlstate(error: DBAPIError) -> str:
+    """PostgreSQL's code for the error, such as ``23505``; empty when it has none."""
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def constraint(error: DBAPIError) -> str:
+    """The name of the constraint that the error violates; empty when it violates none."""
+    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
 
 
 def _unavailable() -> Unavailable:

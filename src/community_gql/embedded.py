@@ -469,7 +469,7 @@ class EmbeddedPostgres:
         ``say`` gets a short text before each step that takes a while. Raises
         :class:`EmbeddedPostgresError`.
         """
-        return cls._open(place(folder), say, throwaway=False)
+        return cls._open(place(folder), folder.resolve(), say, throwaway=False)
 
     @classmethod
     def start_throwaway(cls, folder: Path | None = None) -> Self:
@@ -489,12 +489,14 @@ class EmbeddedPostgres:
             if account:
                 folder.chmod(0o755)  # ours, just made; the account must reach its data inside
         where = Place(folder, socket_folder(folder), account)
-        return cls._open(where, lambda text: None, throwaway=True)
+        return cls._open(where, folder, lambda text: None, throwaway=True)
 
     @classmethod
-    def _open(cls, where: Place, say: Say, *, throwaway: bool) -> Self:
+    def _open(cls, where: Place, asked_for: Path, say: Say, *, throwaway: bool) -> Self:
         own_folder(where.folder, 0o755 if where.account else 0o700)
         with writable(where), starting_lock(where.folder), contextlib.ExitStack() as undo:
+            if where.account and not throwaway:
+                (where.folder / "asked-for-as").write_text(f"{asked_for}\n")  # for people
             lease = undo.enter_context(open(where.folder / "lease", "a"))
             fcntl.flock(lease, fcntl.LOCK_SH)  # held exclusively only under the starting lock
             bin_folder = binaries(where.account)
@@ -564,8 +566,11 @@ class EmbeddedPostgres:
             last = try_lock(self._lease, fcntl.LOCK_EX)
             if last:
                 end(self._where, self.bin, throwaway=self._throwaway)
-                if self._process:
+            if self._process:
+                if last:
                     self._process.wait()
+                else:
+                    self._process.returncode = 0  # left to its other users: not ours to wait for
             self._lease.close()
         if last and self._throwaway:
             remove(self._where)
@@ -647,7 +652,7 @@ def sweep(parent: Path, account: Account | None) -> None:
         with contextlib.suppress(OSError, EmbeddedPostgresError):
             if folder.stat().st_uid != os.geteuid():
                 continue
-            with open(folder / "lease") as lease:
+            with open(folder / "lease", "a") as lease:  # missing: its removal was cut short
                 young = time.time() - os.fstat(lease.fileno()).st_mtime < 10  # not locked yet?
                 if not young and try_lock(lease, fcntl.LOCK_EX):
                     where = Place(folder, socket_folder(folder), account)

@@ -6,6 +6,8 @@ Any other exception is a fault of ours and reaches the client as ``INTERNAL`` wi
 
 from __future__ import annotations
 
+import enum
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -35,3 +37,37 @@ class Unavailable(PublicError):
     """The database cannot be reached, or has no connection free in time."""
 
     code = "UNAVAILABLE"
+
+
+class Code(enum.StrEnum):
+    """Why an input was refused, for a program to tell apart."""
+
+    REQUIRED = "REQUIRED"
+    TOO_LONG = "TOO_LONG"
+    TOO_MANY = "TOO_MANY"
+    INVALID = "INVALID"
+    NOT_FOUND = "NOT_FOUND"
+    FORBIDDEN = "FORBIDDEN"
+    CONFLICT = "CONFLICT"
+    GARDEN_ALREADY_EXISTS = "GARDEN_ALREADY_EXISTS"
+    HABIT_ALREADY_EXISTS = "HABIT_ALREADY_EXISTS"
+    TAG_ALREADY_EXISTS = "TAG_ALREADY_EXISTS"
+    TAG_NOT_FOUND = "TAG_NOT_FOUND"
+    TAG_TOO_POPULAR = "TAG_TOO_POPULAR"
+
+
+@dataclass(frozen=True, slots=True)
+class UserError:
+    """One problem with an input. ``path`` leads to it: ``("tags", "2")``."""
+
+    code: Code
+    message: str
+    path: tuple[str, ...] = ()
+
+
+class Rejected(Exception):
+    """An input that was refused, with all its problems. Nothing was written."""
+
+    def __init__(self, *errors: UserError) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = errors

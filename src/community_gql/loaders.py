@@ -464,6 +464,16 @@ def _directed(
     return [key.desc() if descending else key.asc() for key in keys]
 
 
+def first_page_cursors(edge: ToPage) -> tuple[tuple[str, ...], Cursors]:
+    """For a list in its default order without a filter: the key columns by name, and its cursors.
+
+    Works for orders over plain columns of the row.
+    """
+    keys = _order_keys(edge, edge.default_order)
+    names = tuple(str(getattr(key, "key", "")) for key in keys)
+    return names, Cursors.of(keys, edge.coordinate, edge.default_order, ())
+
+
 @lru_cache(maxsize=256)
 def _order_keys(edge: ToPage, name: str) -> tuple[ColumnElement[Any], ...]:
     binds = _filter_binds(edge, tuple(edge.filters))

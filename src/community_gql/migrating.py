@@ -45,6 +45,7 @@ def configure(url: str, output: io.StringIO | None = None) -> Config:
     config = Config(stdout=output or io.StringIO())
     config.set_main_option("script_location", str(folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    config.set_main_option("timezone", "UTC")
     config.attributes["url"] = url
     return config
 
@@ -111,11 +112,11 @@ def explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reported(say: Say) -> Iterator[None]:
-    """Hand Alembic's line for each migration it runs to ``say``."""
+    """Hand what Alembic logs, a line for each migration it runs, to ``say``."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().startswith("Running "):
+            if not record.getMessage().startswith(("Context impl", "Will assume")):
                 say(record.getMessage())
 
     logger = logging.getLogger("alembic.runtime.migration")

@@ -126,12 +126,25 @@ story_tags = Table(
 )
 """The n-m arrow between stories and tags in the seed's ERD; ``stories.tags_cached`` caches it."""
 
+story_requests = Table(
+    "story_requests",
+    Base.metadata,
+    Column(
+        "user_id", String(64), ForeignKey("users.auth0_sub", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("key", String(64), primary_key=True),
+    Column("story_id", BigInteger, ForeignKey("stories.id", ondelete="CASCADE")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("idx_story_requests_story", "story_id"),
+)
+"""The idempotency keys of ``createStory``, and the story that each made."""
+
 _own = user_tags.alias("own")
 _other = user_tags.alias("other")
 common_tags = (
     select(_own.c.user_id, _other.c.user_id.label("other_id"), _own.c.tag_id)
     .join_from(_own, _other, _own.c.tag_id == _other.c.tag_id)
-    .subquery("common_tags")
+    .subquery("common_tags")  # unscoped: everyone may see which tags people chose
 )
 """Tags that two people share: ``(user_id, other_id, tag_id)``."""
 
@@ -175,8 +188,10 @@ class Friendship(Base):
 
 
 friends = union_all(
+    # unscoped: made for the rule of stories; as a list it hangs on the viewer alone
     select(Friendship.requester_id.label("user_id"), Friendship.addressee_id.label("friend_id"))
     .where(Friendship.status == constant(FriendshipStatus.ACCEPTED)),
+    # unscoped: the other half of the same
     select(Friendship.addressee_id, Friendship.requester_id)
     .where(Friendship.status == constant(FriendshipStatus.ACCEPTED)),
 ).subquery("friends")  # fmt: skip
@@ -379,7 +394,10 @@ class UserFeatures(Base):
     version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     updated_at: Mapped[datetime] = _now()
 
-    __table_args__ = (Index("idx_user_features_updated", "updated_at"),)
+    __table_args__ = (
+        Index("idx_user_features_updated", "updated_at"),
+        Index("idx_user_features_version", "version"),
+    )
 
     user: Mapped[User] = relationship(back_populates="features", lazy="raise")
 
@@ -424,6 +442,7 @@ class MatchResult(Base):
 def _newest_batch() -> Any:
     newest = aliased(MatchResult, name="newest")
     return (
+        # unscoped: joins matches to their own newest batch, and those matches have a rule
         select(func.max(newest.created_at))
         .where(newest.user_id == User.auth0_sub)
         .correlate(User)

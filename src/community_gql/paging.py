@@ -185,7 +185,11 @@ class Cursors:
         try:
             digest, *texts = decode_opaque(cursor).split("~")
             if digest == self.digest and len(texts) == len(self.kinds):
-                return tuple(read(text) for (_, read), text in zip(self.kinds, texts, strict=True))
+                kinds = zip(self.kinds, texts, strict=True)
+                values = tuple(read(text) for (_, read), text in kinds)
+                # int(), UUID() and fromhex() take more spellings than the one that we write.
+                if self.write(values) == cursor:
+                    return values
         except (ValueError, OverflowError, struct.error):
             pass
         raise BadRequest(
@@ -267,3 +271,8 @@ class PageEdge:
     node: Any
     page: Page
     index: int
+
+    @property
+    def cursor(self) -> str:
+        """The row's cursor, made only when asked for."""
+        return self.page.cursor(self.index)

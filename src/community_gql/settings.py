@@ -53,6 +53,8 @@ def database_address(value: object) -> str:
     scheme, separator, _ = text.partition("://")
     if not separator or scheme not in SCHEMES:
         raise ValueError(f"it must be a PostgreSQL address such as {EXAMPLE_URL}")
+    if "#" in text:
+        raise ValueError("it holds a #; in a password write %23")
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -61,8 +63,6 @@ def database_address(value: object) -> str:
             "its host or port can't be read; characters such as / ? # @ : in a user name or "
             "password must be percent-encoded (@ is %40)"
         ) from None
-    if parts.fragment:
-        raise ValueError("it holds a #; in a password write %23")
     if not unquote(parts.path.removeprefix("/")):
         raise ValueError(f"it names no database; write one at its end, as in {EXAMPLE_URL}")
 
@@ -219,7 +219,8 @@ def explain(error: ValidationError) -> str:
         if problem["type"] == "value_error":
             reason = str(problem["ctx"]["error"])
         else:
-            text = problem["msg"].removeprefix("Input should be ")
+            text = problem["msg"].removeprefix("Input should be ").partition(", unable")[0]
+            text = text.replace("a valid integer", "a whole number").replace("a valid ", "a ")
             reason = f"{problem['input']!r} given, but it must be {text}"
         lines.append(f"{name.upper()} is wrong: {reason}.")
     return "\n".join(lines)

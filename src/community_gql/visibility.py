@@ -8,7 +8,7 @@ has no ``if viewer is None`` and no twin in Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, any_, func, inspect, or_, select, true
 
 from community_gql import models as m
+from community_gql.checks import Problems
+from community_gql.database import Transaction
+from community_gql.errors import Code, Rejected, UserError
 from community_gql.models import VIEWER, constant
 
 Rule = Callable[[Any], ColumnElement[bool]]
@@ -109,3 +112,57 @@ def rule(entity: Any) -> ColumnElement[bool]:
 def visible(entity: Any, *columns: Any) -> Select[Any]:
     """SELECT ``columns`` (all of the entity's without any) from the rows the viewer may see."""
     return select(*(columns or (entity,))).select_from(entity).where(rule(entity))
+
+
+async def lock_own(
+    session: Transaction, viewer: Viewer, model: type[m.Base], key: Any, *columns: Any
+) -> Any:
+    """Lock the viewer's row of ``model`` whose public key is ``key``; returns its ``columns``.
+
+    Raises Rejected: NOT_FOUND for what the viewer may not see (and for a ``key`` of None, which
+    stands for an id that leads nowhere), FORBIDDEN for what they may see but do not own.
+    """
+    row = None
+    if key is not None:
+        own = _own(model).label("own")
+        found = visible(model, own, *columns).where(getattr(model, model.__global_key__) == key)
+        row = await session.first(found.with_for_update(key_share=True, of=model), viewer.binds())
+    if row is None:
+        raise Rejected(not_found())
+    if not row.own:
+        raise Rejected(UserError(Code.FORBIDDEN, "It belongs to someone else.", ("id",)))
+    return row
+
+
+def not_found(*path: str) -> UserError:
+    """What does not exist and what the viewer may not see look the same."""
+    return UserError(Code.NOT_FOUND, "There is no such thing.", path or ("id",))
+
+
+def require_permission(viewer: Viewer, permission: str) -> None:
+    """Raises Rejected with FORBIDDEN unless the viewer's token carries ``permission``."""
+    if permission not in viewer.permissions:
+        raise Rejected(UserError(Code.FORBIDDEN, f"This needs the permission {permission}."))
+
+
+async def lock_tags(
+    session: Transaction, names: Mapping[str, int], problems: Problems, path: str = "tags"
+) -> dict[str, int]:
+    """Lock the tags of these folded names against deletion and renaming; their ids by name.
+
+    Taken by id and before any story is locked: the lock order. Notes TAG_NOT_FOUND for each name
+    that the vocabulary lacks, at its place in the input.
+    """
+    if not names:
+        return {}
+    rows = await session.run(
+        visible(m.Tag, m.Tag.id, m.Tag.name)
+        .where(m.Tag.name.in_(names))
+        .order_by(m.Tag.id)
+        .with_for_update(read=True, key_share=True, of=m.Tag)
+    )
+    found = {row.name: row.id for row in rows}
+    for name, place in names.items():
+        if name not in found:
+            problems.add(Code.TAG_NOT_FOUND, f"There is no tag {name!r}.", path, place)
+    return found

@@ -45,8 +45,9 @@ from community_gql.loaders import (
     ToValue,
     Value,
     Values,
+    first_page_cursors,
 )
-from community_gql.paging import MAX_PAGE_SIZE, Order, Window
+from community_gql.paging import MAX_PAGE_SIZE, Cursors, Order, Window
 
 T = TypeVar("T")
 
@@ -336,6 +337,53 @@ class FilterMember:
     read: Callable[[Any], Any]
 
 
+class ResultField(EdgeField):
+    """The entity that a mutation made or changed, in its payload: null when it was refused."""
+
+    def plan(self, arguments: Mapping[str, Any]) -> Lookup:
+        """The same for every outcome."""
+        return Lookup(self._target, self._target.key_name)
+
+    def resolve(self, source: Any, context: Context, plan: Lookup) -> Awaitable[Any] | None:
+        """The row as it was committed."""
+        return None if source.key is None else context.loaders.load(plan, source.key)
+
+
+class ResultEdgeField(ResultField):
+    """The entity with its cursor in the list that it now heads, for a client to put in there."""
+
+    def __init__(self, owner: type, list_name: str, description: str) -> None:
+        super().__init__(description)
+        self._list = owner, list_name
+
+    @cached_property
+    def _cursors(self) -> tuple[tuple[str, ...], Cursors]:
+        owner, name = self._list
+        fields = owner.__strawberry_definition__.fields  # type: ignore[attr-defined]
+        listed = next(field for field in fields if field.name == name).source
+        return first_page_cursors(listed)
+
+    async def _edge(self, row: Awaitable[Any]) -> ResultEdge | None:
+        names, cursors = self._cursors
+        node = await row
+        if node is None:
+            return None
+        return ResultEdge(node, cursors.write([getattr(node, name) for name in names]))
+
+    def resolve(self, source: Any, context: Context, plan: Lookup) -> Awaitable[Any] | None:
+        """The edge."""
+        row = super().resolve(source, context, plan)
+        return None if row is None else self._edge(row)
+
+
+@dataclass(slots=True)
+class ResultEdge:
+    """A row and its cursor."""
+
+    node: Any
+    cursor: str
+
+
 def argument(
     name: str, annotation: Any, description: str, default: Any = UNSET
 ) -> StrawberryArgument:
@@ -366,6 +414,16 @@ def node_id(description: str) -> Any:
         lambda row: write_id(row.shape.name, getattr(row, row.shape.model.__global_key__)),
         description=description,
     )
+
+
+def result(description: str) -> Any:
+    """In a payload: the entity that the mutation made or changed."""
+    return ResultField(description)
+
+
+def result_edge(owner: type, list_name: str, description: str) -> Any:
+    """In a payload: the entity as an edge of that list of ``owner``, in its default order."""
+    return ResultEdgeField(owner, list_name, description)
 
 
 def one(relationship: Relation | None, description: str) -> Any:
@@ -419,9 +477,11 @@ def described_input(cls: type[T]) -> type[T]:
     return strawberry.input(cls, description=_description(cls))
 
 
-def describe_enum(cls: type[enum.Enum], description: str, **values: str) -> None:
+def describe_enum(
+    cls: type[enum.Enum], description: str, /, called: str | None = None, **values: str
+) -> None:
     """Make a GraphQL enum of ``cls``, with a description of it and of each value by name."""
-    described = strawberry.enum(cls, description=description)
+    described = strawberry.enum(cls, name=called, description=description)
     for value in described.__strawberry_definition__.values:  # type: ignore[attr-defined]
         value.description = values.get(value.name, value.description)
 

@@ -1,4 +1,4 @@
-"""Enums, orders and filters: what arguments are made of."""
+"""Orders and filters: what the arguments of lists are made of."""
 
 from __future__ import annotations
 
@@ -15,28 +15,6 @@ from community_gql.text import fold_tag, fold_tags, like_prefix, word_prefixes
 
 _ENGLISH: Any = literal_column("'english'::regconfig")
 _SIMPLE: Any = literal_column("'simple'::regconfig")
-
-describe_enum(
-    m.StoryVisibility,
-    "Who may read a story.",
-    PUBLIC="Everyone, signed in or not.",
-    FRIENDS="The author and those whose friendship with the author is accepted.",
-    PRIVATE="The author alone.",
-)
-describe_enum(
-    m.HabitFrequency,
-    "How often a habit recurs.",
-    DAILY="Every day.",
-    WEEKLY="Every week.",
-    MONTHLY="Every month.",
-    CUSTOM="Some other rhythm; `meta` may say which.",
-)
-describe_enum(
-    m.FriendshipStatus,
-    "How far a friendship has come.",
-    PENDING="Requested, and not answered yet.",
-    ACCEPTED="Both people are friends.",
-)
 
 NEWEST_FIRST = Order(lambda row, _: (row.created_at, row.id), descending=True)
 OLDEST_FIRST = Order(lambda row, _: (row.created_at, row.id))
@@ -129,7 +107,7 @@ class UserFilter:
     )
     tag: str | None = member(
         String(),
-        lambda user, name: user.tags.any(m.Tag.name == name),
+        lambda user, name: user.tags.any(m.Tag.name == name),  # unscoped: public rows
         "People who chose the tag of this name.",
         fold_tag,
     )

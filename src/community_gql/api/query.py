@@ -32,7 +32,7 @@ from community_gql.loaders import Lookup, Shape
 from community_gql.paging import MAX_PAGE_SIZE
 from community_gql.text import fold_tag
 
-_SHAPES: dict[str, Shape] = {node.__name__: node.shape for node in NODES}
+SHAPES: dict[str, Shape] = {node.__name__: node.shape for node in NODES}
 
 LookupPlan = tuple[Lookup, Any] | None
 
@@ -56,7 +56,7 @@ class NodeField(EdgeField):
 
     def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
         """The lookup that the id names."""
-        return plan_of_id(arguments["id"], _SHAPES)
+        return plan_of_id(arguments["id"], SHAPES)
 
     def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
         """The row, or None."""
@@ -71,7 +71,7 @@ class NodesField(EdgeField):
         ids = arguments["ids"]
         if len(ids) > MAX_PAGE_SIZE:
             raise BadRequest(f"'ids' may hold at most {MAX_PAGE_SIZE} ids, not {len(ids)}.")
-        return [plan_of_id(id_, _SHAPES) for id_ in ids]
+        return [plan_of_id(id_, SHAPES) for id_ in ids]
 
     def resolve(self, source: Any, context: Context, plan: list[LookupPlan]) -> list[Any]:
         """A row or None for each id, in their order."""
@@ -110,3 +110,7 @@ class Query:
     tags: Connection[Tag] = page(
         None, orders=inputs.TagOrder, filter=inputs.TagFilter, description="The vocabulary."
     )
+
+
+ROOT = object()
+"""What the fields of Query get as parent: nothing hangs on it."""

@@ -1,4 +1,4 @@
-"""The scalars beyond GraphQL's own."""
+"""The leaf types: scalars beyond GraphQL's own, and the enums that are stored."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
+
+from community_gql import models as m
+from community_gql.api.edges import describe_enum
+from community_gql.errors import Code
 
 JSON = NewType("JSON", object)
 
@@ -51,3 +55,42 @@ SCALARS: dict[object, ScalarDefinition] = {
 }
 
 CONFIG = StrawberryConfig(scalar_map=SCALARS)
+
+describe_enum(
+    m.StoryVisibility,
+    "Who may read a story.",
+    PUBLIC="Everyone, signed in or not.",
+    FRIENDS="The author and those whose friendship with the author is accepted.",
+    PRIVATE="The author alone.",
+)
+describe_enum(
+    m.HabitFrequency,
+    "How often a habit recurs.",
+    DAILY="Every day.",
+    WEEKLY="Every week.",
+    MONTHLY="Every month.",
+    CUSTOM="Some other rhythm; `meta` may say which.",
+)
+describe_enum(
+    m.FriendshipStatus,
+    "How far a friendship has come.",
+    PENDING="Requested, and not answered yet.",
+    ACCEPTED="Both people are friends.",
+)
+describe_enum(
+    Code,
+    "Why an input was refused.",
+    called="UserErrorCode",
+    REQUIRED="Something that must be given is missing, empty or null.",
+    TOO_LONG="A text has too many characters.",
+    TOO_MANY="A list has too many items.",
+    INVALID="A value is of the right type but out of bounds or of the wrong form.",
+    NOT_FOUND="There is no such thing, or not for the viewer.",
+    FORBIDDEN="The viewer can see it but may not do this with it.",
+    CONFLICT="It was changed since the viewer read it.",
+    GARDEN_ALREADY_EXISTS="The viewer has a garden; everyone has at most one.",
+    HABIT_ALREADY_EXISTS="The viewer has a habit of this name.",
+    TAG_ALREADY_EXISTS="The vocabulary has a tag of this name.",
+    TAG_NOT_FOUND="The vocabulary has no tag of this name.",
+    TAG_TOO_POPULAR="The tag is on too many stories to be changed in one request.",
+)

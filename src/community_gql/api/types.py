@@ -67,9 +67,8 @@ class Edge(Generic[T]):
     """An item of a list with its cursor."""
 
     node: T = strawberry.field(description="The item.")
-    cursor: str = derived(
-        lambda edge: edge.page.cursor(edge.index),
-        "Names this place in the list, for `after` and `before`.",
+    cursor: str = strawberry.field(
+        description="Names this place in the list, for `after` and `before`."
     )
 
 

@@ -130,7 +130,7 @@ class GraphQLView:
         try:
             return await execute(document, params, context)
         finally:
-            line.statements = context.snapshot.statements
+            line.statements = context.statements
             await asyncio.shield(context.close())
 
 

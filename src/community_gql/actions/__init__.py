@@ -1,0 +1,7 @@
+"""What changes data, a module per noun.
+
+An action takes the session and the viewer, checks every rule before it writes, and returns the
+public key of the row that changed (or what its docstring says). It raises Rejected with all
+problems of its input, never commits, never uses loaders, and knows no other action. What a patch
+leaves out is ABSENT.
+"""

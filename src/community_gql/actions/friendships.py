@@ -1,0 +1,98 @@
+"""Friendships: requested by one, accepted by the other, ended by either."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, func, or_
+from sqlalchemy import delete as delete_from
+from sqlalchemy import update as change
+from sqlalchemy.dialects.postgresql import insert
+
+from community_gql import models as m
+from community_gql.database import Transaction
+from community_gql.errors import Code, Rejected, UserError
+from community_gql.visibility import Viewer, not_found, visible
+
+_ACCEPTED = {"status": m.FriendshipStatus.ACCEPTED.value, "accepted_at": func.clock_timestamp()}
+
+
+async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None) -> int:
+    """Ask a person for friendship.
+
+    When they have asked already, this accepts. Asking again changes nothing.
+    """
+    person = None
+    if user_id is not None:
+        person = await session.first(
+            visible(m.User, m.User.auth0_sub)
+            .where(m.User.public_id == user_id)
+            .with_for_update(read=True, key_share=True),
+            viewer.binds(),
+        )
+    if person is None:
+        raise Rejected(not_found("userId"))
+    if person.auth0_sub == viewer.sub:
+        raise Rejected(UserError(Code.INVALID, "You cannot befriend yourself.", ("userId",)))
+    friendship = m.Friendship
+    added = insert(friendship).values(requester_id=viewer.sub, addressee_id=person.auth0_sub)
+    made = await session.first(
+        added.on_conflict_do_update(
+            index_elements=[
+                func.least(friendship.requester_id, friendship.addressee_id),
+                func.greatest(friendship.requester_id, friendship.addressee_id),
+            ],
+            set_=_ACCEPTED,
+            where=and_(
+                friendship.status == m.constant(m.FriendshipStatus.PENDING),
+                friendship.requester_id == added.excluded.addressee_id,
+            ),
+        ).returning(friendship.id)
+    )
+    if made is None:
+        made = await session.first(
+            visible(friendship, friendship.id).where(
+                or_(
+                    friendship.requester_id == person.auth0_sub,
+                    friendship.addressee_id == person.auth0_sub,
+                )
+            ),
+            viewer.binds(),
+        )
+    return int(made.id)
+
+
+async def accept(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
+    """Accept a friendship that the viewer was asked for."""
+    friendship = await _lock(session, viewer, id)
+    if friendship.addressee_id != viewer.sub:
+        raise Rejected(
+            UserError(Code.FORBIDDEN, "Only the person who was asked can accept.", ("id",))
+        )
+    if friendship.status == m.FriendshipStatus.PENDING:
+        await session.run(
+            change(m.Friendship).where(m.Friendship.id == friendship.id).values(**_ACCEPTED)
+        )
+    return int(friendship.id)
+
+
+async def end(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
+    """End a friendship, decline one or take a request back."""
+    friendship = await _lock(session, viewer, id)
+    await session.run(delete_from(m.Friendship).where(m.Friendship.id == friendship.id))
+    return int(friendship.id)
+
+
+async def _lock(session: Transaction, viewer: Viewer, id: int | None) -> Any:
+    friendship = None
+    if id is not None:
+        friendship = await session.first(
+            visible(m.Friendship, m.Friendship.id, m.Friendship.addressee_id, m.Friendship.status)
+            .where(m.Friendship.id == id)
+            .with_for_update(key_share=True),
+            viewer.binds(),
+        )
+    if friendship is None:
+        raise Rejected(not_found())
+    return friendship

@@ -1,0 +1,70 @@
+"""Gardens: everyone has at most one, whatever happens at the same time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import update as change
+from sqlalchemy.dialects.postgresql import insert
+
+from community_gql import models as m
+from community_gql.checks import ABSENT, Patch, Problems
+from community_gql.database import Transaction
+from community_gql.errors import Code, Rejected, UserError
+from community_gql.visibility import Viewer, lock_own
+
+
+async def create(
+    session: Transaction, viewer: Viewer, *, name: str, theme: str | None = None
+) -> int:
+    """Plant the viewer's garden. GARDEN_ALREADY_EXISTS when they have one."""
+    problems = Problems()
+    values = {
+        "name": problems.text("name", name, m.Garden.name),
+        "theme": problems.optional_text("theme", theme, m.Garden.theme),
+    }
+    problems.stop()
+    planted = await session.first(
+        insert(m.Garden)
+        .values(user_id=viewer.sub, **values)
+        .on_conflict_do_nothing(index_elements=["user_id"])
+        .returning(m.Garden.id)
+    )
+    if planted is None:
+        raise Rejected(
+            UserError(
+                Code.GARDEN_ALREADY_EXISTS,
+                "You have a garden already. Change it with updateGarden, or delete it first.",
+            )
+        )
+    return int(planted.id)
+
+
+async def update(
+    session: Transaction,
+    viewer: Viewer,
+    *,
+    id: int | None,
+    name: Patch[str] = ABSENT,
+    theme: Patch[str] = ABSENT,
+) -> int:
+    """Change the viewer's garden."""
+    garden = await lock_own(session, viewer, m.Garden, id, m.Garden.id)
+    problems = Problems()
+    changes: dict[str, Any] = {}
+    if name is not ABSENT:
+        changes["name"] = problems.text("name", name, m.Garden.name)
+    if theme is not ABSENT:
+        changes["theme"] = problems.optional_text("theme", theme, m.Garden.theme)
+    problems.stop()
+    if changes:
+        await session.run(change(m.Garden).where(m.Garden.id == garden.id).values(**changes))
+    return int(garden.id)
+
+
+async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
+    """Remove the viewer's garden."""
+    garden = await lock_own(session, viewer, m.Garden, id, m.Garden.id)
+    await session.run(delete_from(m.Garden).where(m.Garden.id == garden.id))
+    return int(garden.id)

@@ -1,0 +1,86 @@
+"""Habits: names are unique per person, case-sensitive as in the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import update as change
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+
+from community_gql import models as m
+from community_gql.checks import ABSENT, Patch, Problems
+from community_gql.database import Transaction, constraint
+from community_gql.errors import Code, Rejected, UserError
+from community_gql.visibility import Viewer, lock_own
+
+
+async def create(
+    session: Transaction,
+    viewer: Viewer,
+    *,
+    name: str,
+    frequency: m.HabitFrequency,
+    meta: Any = None,
+) -> int:
+    """Take up a habit. HABIT_ALREADY_EXISTS when one of the viewer's has the name."""
+    problems = Problems()
+    values = {
+        "name": problems.text("name", name, m.Habit.name),
+        "meta": problems.json_object("meta", {} if meta is None else meta),
+        "frequency": frequency.value,
+    }
+    problems.stop()
+    with _name_is_free():
+        made = await session.first(
+            insert(m.Habit).values(user_id=viewer.sub, **values).returning(m.Habit.id)
+        )
+    return int(made.id)
+
+
+async def update(
+    session: Transaction,
+    viewer: Viewer,
+    *,
+    id: int | None,
+    name: Patch[str] = ABSENT,
+    frequency: Patch[m.HabitFrequency] = ABSENT,
+    meta: Patch[Any] = ABSENT,
+) -> int:
+    """Change one of the viewer's habits; clearing ``meta`` empties it."""
+    habit = await lock_own(session, viewer, m.Habit, id, m.Habit.id)
+    problems = Problems()
+    changes: dict[str, Any] = {}
+    if name is not ABSENT:
+        changes["name"] = problems.text("name", name, m.Habit.name)
+    if frequency is not ABSENT:
+        changes["frequency"] = problems.required("frequency", frequency)
+    if meta is not ABSENT:
+        changes["meta"] = problems.json_object("meta", {} if meta is None else meta)
+    problems.stop()
+    if changes:
+        with _name_is_free():
+            await session.run(change(m.Habit).where(m.Habit.id == habit.id).values(**changes))
+    return int(habit.id)
+
+
+async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
+    """Give up one of the viewer's habits."""
+    habit = await lock_own(session, viewer, m.Habit, id, m.Habit.id)
+    await session.run(delete_from(m.Habit).where(m.Habit.id == habit.id))
+    return int(habit.id)
+
+
+@contextmanager
+def _name_is_free() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        if constraint(error) != "habits_user_id_name_key":
+            raise
+        raise Rejected(
+            UserError(Code.HABIT_ALREADY_EXISTS, "You have a habit of this name.", ("name",))
+        ) from None

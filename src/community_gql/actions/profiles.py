@@ -1,0 +1,59 @@
+"""What a person says of themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import insert
+
+from community_gql import models as m
+from community_gql.checks import (
+    ABSENT,
+    MAX_BIO_CHARACTERS,
+    MAX_JOURNALING_FREQUENCY,
+    Patch,
+    Problems,
+)
+from community_gql.database import Transaction
+from community_gql.visibility import Viewer, visible
+
+
+async def update(
+    session: Transaction,
+    viewer: Viewer,
+    *,
+    display_name: Patch[str] = ABSENT,
+    bio: Patch[str] = ABSENT,
+    journaling_frequency: Patch[int] = ABSENT,
+    expected_updated_at: datetime | None = None,
+) -> str | None:
+    """Save the viewer's profile, which the first save makes. Returns the viewer's ``sub``."""
+    problems = Problems()
+    changes: dict[str, Any] = {}
+    if display_name is not ABSENT:
+        changes["display_name"] = problems.optional_text(
+            "displayName", display_name, m.UserProfile.display_name
+        )
+    if bio is not ABSENT:
+        changes["bio"] = problems.optional_text("bio", bio, MAX_BIO_CHARACTERS)
+    if journaling_frequency is not ABSENT:
+        changes["journaling_frequency"] = problems.whole(
+            "journalingFrequency", journaling_frequency, 0, MAX_JOURNALING_FREQUENCY
+        )
+    if expected_updated_at is not None:
+        profile = await session.first(
+            visible(m.UserProfile, m.UserProfile.updated_at)
+            .where(m.UserProfile.user_id == m.VIEWER)
+            .with_for_update(key_share=True),
+            viewer.binds(),
+        )
+        problems.unchanged(expected_updated_at, profile.updated_at if profile else None)
+    problems.stop()
+    save = insert(m.UserProfile).values(user_id=viewer.sub, **changes)
+    await session.run(
+        save.on_conflict_do_update(index_elements=["user_id"], set_=changes)
+        if changes
+        else save.on_conflict_do_nothing()
+    )
+    return viewer.sub

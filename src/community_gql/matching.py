@@ -1,0 +1,177 @@
+"""Feature vectors and match batches, as the machines that compute them hand them in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from community_gql import models as m
+from community_gql.checks import MAX_VECTOR_LENGTH, MAX_VERSION, Problems
+from community_gql.database import Transaction
+from community_gql.errors import Code
+from community_gql.visibility import Viewer, require_permission, visible
+
+WRITE_FEATURES = "write:features"
+WRITE_MATCHES = "write:matches"
+
+_BATCHES_OF_FEATURES = 4711  # the advisory lock that lets them in one at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """A person's vector of finite numbers, and the version of the recipe that made it."""
+
+    user_id: UUID | None
+    vector: Sequence[float]
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How well ``target_user_id`` suits ``user_id``, from 0 to 1."""
+
+    user_id: UUID | None
+    target_user_id: UUID | None
+    score: float
+
+
+async def put_features(
+    session: Transaction, viewer: Viewer, *, features: Sequence[Features]
+) -> int:
+    """Save a batch of vectors, all or none. Returns how many.
+
+    Vectors of one version have one length, in this batch and in the database.
+    """
+    require_permission(viewer, WRITE_FEATURES)
+    problems = Problems()
+    problems.batch("features", features)
+    lengths: dict[int, int] = {}
+    people: dict[UUID, int] = {}
+    one_by_one = func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)
+    await session.run(select(one_by_one))  # unscoped: a lock, no rows
+    for place, item in enumerate(features):
+        _check_vector(problems, place, item)
+        if item.version not in lengths:
+            known = await _length(session, viewer, item.version)
+            lengths[item.version] = len(item.vector) if known is None else known
+        if len(item.vector) != lengths[item.version]:
+            problems.add(
+                Code.INVALID,
+                f"Vectors of version {item.version} have {lengths[item.version]} numbers; this one "
+                f"has {len(item.vector)}.",
+                "features", place, "vector",
+            )  # fmt: skip
+        if item.user_id is not None and people.setdefault(item.user_id, place) != place:
+            problems.add(
+                Code.INVALID, "This person is in the batch already.", "features", place, "userId"
+            )
+    subs = await _subs(
+        session,
+        viewer,
+        problems,
+        [(item.user_id, ("features", i, "userId")) for i, item in enumerate(features)],
+    )
+    problems.stop()
+    rows = [
+        {"user_id": subs[item.user_id], "vector": list(item.vector), "version": item.version}
+        for item in features
+    ]
+    save = insert(m.UserFeatures).values(rows)
+    await session.run(
+        save.on_conflict_do_update(
+            index_elements=["user_id"],
+            set_={
+                "vector": save.excluded.vector,
+                "version": save.excluded.version,
+                "updated_at": func.clock_timestamp(),
+            },
+        )
+    )
+    return len(rows)
+
+
+async def put_matches(
+    session: Transaction, viewer: Viewer, *, matches: Sequence[Match]
+) -> datetime:
+    """Save a batch of matches, all or none. Returns the batch: the ``created_at`` of them all."""
+    require_permission(viewer, WRITE_MATCHES)
+    problems = Problems()
+    problems.batch("matches", matches)
+    pairs: dict[tuple[UUID | None, UUID | None], int] = {}
+    named: list[tuple[UUID | None, tuple[str | int, ...]]] = []
+    for place, item in enumerate(matches):
+        at = ("matches", place)
+        if not 0 <= item.score <= 1:
+            problems.add(Code.INVALID, "A score lies between 0 and 1.", *at, "score")
+        if item.user_id is not None and item.user_id == item.target_user_id:
+            problems.add(Code.INVALID, "Nobody matches themselves.", *at, "targetUserId")
+        if pairs.setdefault((item.user_id, item.target_user_id), place) != place:
+            problems.add(Code.INVALID, "This pair is in the batch already.", *at)
+        named += [(item.user_id, (*at, "userId")), (item.target_user_id, (*at, "targetUserId"))]
+    subs = await _subs(session, viewer, problems, named)
+    problems.stop()
+    clock = select(func.clock_timestamp())  # unscoped: the time, no rows
+    moment: datetime = (await session.first(clock))[0]
+    rows = [
+        {
+            "user_id": subs[item.user_id],
+            "target_user_id": subs[item.target_user_id],
+            "score": item.score,
+            "created_at": moment,
+        }
+        for item in matches
+    ]
+    await session.run(insert(m.MatchResult).values(rows))
+    return moment
+
+
+def _check_vector(problems: Problems, place: int, item: Features) -> None:
+    at = ("features", place)
+    if not 0 < len(item.vector) <= MAX_VECTOR_LENGTH:
+        problems.add(
+            Code.INVALID, f"A vector has 1 to {MAX_VECTOR_LENGTH:,} numbers.", *at, "vector"
+        )
+    if not all(map(math.isfinite, item.vector)):
+        problems.add(Code.INVALID, "A vector holds finite numbers.", *at, "vector")
+    if not 0 < item.version <= MAX_VERSION:
+        problems.add(Code.INVALID, "A version is a whole number from 1.", *at, "version")
+
+
+async def _length(session: Transaction, viewer: Viewer, version: int) -> int | None:
+    """The length of the vectors of this version that are there; None when there are none."""
+    if not 0 < version <= MAX_VERSION:
+        return None
+    features = m.UserFeatures
+    length = func.jsonb_array_length(features.vector)
+    query = select(length).where(features.version == version)  # unscoped: a length tells nothing
+    found = await session.first(query.limit(1))
+    return None if found is None else int(found[0])
+
+
+async def _subs(
+    session: Transaction,
+    viewer: Viewer,
+    problems: Problems,
+    named: Sequence[tuple[UUID | None, tuple[str | int, ...]]],
+) -> dict[Any, str]:
+    """The people behind public ids, locked against deletion; notes NOT_FOUND for each unknown."""
+    wanted = {public_id for public_id, _ in named if public_id is not None}
+    rows = await session.run(
+        visible(m.User, m.User.public_id, m.User.auth0_sub)
+        .where(m.User.public_id.in_(sorted(wanted)))
+        .order_by(m.User.auth0_sub)
+        .with_for_update(read=True, key_share=True, of=m.User),
+        viewer.binds(),
+    )
+    subs = {row.public_id: row.auth0_sub for row in rows}
+    for public_id, path in named:
+        if public_id not in subs:
+            problems.add(Code.NOT_FOUND, "There is no such person.", *path)
+    return subs

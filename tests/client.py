@@ -1,0 +1,132 @@
+"""A client of the API for tests: the ASGI app in the same process, without a network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from sqlalchemy import Engine, event
+
+from community_gql.app import create_app
+from community_gql.identity.development import DevelopmentIssuer
+from community_gql.settings import Settings
+from factories import Person
+
+_texts: ContextVar[list[str]] = ContextVar("statement texts of the request")
+_lines: ContextVar[list[logging.LogRecord]] = ContextVar("log lines of the request")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, and what it took."""
+
+    response: httpx.Response
+    statements: list[str]
+    """The text of each SQL statement that ran for it."""
+    lines: list[logging.LogRecord]
+    """What the product logged meanwhile."""
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def body(self) -> Any:
+        return self.response.json()
+
+    @property
+    def data(self) -> Any:
+        """The data of an answer that must have no errors."""
+        assert "errors" not in self.body, self.body["errors"]
+        return self.body["data"]
+
+    @property
+    def errors(self) -> list[Any]:
+        """The errors of an answer that must have some."""
+        errors: list[Any] = self.body["errors"]
+        return errors
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes of an answer that must have errors."""
+        return [error["extensions"]["code"] for error in self.errors]
+
+    @property
+    def line(self) -> logging.LogRecord:
+        """The one line that the log has for each request."""
+        (line,) = [line for line in self.lines if line.name == "community_gql.requests"]
+        return line
+
+
+class Client:
+    """Asks the API: ``await api(query, viewer, name=value)``."""
+
+    def __init__(self, http: httpx.AsyncClient, issuer: DevelopmentIssuer) -> None:
+        self.http, self.issuer = http, issuer
+        self._tokens: dict[str, str] = {}
+
+    async def __call__(
+        self, query: str, viewer: Person | None = None, /, **variables: Any
+    ) -> Answer:
+        """The answer to a query over POST, asked by ``viewer`` or anonymously."""
+        headers = {} if viewer is None else self.authorization(viewer.sub)
+        body = {"query": query, "variables": variables}
+        return await self.send("POST", json=body, headers=headers)
+
+    def authorization(self, sub: str) -> dict[str, str]:
+        """The header that signs in as this person."""
+        if sub not in self._tokens:
+            self._tokens[sub] = self.issuer.token(sub)
+        return {"Authorization": f"Bearer {self._tokens[sub]}"}
+
+    async def send(self, method: str, path: str = "/graphql", **options: Any) -> Answer:
+        """The answer to any HTTP request."""
+        texts, lines = _texts.set([]), _lines.set([])
+        try:
+            response = await self.http.request(method, path, **options)
+            return Answer(response, _texts.get(), _lines.get())
+        finally:
+            _texts.reset(texts)
+            _lines.reset(lines)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if (lines := _lines.get(None)) is not None:
+            lines.append(record)
+
+
+def _note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    if (texts := _texts.get(None)) is not None:
+        texts.append(statement)
+
+
+# The app runs in the task of whoever asks, so a context variable tells concurrent requests apart;
+# outside of a request both do nothing.
+logging.getLogger("community_gql").addHandler(_Lines())
+event.listen(Engine, "before_cursor_execute", _note)
+
+
+@asynccontextmanager
+async def serving(
+    database_url: str, issuer: DevelopmentIssuer, **settings: Any
+) -> AsyncIterator[Client]:
+    """A client of an app of its own over the database."""
+    logger = logging.getLogger("community_gql")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    app = create_app(Settings.load(database_url=database_url, **settings), development=issuer)
+    transport = httpx.ASGITransport(app)
+    try:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as http,
+        ):
+            yield Client(http, issuer)
+    finally:
+        logger.setLevel(level)

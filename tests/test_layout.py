@@ -1,0 +1,46 @@
+"""Rules of the house that no tool checks for us."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "community_gql"
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+KNOW_GRAPHQL = ("api/", "pushdown/", "app.py", "schemacheck.py")
+IMPORT_LATE = ("cli.py",)  # so that --help is fast
+VAGUE = {"utils", "helpers", "manager", "service", "services", "common", "misc"}
+
+
+def imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith(KNOW_GRAPHQL)])
+def test_nothing_below_the_api_imports_a_graphql_library(module: str) -> None:
+    tree = ast.parse((PACKAGE / module).read_text())
+    names = {name.split(".")[0] for node in ast.walk(tree) for name in imported(node)}
+    assert not names & {"strawberry", "graphql"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in IMPORT_LATE])
+def test_imports_are_at_the_top(module: str) -> None:
+    tree = ast.parse((PACKAGE / module).read_text())
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    late = [
+        name for function in functions for node in ast.walk(function) for name in imported(node)
+    ]
+    assert not late
+
+
+def test_modules_are_named_after_what_they_hold() -> None:
+    assert not {Path(name).stem for name in MODULES} & VAGUE
