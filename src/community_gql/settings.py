@@ -6,7 +6,10 @@ capitals. The table in ``docs/operations.md`` repeats these descriptions and a t
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -16,12 +19,16 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 EXAMPLE_URL = "postgresql://user:password@db.example.com:5432/community"
+EXAMPLE_DOMAIN = "example.eu.auth0.com"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+MIN_SECRET = 32  # characters
 
 # What asyncpg takes as it stands. Anything else in the address would be passed on as an unknown
 # keyword and fail at the first connection, far from its cause.
@@ -93,6 +100,72 @@ def plain_address(url: str) -> str:
     return f"postgresql://{parts.netloc}{parts.path}{tail}"
 
 
+def tenant_domain(value: object) -> str | None:
+    """Check the domain of an Auth0 tenant (or its custom domain): a bare host name.
+
+    Raises ValueError with a sentence.
+    """
+    if value is None:
+        return None
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", text):
+        raise ValueError(f"it must be a domain alone, such as {EXAMPLE_DOMAIN}")
+    return text
+
+
+def issuer_address(value: object) -> str | None:
+    """Check the address of an OpenID provider, which must be its ``iss`` to the letter.
+
+    Plain http is for loopback only. Raises ValueError with a sentence.
+    """
+    if value is None:
+        return None
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("https", "http") or parts.query or parts.fragment:
+        raise ValueError("it must be an address such as https://login.example.com/")
+    if parts.username is not None:
+        raise ValueError("it must not hold a user name or password")
+    if parts.scheme == "http" and host not in LOOPBACK:
+        raise ValueError("it must be https: plain http is accepted on this machine only")
+    return text
+
+
+def items(value: object) -> tuple[str, ...]:
+    """Split a list that is separated by commas; what is split already stays."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("it must be a list separated by commas")
+    return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
+def session_secrets(value: object) -> tuple[str, ...]:
+    """Split the secrets of the session cookie. Raises ValueError when one is short."""
+    secrets = items(value)
+    if any(len(secret) < MIN_SECRET for secret in secrets):
+        raise ValueError(
+            f"it must have at least {MIN_SECRET} characters; make one with: openssl rand -hex 32"
+        )
+    return secrets
+
+
+def proxies(value: object) -> tuple[str, ...]:
+    """Split and check addresses and networks. Raises ValueError naming the one that is neither."""
+    found = items(value)
+    for item in found:
+        try:
+            ipaddress.ip_network(item)
+        except ValueError:
+            raise ValueError(
+                f"{item!r} is neither an address such as 10.0.0.5 nor a network such as 10.0.0.0/8"
+            ) from None
+    return found
+
+
 class Settings(BaseSettings):
     """What the environment says, checked. Make one with :meth:`load`, then pass it along."""
 
@@ -147,6 +220,65 @@ class Settings(BaseSettings):
         default="info",
         description="The least severe log line to write: `debug`, `info`, `warning` or `error`.",
     )
+    auth0_domain: Annotated[
+        str | None, PlainValidator(tenant_domain, json_schema_input_type=str)
+    ] = Field(
+        default=None,
+        description="The domain of the Auth0 tenant whose access tokens are accepted, such as "
+        f"`{EXAMPLE_DOMAIN}`. Needed by `serve`, unless OIDC_ISSUER is set; docs/identity.md "
+        "shows where to find it.",
+        json_schema_extra={"shown_default": ""},
+    )
+    auth0_audience: str | None = Field(
+        default=None,
+        description="The identifier of the API in Auth0, such as `https://api.example.com`: the "
+        "`aud` of its access tokens. Needed by `serve`.",
+        json_schema_extra={"shown_default": ""},
+    )
+    oidc_issuer: Annotated[
+        str | None, PlainValidator(issuer_address, json_schema_input_type=str)
+    ] = Field(
+        default=None,
+        description="Another OpenID provider in the place of AUTH0_DOMAIN: its issuer address to "
+        "the letter. Plain http only on this machine.",
+        json_schema_extra={"shown_default": ""},
+    )
+    auth0_client_id: str | None = Field(
+        default=None,
+        description="The client id of the Regular Web Application in Auth0, for signing in with a "
+        "browser at `/auth/login`. Set it together with AUTH0_CLIENT_SECRET and SESSION_SECRET, "
+        "or none of the three.",
+        json_schema_extra={"shown_default": ""},
+    )
+    auth0_client_secret: str | None = Field(
+        default=None,
+        repr=False,
+        description="The client secret of that application.",
+        json_schema_extra={"shown_default": ""},
+    )
+    session_secret: Annotated[
+        tuple[str, ...], NoDecode, PlainValidator(session_secrets, json_schema_input_type=str)
+    ] = Field(
+        default=(),
+        repr=False,
+        description=f"What session cookies are encrypted with: {MIN_SECRET} characters or more, "
+        "the same in all processes. Several, separated by commas: the first encrypts, all "
+        "decrypt, so that it can be changed without ending sessions.",
+        json_schema_extra={"shown_default": ""},
+    )
+    email_claim: str = Field(
+        default="https://community-gql/email",
+        min_length=1,
+        description="The claim of the access token that holds the person's e-mail address.",
+    )
+    trusted_proxies: Annotated[
+        tuple[str, ...], NoDecode, PlainValidator(proxies, json_schema_input_type=str)
+    ] = Field(
+        default=(),
+        description="Addresses or networks, separated by commas, of the proxies in front: their "
+        "`X-Forwarded-Proto` and `X-Forwarded-For` are believed, nobody else's are.",
+        json_schema_extra={"shown_default": ""},
+    )
     data_dir: Path = Field(
         default_factory=lambda: home() / ".data",
         description="Development only: the folder of the embedded PostgreSQL and the keys of the "
@@ -186,6 +318,35 @@ class Settings(BaseSettings):
             )
         return settings
 
+    @property
+    def issuer(self) -> str | None:
+        """The ``iss`` of the access tokens to accept; Auth0's ends in a slash."""
+        if self.oidc_issuer:
+            return self.oidc_issuer
+        return f"https://{self.auth0_domain}/" if self.auth0_domain else None
+
+    @classmethod
+    def load_to_serve(cls, **given: object) -> Self:
+        """As :meth:`load`, for ``serve``: it must also be known who asks (design/identity.md).
+
+        Raises :class:`SettingsError`, which names every setting that is missing or wrong.
+        """
+        found, settings = [], None
+        try:
+            settings = cls.load(**given)
+        except SettingsError as error:
+            found.append(str(error))
+        if missing := missing_identity(lambda name: is_set(name) or bool(given.get(name))):
+            found += [*missing, "docs/identity.md shows step by step where they come from."]
+        if settings is None or found:
+            raise SettingsError("\n".join(found))
+        return settings
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether people can sign in with a browser."""
+        return bool(self.auth0_client_id and self.auth0_client_secret and self.session_secret)
+
 
 class Environment(EnvSettingsSource):
     """The environment, where a word such as LOG_LEVEL=INFO counts in any case."""
@@ -201,9 +362,37 @@ class Environment(EnvSettingsSource):
         return super().prepare_field_value(field_name, field, value, value_is_complex)
 
 
+def is_set(name: str) -> bool:
+    """Tell whether the environment has this setting (an empty value counts as absent)."""
+    return any(key.lower() == name and item.strip() for key, item in os.environ.items())
+
+
 def database_url_is_set() -> bool:
-    """Tell whether the environment names a database (an empty value counts as absent)."""
-    return any(key.upper() == "DATABASE_URL" and item.strip() for key, item in os.environ.items())
+    """Tell whether the environment names a database."""
+    return is_set("database_url")
+
+
+SIGNING_IN = ("auth0_client_id", "auth0_client_secret", "session_secret")
+
+
+def missing_identity(present: Callable[[str], bool]) -> list[str]:
+    """Return a line for each setting that ``serve`` needs to know who asks and does not have."""
+    purposes = {}
+    if not present("auth0_domain") and not present("oidc_issuer"):
+        purposes["auth0_domain"] = (
+            "The domain of the Auth0 tenant that issues the access tokens: "
+            f"AUTH0_DOMAIN={EXAMPLE_DOMAIN} (or OIDC_ISSUER, for another OpenID provider)"
+        )
+    if not present("auth0_audience"):
+        purposes["auth0_audience"] = (
+            "The identifier of the API in Auth0: AUTH0_AUDIENCE=https://api.example.com"
+        )
+    if any(present(name) for name in SIGNING_IN):
+        for name in SIGNING_IN:
+            if not present(name):
+                together = ", ".join(SIGNING_IN).upper()
+                purposes[name] = f"Signing in with a browser needs all three: {together}"
+    return [f"{name.upper()} is not set. {why}." for name, why in purposes.items()]
 
 
 def explain(error: ValidationError) -> str:

@@ -40,6 +40,9 @@ _faults = logging.getLogger("community_gql.faults")
 
 _STATUS = {
     "UNAUTHENTICATED": 401,
+    "EMAIL_REQUIRED": 403,
+    "EMAIL_TAKEN": 403,
+    "CSRF_HEADER_REQUIRED": 403,
     "GRAPHQL_PARSE_FAILED": 400,
     "UNAVAILABLE": 503,
     "INTERNAL": 500,
