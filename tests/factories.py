@@ -37,6 +37,8 @@ class Person:
     email: str
     name: str | None
     created_at: datetime
+    permissions: tuple[str, ...] = ()
+    """What their tokens permit beyond the ordinary."""
 
     @property
     def id(self) -> str:
@@ -69,6 +71,7 @@ async def person(
     profile_updated_at: datetime | None = None,
     created_at: datetime | None = None,
     tags: Iterable[Row] = (),
+    permissions: Sequence[str] = (),
 ) -> Person:
     """A person; with a profile when ``name``, ``bio`` or ``journaling_frequency`` is given."""
     number = next(_numbers)
@@ -80,7 +83,7 @@ async def person(
         created_at,
     )
     assert found is not None
-    made = Person(found[0], found[1], found[2], name, found[3])
+    made = Person(found[0], found[1], found[2], name, found[3], tuple(permissions))
     if (name, bio, journaling_frequency) != (None, None, None):
         await db.execute(
             "INSERT INTO user_profiles (user_id, display_name, bio, journaling_frequency, "
@@ -94,6 +97,12 @@ async def person(
     for chosen in tags:
         await choose(db, made, chosen)
     return made
+
+
+def machine(*permissions: str) -> Person:
+    """A program with a token of its own: it has no account."""
+    sub = f"program-{next(_numbers)}@clients"
+    return Person(sub, UUID(int=0), "", None, BEGINNING, permissions)
 
 
 async def people(db: asyncpg.Connection, count: int, **options: Any) -> list[Person]:

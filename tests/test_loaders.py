@@ -27,7 +27,7 @@ from factories import Person, Row, day
 
 # --- Statements: as many for 200 parents as for 2 ---
 
-SIDES = '{ tags(filter: {prefix: "side "}) { nodes'
+SIDES = '{ tags(first: 2, filter: {prefix: "side "}) { nodes'
 ROUTES = {
     "Query": "{ %s }",
     "Viewer": "{ viewer { %s } }",
@@ -35,16 +35,19 @@ ROUTES = {
     "Profile": SIDES + " { users(first: $n) { nodes { profile { %s } } } } } }",
     "Garden": SIDES + " { users(first: $n) { nodes { garden { %s } } } } } }",
     "Friendship": SIDES + " { users(first: $n) { nodes { viewerFriendship { %s } } } } } }",
-    "Tag": SIDES + " { users(first: $n) { nodes { tags { %s } } } } } }",
+    "Tag": "{ tags(first: $n) { nodes { %s } } }",
     "Story": SIDES + " { stories(first: $n) { nodes { %s } } } } }",
     "Habit": "{ viewer { user { habits(first: $n) { nodes { %s } } } } }",
     "Match": "{ viewer { user { matches(first: $n) { nodes { %s } } } } }",
 }
 """A way to many parents of each type: to ``$n`` of them on each of two sides."""
 
-PARENTS = {"Query": (1, 1), "Viewer": (1, 1), "Tag": (4, 400), "Habit": (1, 100), "Match": (1, 100)}
-"""How many parents that is for 1 and for 100, if not 2 and 200. A page has 100 at most, and only
-the viewer's own habits and matches can be seen; each person of the crowd has two tags."""
+PARENTS = {
+    **dict.fromkeys(("Query", "Viewer"), (1, 1)),
+    **dict.fromkeys(("Tag", "Habit", "Match"), (1, 100)),
+}
+"""How many parents that is for 1 and for 100, if not 2 and 200. A page has 100 at most; only the
+viewer's own habits and matches can be seen, and tags below a page of people cost too much."""
 
 REQUIRED = {
     "Query.user": "(id: $user)",

@@ -424,9 +424,8 @@ async def test_a_damaged_cursor_is_refused(
     cursor = (await page(world, coordinate, order))["pageInfo"]["endCursor"]
     digest, *keys = decode_opaque(cursor).split("~")
     damaged = [
-        "", " ", "x", "\u00e9", "%00", "=", cursor + "=", cursor + "A",
-        cursor[: len(cursor) // 2], cursor[1:],
-        cursor.swapcase(), f" {cursor}", f"{cursor}\n", cursor * 50, "A" * 10_000,
+        "", " ", "x", "\u00e9", "%00", "=", cursor + "=", cursor + "A", cursor[: len(cursor) // 2],
+        cursor[1:], cursor.swapcase(), f" {cursor}", f"{cursor}\n", cursor * 50, "A" * 10_000,
         encode_opaque(digest), encode_opaque("~".join(keys)),
         encode_opaque("~".join((digest, *keys, keys[0]))),
         encode_opaque("~".join((digest, keys[0]))),

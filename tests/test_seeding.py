@@ -164,7 +164,6 @@ async def test_ids_go_on_after_the_seeded_ones(seeded: str) -> None:
 async def test_report_counts_the_rows(database_url: str) -> None:
     report = await seeding.seed(database_url, people=50, progress=quiet)
     assert report.rows == await counts(database_url)
-    assert str(report).startswith("64 tags, 50 users, ")
     assert all(report.rows.values())
 
 

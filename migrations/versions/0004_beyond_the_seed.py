@@ -255,10 +255,10 @@ CREATE = (
     """,
 )
 
-# The order in which locks are taken, by these triggers and by whoever writes: users, then tags,
-# then stories, each by id, then the rows that hang on them. docs/operations.md says what that
-# asks of a writer. {schema} is the schema of the tables: no function trusts a caller's
-# search_path.
+# The order in which locks are taken, by these triggers and by whoever writes: tags, then stories,
+# each by id, then all other rows, users last. Users are last because a foreign key's check locks
+# them after the row that was written; docs/operations.md says what the order asks of a writer.
+# {schema} is the schema of the tables: no function trusts a caller's search_path.
 
 FUNCTIONS = {
     # Lock in one statement and compute in the next: under READ COMMITTED the second one then sees
@@ -324,15 +324,6 @@ FUNCTIONS = {
           PERFORM FROM stories
           WHERE id IN (SELECT story_id FROM story_tags WHERE tag_id = OLD.id)
           ORDER BY id FOR NO KEY UPDATE;
-          RETURN OLD;
-        END
-        $$
-    """,
-    "user_lock_stories()": """
-        CREATE FUNCTION user_lock_stories() RETURNS trigger
-        LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
-        BEGIN
-          PERFORM FROM stories WHERE user_id = OLD.auth0_sub ORDER BY id FOR UPDATE;
           RETURN OLD;
         END
         $$
@@ -429,10 +420,6 @@ TRIGGERS = (
     """
     CREATE TRIGGER tag_lock_stories BEFORE DELETE ON tags
     FOR EACH ROW EXECUTE FUNCTION tag_lock_stories()
-    """,
-    """
-    CREATE TRIGGER user_lock_stories BEFORE DELETE ON users
-    FOR EACH ROW EXECUTE FUNCTION user_lock_stories()
     """,
     """
     CREATE TRIGGER tags_cached_is_kept_insert BEFORE INSERT ON stories

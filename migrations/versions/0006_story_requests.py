@@ -1,7 +1,8 @@
 """story requests
 
-The idempotency keys of `createStory`, and an index by which a batch of features finds the length
-that vectors of its version have.
+What writes need: the idempotency keys of `createStory`, the renames of popular tags that are under
+way, an index by which a batch of features finds the length that vectors of its version have, and
+one for the cascade from a deleted account to the matches of others.
 """
 
 from __future__ import annotations
@@ -19,15 +20,25 @@ def upgrade() -> None:
         CREATE TABLE story_requests (
           user_id VARCHAR(64) REFERENCES users(auth0_sub) ON DELETE CASCADE,
           key VARCHAR(64),
-          story_id BIGINT REFERENCES stories(id) ON DELETE CASCADE,
+          story_id BIGINT REFERENCES stories(id) ON DELETE SET NULL,
           created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
           PRIMARY KEY (user_id, key)
         )
     """)
     op.execute("CREATE INDEX idx_story_requests_story ON story_requests (story_id)")
+    op.execute("""
+        CREATE TABLE tag_renames (
+          tag_id BIGINT PRIMARY KEY REFERENCES tags(id) ON DELETE CASCADE,
+          into_id BIGINT NOT NULL REFERENCES tags(id) ON DELETE CASCADE
+        )
+    """)
+    op.execute("CREATE INDEX idx_tag_renames_into ON tag_renames (into_id)")
     op.execute("CREATE INDEX idx_user_features_version ON user_features (version)")
+    op.execute("CREATE INDEX idx_match_results_target ON match_results (target_user_id)")
 
 
 def downgrade() -> None:
+    op.execute("DROP INDEX idx_match_results_target")
     op.execute("DROP INDEX idx_user_features_version")
+    op.execute("DROP TABLE tag_renames")
     op.execute("DROP TABLE story_requests")

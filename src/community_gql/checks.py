@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
@@ -65,7 +66,7 @@ class Problems:
     def text(self, path: str, value: str | None, longest: int | InstrumentedAttribute[Any]) -> str:
         """A text that must say something, trimmed, of at most ``longest`` characters."""
         trimmed = (value or "").strip()
-        if not trimmed:
+        if not _says_something(trimmed):
             self.add(Code.REQUIRED, f"{path} must not be empty.", path)
         self._length(path, trimmed, longest)
         return trimmed
@@ -100,7 +101,17 @@ class Problems:
         return value
 
     def tag_names(self, path: str, names: Sequence[str], most: int) -> dict[str, int]:
-        """Tag names, folded and each once, with the place where each stands in the input."""
+        """Tag names, folded and each once, with the place where each stands in the input.
+
+        None at all when there are too many: the names themselves are not looked at then.
+        """
+        if len(names) > most:
+            self.add(
+                Code.TOO_MANY,
+                f"{path} may hold at most {most} tags; these are {len(names):,}.",
+                path,
+            )
+            return {}
         places: dict[str, int] = {}
         for place, name in enumerate(names):
             folded = fold_tag(name)
@@ -108,9 +119,11 @@ class Problems:
                 self.add(Code.REQUIRED, "A tag's name must not be empty.", path, place)
             else:
                 places.setdefault(folded, place)
-        if len(places) > most:
-            self.add(Code.TOO_MANY, f"{path} may hold at most {most} tags.", path)
         return places
+
+    def new_tag_name(self, path: str, name: str, longest: InstrumentedAttribute[Any]) -> str:
+        """The name of a tag for the vocabulary, folded."""
+        return self.text(path, fold_tag(name), longest)
 
     def json_object(self, path: str, value: Any) -> dict[str, Any]:
         """A JSON object within the bounds of a habit's ``meta``."""
@@ -130,6 +143,10 @@ class Problems:
             self.add(Code.TOO_MANY, f"{path} may hold at most {MAX_BATCH:,} items.", path)
             self.stop()  # the items themselves are not looked at
 
+    def not_found(self, *path: str | int, what: str = "thing") -> None:
+        """What does not exist and what the viewer may not see look the same."""
+        self.add(Code.NOT_FOUND, f"There is no such {what}.", *path)
+
     def unchanged(self, expected: datetime | None, actual: datetime | None) -> None:
         """``expectedUpdatedAt``, when given, must be what the row says."""
         if expected is not None and expected != actual:
@@ -138,6 +155,11 @@ class Problems:
                 "It was changed since. Read it again and repeat the change if it still applies.",
                 "expectedUpdatedAt",
             )
+
+
+def _says_something(text: str) -> bool:
+    """Whether anything of it can be seen: marks that only join or hide others do not count."""
+    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
 
 
 def _json_problem(value: Any) -> str | None:

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from community_gql.errors import Unavailable
 
 # SQLSTATE classes and codes that say "not now" rather than "not like this".
-_AWAY = ("08", "53", "57P")
+_AWAY = ("08", "53", "57P", "57014", "55P03")  # the last two: waited too long
 _REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
 WRITE_ATTEMPTS = 6
 

@@ -51,6 +51,13 @@ class CsrfHeaderRequired(PublicError):
     code = "CSRF_HEADER_REQUIRED"
 
 
+class AccountGone(Unauthenticated):
+    """A write by someone whose account was deleted meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("Your account does not exist any more.")
+
+
 class Unavailable(PublicError):
     """What an answer needs is away: the database, or the provider that vouches for tokens."""
 

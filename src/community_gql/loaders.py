@@ -359,7 +359,7 @@ def _rows(edge: ToOne | ToMany) -> Select[Any]:
         .where(edge.arrives(parent, child), _among_keys(key))
     )
     if isinstance(edge, ToMany):
-        query = query.order_by(*_directed(edge.order, edge.order.keys(child, {}), False))
+        query = query.order_by(*directed(edge.order, edge.order.keys(child, {}), False))
     return query
 
 
@@ -374,15 +374,15 @@ def _value(edge: ToValue) -> Select[Any]:
 @lru_cache(maxsize=1024)
 def _counts(edge: ToPage, filters: tuple[str, ...]) -> Select[Any]:
     child = aliased(edge.target.model)
-    wanted = _demands(edge, child, _filter_binds(edge, filters))
+    binds = filter_binds(edge, filters)
     if edge.parent is None:
-        return visible(child, _root_key(), func.count()).where(*wanted)
+        return listed(edge, None, child, [_root_key(), func.count()], binds)
     parent = aliased(edge.parent)
     key = getattr(parent, primary_key(edge.parent))
     return (
-        visible(child, key, func.count())
+        listed(edge, parent, child, [key, func.count()], binds)
         .select_from(parent)
-        .where(edge.arrives(parent, child), _among_keys(key), *wanted)
+        .where(_among_keys(key))
         .group_by(key)
     )
 
@@ -393,7 +393,7 @@ def _pages(
 ) -> Select[Any]:
     parent = aliased(edge.parent) if edge.parent is not None else None
     child = aliased(edge.target.model)
-    order, binds = edge.orders[order_name], _filter_binds(edge, filters)
+    order, binds = edge.orders[order_name], filter_binds(edge, filters)
     keys = order.keys(child, binds)
     names = [f"key_{i}" for i in range(len(keys))]
     columns = [
@@ -413,8 +413,20 @@ def _pages(
         visible(parent, key, *page.c)
         .join(page, true())
         .where(_among_keys(key))
-        .order_by(key, *_directed(order, [page.c[name] for name in names], backward))
+        .order_by(key, *directed(order, [page.c[name] for name in names], backward))
     )
+
+
+def listed(
+    edge: ToPage,
+    parent: Any,
+    child: Any,
+    columns: Sequence[Any],
+    binds: Mapping[str, ColumnElement[Any]],
+) -> Select[Any]:
+    """The list's visible, filtered rows, for a parent alias (to correlate or join) or none."""
+    demands = [edge.filters[name].predicate(child, bind) for name, bind in binds.items()]
+    return visible(child, *columns).where(edge.arrives(parent, child), *demands)
 
 
 def page_of(
@@ -426,40 +438,36 @@ def page_of(
     backward: bool,
     binds: Mapping[str, ColumnElement[Any]],
 ) -> Select[Any]:
-    """The list's visible, filtered rows in reading order, for a parent alias or none."""
+    """The rows of ``listed`` in reading order, correlated to the parent."""
 
-    def listed(entity: Any, *selected: Any) -> Select[Any]:
-        query = visible(entity, *selected).where(
-            edge.arrives(parent, entity), *_demands(edge, entity, binds)
-        )
+    def rows(entity: Any, selected: Sequence[Any]) -> Select[Any]:
+        query = listed(edge, parent, entity, selected, binds)
         return query.correlate(parent) if parent is not None else query
 
-    query = listed(child, *columns)
+    query = rows(child, columns)
     if order.pool is not None:
         recent = aliased(edge.target.model)
         key = edge.target.key_name
         newest = (
-            listed(recent, getattr(recent, key))
-            .order_by(*_directed(order.pool, order.pool.keys(recent, binds), False))
+            rows(recent, [getattr(recent, key)])
+            .order_by(*directed(order.pool, order.pool.keys(recent, binds), False))
             .limit(RELEVANCE_POOL)
         )
         query = query.where(getattr(child, key).in_(newest))
-    return query.order_by(*_directed(order, order.keys(child, binds), backward))
+    return query.order_by(*directed(order, order.keys(child, binds), backward))
 
 
-def _filter_binds(edge: ToPage, names: tuple[str, ...]) -> dict[str, ColumnElement[Any]]:
-    return {name: bindparam(name, type_=edge.filters[name].type) for name in names}
+def filter_binds(
+    edge: ToPage, names: Iterable[str], prefix: str = ""
+) -> dict[str, ColumnElement[Any]]:
+    """A bind per filter member, by member; ``prefix`` keeps apart two lists in one statement."""
+    return {name: bindparam(prefix + name, type_=edge.filters[name].type) for name in names}
 
 
-def _demands(
-    edge: ToPage, entity: Any, binds: Mapping[str, ColumnElement[Any]]
-) -> list[ColumnElement[bool]]:
-    return [edge.filters[name].predicate(entity, bind) for name, bind in binds.items()]
-
-
-def _directed(
+def directed(
     order: Order, keys: Iterable[ColumnElement[Any]], backward: bool
 ) -> list[ColumnElement[Any]]:
+    """``keys`` in the direction in which ``order`` is read."""
     descending = order.descending != backward
     return [key.desc() if descending else key.asc() for key in keys]
 
@@ -476,5 +484,5 @@ def first_page_cursors(edge: ToPage) -> tuple[tuple[str, ...], Cursors]:
 
 @lru_cache(maxsize=256)
 def _order_keys(edge: ToPage, name: str) -> tuple[ColumnElement[Any], ...]:
-    binds = _filter_binds(edge, tuple(edge.filters))
+    binds = filter_binds(edge, edge.filters)
     return edge.orders[name].keys(edge.target.model, binds)

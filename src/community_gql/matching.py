@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, Integer, Uuid, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql import models as m
@@ -52,38 +52,32 @@ async def put_features(
     require_permission(viewer, WRITE_FEATURES)
     problems = Problems()
     problems.batch("features", features)
-    lengths: dict[int, int] = {}
     people: dict[UUID, int] = {}
-    one_by_one = func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)
-    await session.run(select(one_by_one))  # unscoped: a lock, no rows
     for place, item in enumerate(features):
         _check_vector(problems, place, item)
-        if item.version not in lengths:
-            known = await _length(session, viewer, item.version)
-            lengths[item.version] = len(item.vector) if known is None else known
-        if len(item.vector) != lengths[item.version]:
-            problems.add(
-                Code.INVALID,
-                f"Vectors of version {item.version} have {lengths[item.version]} numbers; this one "
-                f"has {len(item.vector)}.",
-                "features", place, "vector",
-            )  # fmt: skip
         if item.user_id is not None and people.setdefault(item.user_id, place) != place:
             problems.add(
                 Code.INVALID, "This person is in the batch already.", "features", place, "userId"
             )
-    subs = await _subs(
-        session,
-        viewer,
-        problems,
-        [(item.user_id, ("features", i, "userId")) for i, item in enumerate(features)],
-    )
+    named = [(item.user_id, ("features", i, "userId")) for i, item in enumerate(features)]
+    subs = await _subs(session, viewer, problems, named)
+    # After the people, as the lock order has it: those who wait for it hold nobody up.
+    one_by_one = func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)
+    await session.run(select(one_by_one))  # unscoped: a lock, no rows
+    lengths = await _lengths(session, {item.version for item in features})
+    for place, item in enumerate(features):
+        if not 0 < len(item.vector) <= MAX_VECTOR_LENGTH:
+            continue  # said already
+        length = lengths.setdefault(item.version, len(item.vector))
+        if len(item.vector) != length:
+            problems.add(
+                Code.INVALID,
+                f"Vectors of version {item.version} have {length:,} numbers; this one has "
+                f"{len(item.vector):,}.",
+                "features", place, "vector",
+            )  # fmt: skip
     problems.stop()
-    rows = [
-        {"user_id": subs[item.user_id], "vector": list(item.vector), "version": item.version}
-        for item in features
-    ]
-    save = insert(m.UserFeatures).values(rows)
+    save = insert(m.UserFeatures)
     await session.run(
         save.on_conflict_do_update(
             index_elements=["user_id"],
@@ -92,9 +86,13 @@ async def put_features(
                 "version": save.excluded.version,
                 "updated_at": func.clock_timestamp(),
             },
-        )
+        ),
+        [
+            {"user_id": subs[item.user_id], "vector": list(item.vector), "version": item.version}
+            for item in features
+        ],
     )
-    return len(rows)
+    return len(features)
 
 
 async def put_matches(
@@ -112,7 +110,8 @@ async def put_matches(
             problems.add(Code.INVALID, "A score lies between 0 and 1.", *at, "score")
         if item.user_id is not None and item.user_id == item.target_user_id:
             problems.add(Code.INVALID, "Nobody matches themselves.", *at, "targetUserId")
-        if pairs.setdefault((item.user_id, item.target_user_id), place) != place:
+        known = item.user_id is not None and item.target_user_id is not None
+        if known and pairs.setdefault((item.user_id, item.target_user_id), place) != place:
             problems.add(Code.INVALID, "This pair is in the batch already.", *at)
         named += [(item.user_id, (*at, "userId")), (item.target_user_id, (*at, "targetUserId"))]
     subs = await _subs(session, viewer, problems, named)
@@ -128,7 +127,7 @@ async def put_matches(
         }
         for item in matches
     ]
-    await session.run(insert(m.MatchResult).values(rows))
+    await session.run(insert(m.MatchResult), rows)
     return moment
 
 
@@ -144,15 +143,21 @@ def _check_vector(problems: Problems, place: int, item: Features) -> None:
         problems.add(Code.INVALID, "A version is a whole number from 1.", *at, "version")
 
 
-async def _length(session: Transaction, viewer: Viewer, version: int) -> int | None:
-    """The length of the vectors of this version that are there; None when there are none."""
-    if not 0 < version <= MAX_VERSION:
-        return None
+async def _lengths(session: Transaction, versions: set[int]) -> dict[int, int]:
+    """The length of the vectors that are there, by version."""
     features = m.UserFeatures
-    length = func.jsonb_array_length(features.vector)
-    query = select(length).where(features.version == version)  # unscoped: a length tells nothing
-    found = await session.first(query.limit(1))
-    return None if found is None else int(found[0])
+    wanted = func.unnest(bindparam("versions", type_=ARRAY(Integer))).column_valued("wanted")
+    one = (
+        select(func.jsonb_array_length(features.vector))  # unscoped: tells nothing of anyone
+        .where(features.version == wanted)
+        .limit(1)  # they are all alike
+        .scalar_subquery()
+    )
+    rows = await session.run(
+        select(wanted, one),  # unscoped: as above
+        {"versions": sorted(version for version in versions if 0 < version <= MAX_VERSION)},
+    )
+    return {version: length for version, length in rows if length is not None}
 
 
 async def _subs(
@@ -165,13 +170,13 @@ async def _subs(
     wanted = {public_id for public_id, _ in named if public_id is not None}
     rows = await session.run(
         visible(m.User, m.User.public_id, m.User.auth0_sub)
-        .where(m.User.public_id.in_(sorted(wanted)))
+        .where(m.User.public_id == any_(bindparam("wanted", type_=ARRAY(Uuid))))
         .order_by(m.User.auth0_sub)
         .with_for_update(read=True, key_share=True, of=m.User),
-        viewer.binds(),
+        {**viewer.binds(), "wanted": sorted(wanted)},
     )
     subs = {row.public_id: row.auth0_sub for row in rows}
     for public_id, path in named:
         if public_id not in subs:
-            problems.add(Code.NOT_FOUND, "There is no such person.", *path)
+            problems.not_found(*path, what="person")
     return subs

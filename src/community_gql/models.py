@@ -133,11 +133,20 @@ story_requests = Table(
         "user_id", String(64), ForeignKey("users.auth0_sub", ondelete="CASCADE"), primary_key=True
     ),
     Column("key", String(64), primary_key=True),
-    Column("story_id", BigInteger, ForeignKey("stories.id", ondelete="CASCADE")),
+    Column("story_id", BigInteger, ForeignKey("stories.id", ondelete="SET NULL")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("idx_story_requests_story", "story_id"),
 )
-"""The idempotency keys of ``createStory``, and the story that each made."""
+"""The idempotency keys of ``createStory``, and the story that each made, NULL once deleted."""
+
+tag_renames = Table(
+    "tag_renames",
+    Base.metadata,
+    Column("tag_id", BigInteger, ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
+    Column("into_id", BigInteger, ForeignKey("tags.id", ondelete="CASCADE"), nullable=False),
+    Index("idx_tag_renames_into", "into_id"),
+)
+"""Popular tags on their way to a new name, batch by batch: how a command finds its way on."""
 
 _own = user_tags.alias("own")
 _other = user_tags.alias("other")
@@ -416,6 +425,7 @@ class MatchResult(Base):
     __table_args__ = (
         UniqueConstraint("user_id", "target_user_id", "created_at"),
         CheckConstraint("score >= 0 AND score <= 1", name="score"),
+        Index("idx_match_results_target", "target_user_id"),
         Index("idx_match_results_user_score", "user_id", text("score DESC")),
         Index(
             "idx_match_results_batch",

@@ -27,6 +27,9 @@ from sqlalchemy import (
     String,
     Uuid,
     bindparam,
+    cast,
+    func,
+    literal_column,
     tuple_,
 )
 from sqlalchemy.types import TypeEngine
@@ -48,6 +51,16 @@ def encode_opaque(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
+def opaque_sql(text: ColumnElement[str]) -> ColumnElement[str]:
+    """``encode_opaque`` as SQL; the newlines are those that ``encode`` adds."""
+    encoded = func.encode(_bytes_sql(text), literal_column("'base64'"))
+    return func.translate(encoded, literal_column(r"E'+/=\n'"), literal_column("'-_'"))
+
+
+def _bytes_sql(text: ColumnElement[str]) -> ColumnElement[bytes]:
+    return func.convert_to(text, literal_column("'UTF8'"))
+
+
 def decode_opaque(opaque: str) -> str:
     """The text behind ``opaque``. Raises ValueError unless it is exactly what we would write."""
     try:
@@ -60,11 +73,16 @@ def decode_opaque(opaque: str) -> str:
     return text
 
 
-# One pair of functions per kind of key: the text in the cursor, and back. No text holds a "~".
+# Per kind of key: the text in the cursor, back, and the text as SQL. No text holds a "~".
 
 
 def _micros(value: datetime) -> str:
     return str((value - _EPOCH) // _MICROSECOND)
+
+
+def _micros_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+    # Exact: PostgreSQL extracts the epoch as numeric.
+    return cast(cast(func.extract("epoch", value) * literal_column("1000000"), BigInteger), String)
 
 
 def _datetime(text: str) -> datetime:
@@ -82,6 +100,10 @@ def _float_bits(value: float) -> str:
     return struct.pack(">d", value).hex()
 
 
+def _float_bits_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+    return func.encode(func.float8send(value), literal_column("'hex'"))
+
+
 def _float(text: str) -> float:
     (value,) = struct.unpack(">d", bytes.fromhex(text))
     if not math.isfinite(value):
@@ -96,19 +118,35 @@ def _text(text: str) -> str:
     return value
 
 
-_KEY_KINDS: Sequence[tuple[type[TypeEngine[Any]], Callable[[Any], str], Callable[[str], Any]]] = (
-    (DateTime, _micros, _datetime),
-    (BigInteger, str, _integer),
-    (Double, _float_bits, _float),
-    (Uuid, str, UUID),
-    (String, lambda value: value.encode().hex(), _text),
+def _hex_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+    return func.encode(_bytes_sql(value), literal_column("'hex'"))
+
+
+def _plain_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+    return cast(value, String)
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyKind:
+    type: type[TypeEngine[Any]]
+    write: Callable[[Any], str]
+    read: Callable[[str], Any]
+    sql: Callable[[ColumnElement[Any]], ColumnElement[str]]
+
+
+_KEY_KINDS = (
+    _KeyKind(DateTime, _micros, _datetime, _micros_sql),
+    _KeyKind(BigInteger, str, _integer, _plain_sql),
+    _KeyKind(Double, _float_bits, _float, _float_bits_sql),
+    _KeyKind(Uuid, str, UUID, _plain_sql),
+    _KeyKind(String, lambda value: value.encode().hex(), _text, _hex_sql),
 )
 
 
-def _key_kind(key: ColumnElement[Any]) -> tuple[Callable[[Any], str], Callable[[str], Any]]:
-    for kind, write, read in _KEY_KINDS:
-        if isinstance(key.type, kind):
-            return write, read
+def _key_kind(key: ColumnElement[Any]) -> _KeyKind:
+    for kind in _KEY_KINDS:
+        if isinstance(key.type, kind.type):
+            return kind
     raise TypeError(f"an order cannot use a key of type {key.type!r}")
 
 
@@ -163,7 +201,7 @@ class Window:
 class Cursors:
     """Writes and reads the cursors of one list in one order with one filter."""
 
-    kinds: tuple[tuple[Callable[[Any], str], Callable[[str], Any]], ...]
+    kinds: tuple[_KeyKind, ...]
     digest: str
 
     @classmethod
@@ -177,7 +215,7 @@ class Cursors:
 
     def write(self, values: Sequence[Any]) -> str:
         """The cursor of the row with these key values."""
-        texts = (write(value) for (write, _), value in zip(self.kinds, values, strict=True))
+        texts = (kind.write(value) for kind, value in zip(self.kinds, values, strict=True))
         return encode_opaque("~".join((self.digest, *texts)))
 
     def read(self, cursor: str) -> tuple[Any, ...]:
@@ -186,7 +224,7 @@ class Cursors:
             digest, *texts = decode_opaque(cursor).split("~")
             if digest == self.digest and len(texts) == len(self.kinds):
                 kinds = zip(self.kinds, texts, strict=True)
-                values = tuple(read(text) for (_, read), text in kinds)
+                values = tuple(kind.read(text) for kind, text in kinds)
                 # int(), UUID() and fromhex() take more spellings than the one that we write.
                 if self.write(values) == cursor:
                     return values
@@ -198,6 +236,16 @@ class Cursors:
         )
 
 
+def cursor_sql(
+    digest: ColumnElement[str], keys: Sequence[ColumnElement[Any]]
+) -> ColumnElement[str]:
+    """``Cursors.write`` as SQL: the cursor of the row with these keys; ``digest`` is a bind."""
+    text = digest
+    for key in keys:
+        text = text.op("||")(literal_column("'~'", String)).op("||")(_key_kind(key).sql(key))
+    return opaque_sql(text)
+
+
 def beyond(
     keys: Sequence[ColumnElement[Any]], cursor: Sequence[ColumnElement[Any]], descending: bool
 ) -> ColumnElement[bool]:
@@ -206,9 +254,9 @@ def beyond(
     return here < there if descending else here > there
 
 
-def cursor_binds(keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
-    """Bind parameters ``cursor_0``, ``cursor_1``, ... of the keys' types."""
-    return [bindparam(f"cursor_{i}", type_=key.type) for i, key in enumerate(keys)]
+def cursor_binds(keys: Sequence[ColumnElement[Any]], prefix: str = "") -> list[ColumnElement[Any]]:
+    """Bind parameters ``cursor_0``, ``cursor_1``, ... of the keys' types, after ``prefix``."""
+    return [bindparam(f"{prefix}cursor_{i}", type_=key.type) for i, key in enumerate(keys)]
 
 
 @dataclass(slots=True)

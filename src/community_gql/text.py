@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+_MAX_DASHES = 25
+
 
 def fold_tag(name: str) -> str:
     """A tag name as the vocabulary has it: trimmed, single-spaced, lower case."""
@@ -16,8 +18,23 @@ def fold_tags(names: list[str]) -> list[str]:
 
 
 def word_prefixes(text: str) -> str:
-    """A tsquery text that asks for every word of ``text``, each as the beginning of a word."""
-    return " & ".join(f"{word}:*" for word in re.findall(r"[^\W_]+", text.lower()))
+    """A tsquery text that asks for every word of ``text``, each as the beginning of a word.
+
+    What a word is, PostgreSQL's parser decides, as it did for the text that is searched: to it
+    ``J.R.R.`` is one word and ``O'Brien`` two.
+    """
+    quoted = (word.replace("\\", "\\\\").replace("'", "''") for word in text.split())
+    return " & ".join(f"'{word}':*" for word in quoted)
+
+
+def web_search(text: str) -> str:
+    """``text`` for websearch_to_tsquery: a dash excludes only what it stands directly before.
+
+    PostgreSQL itself lets any dash negate, across blanks and other dashes, and fails at about 30
+    in a row ("tsquery stack too small"); a text with so many does not mean to exclude anything.
+    """
+    meant = re.sub(r"-(?![^\W_]|\")", " ", text)
+    return meant if meant.count("-") <= _MAX_DASHES else meant.replace("-", " ")
 
 
 def like_prefix(text: str) -> str:

@@ -13,12 +13,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, any_, func, inspect, or_, select, true
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    any_,
+    bindparam,
+    func,
+    inspect,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+)
 
 from community_gql import models as m
 from community_gql.checks import Problems
 from community_gql.database import Transaction
-from community_gql.errors import Code, Rejected, UserError
+from community_gql.errors import AccountGone, Code, Rejected, UserError
 from community_gql.models import VIEWER, constant
 
 Rule = Callable[[Any], ColumnElement[bool]]
@@ -83,7 +98,8 @@ def _the_two_people(friendship: Any) -> ColumnElement[bool]:
 
 
 def _own(row: Any) -> ColumnElement[bool]:
-    owned: ColumnElement[bool] = row.user_id == VIEWER
+    is_account = inspect(row).mapper.class_ is m.User
+    owned: ColumnElement[bool] = (row.auth0_sub if is_account else row.user_id) == VIEWER
     return owned
 
 
@@ -115,28 +131,45 @@ def visible(entity: Any, *columns: Any) -> Select[Any]:
 
 
 async def lock_own(
-    session: Transaction, viewer: Viewer, model: type[m.Base], key: Any, *columns: Any
+    session: Transaction,
+    viewer: Viewer,
+    problems: Problems,
+    model: type[m.Base],
+    key: Any,
+    *columns: Any,
+    deleting: bool = False,
 ) -> Any:
     """Lock the viewer's row of ``model`` whose public key is ``key``; returns its ``columns``.
 
-    Raises Rejected: NOT_FOUND for what the viewer may not see (and for a ``key`` of None, which
-    stands for an id that leads nowhere), FORBIDDEN for what they may see but do not own.
+    Otherwise returns None and notes at ``id``: NOT_FOUND for what the viewer may not see (and for
+    a ``key`` of None, which stands for an id that leads nowhere), FORBIDDEN for what they may see
+    but do not own. Rows of others are never locked.
     """
-    row = None
     if key is not None:
-        own = _own(model).label("own")
-        found = visible(model, own, *columns).where(getattr(model, model.__global_key__) == key)
-        row = await session.first(found.with_for_update(key_share=True, of=model), viewer.binds())
-    if row is None:
-        raise Rejected(not_found())
-    if not row.own:
-        raise Rejected(UserError(Code.FORBIDDEN, "It belongs to someone else.", ("id",)))
-    return row
+        this = getattr(model, model.__global_key__) == key
+        own = visible(model, *columns).where(this, _own(model))
+        row = await session.first(
+            own.with_for_update(key_share=not deleting, of=model), viewer.binds()
+        )
+        if row is not None:
+            return row
+        seen = visible(model, literal_column("1")).where(this, not_(_own(model)))
+        if await session.first(seen, viewer.binds()) is not None:
+            problems.add(Code.FORBIDDEN, "It belongs to someone else.", "id")
+            return None
+    problems.not_found("id")
+    return None
 
 
-def not_found(*path: str) -> UserError:
-    """What does not exist and what the viewer may not see look the same."""
-    return UserError(Code.NOT_FOUND, "There is no such thing.", path or ("id",))
+async def lock_viewer(session: Transaction, viewer: Viewer, *, shared: bool = False) -> None:
+    """Lock the viewer's account, after tags and stories: the lock order.
+
+    ``shared`` locks it against its deletion only. Raises AccountGone when it was deleted.
+    """
+    account = visible(m.User, m.User.auth0_sub).where(_own(m.User))
+    lock = account.with_for_update(read=shared, key_share=True)
+    if await session.first(lock, viewer.binds()) is None:
+        raise AccountGone
 
 
 def require_permission(viewer: Viewer, permission: str) -> None:
@@ -155,14 +188,16 @@ async def lock_tags(
     """
     if not names:
         return {}
+    wanted = bindparam("names", type_=ARRAY(String))
     rows = await session.run(
         visible(m.Tag, m.Tag.id, m.Tag.name)
-        .where(m.Tag.name.in_(names))
+        .where(m.Tag.name == any_(wanted))
         .order_by(m.Tag.id)
-        .with_for_update(read=True, key_share=True, of=m.Tag)
+        .with_for_update(read=True, key_share=True, of=m.Tag),
+        {"names": list(names)},
     )
     found = {row.name: row.id for row in rows}
     for name, place in names.items():
         if name not in found:
-            problems.add(Code.TAG_NOT_FOUND, f"There is no tag {name!r}.", path, place)
+            problems.add(Code.TAG_NOT_FOUND, f'There is no tag "{name}".', path, place)
     return found

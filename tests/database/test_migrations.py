@@ -173,12 +173,23 @@ async def test_sql_scripts_are_refused() -> None:
     assert "Traceback" not in said
 
 
-async def test_two_upgraders_at_once(make: Make) -> None:
-    url = plain_address(await make())
-    runs = [alembic("upgrade", "head", url=url) for _ in range(3)]
-    done = await asyncio.wait_for(asyncio.gather(*runs), 60)
-    assert [code for code, _ in done] == [0, 0, 0], done
+async def test_two_upgraders_at_once(make: Make, connect: Connect) -> None:
+    """Both find the database locked, so that one surely works while the other waits."""
+    url = await make()
+    connection = await connect(url)
+    await connection.execute("SELECT pg_advisory_lock($1)", 0x636F6D6D75)
+    runs = [asyncio.create_task(alembic("upgrade", "head", url=plain_address(url))) for _ in "ab"]
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    async with asyncio.timeout(60):
+        while await connection.fetchval(others) < 3:  # noqa: ASYNC110 (others, not we, connect)
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        assert await connection.fetchval("SELECT to_regclass('users')") is None
+        await connection.execute("SELECT pg_advisory_unlock($1)", 0x636F6D6D75)
+        done = await asyncio.gather(*runs)
+    assert [code for code, _ in done] == [0, 0], done
     assert sum(said.count("Running upgrade") for _, said in done) == len(REVISIONS)
+    assert sum(said.count("Waiting for another process") for _, said in done) == 2
 
 
 async def test_an_open_connection_is_used_and_given_back_unlocked(make: Make) -> None:

@@ -45,7 +45,6 @@ ADDED = {
     "index users.idx_users_name": "finding people by name: pages in order of names",
     "index users.idx_users_name_words": "finding people by name: words and their beginnings",
     "index users.idx_users_created": "pages of people, newest first",
-    "trigger users.user_lock_stories": "lock order, when an account is deleted",
     "trigger user_profiles.user_profiles_set_updated_at": "updated_at",
     "trigger user_profiles.profiles_changed_insert": "keeps users.name_key",
     "trigger user_profiles.profiles_changed_update": "keeps users.name_key",
@@ -66,6 +65,7 @@ ADDED = {
     "trigger user_features.user_features_set_updated_at": "updated_at",
     "constraint match_results.match_results_score_check": "a score lies in [0, 1]",
     "index user_features.idx_user_features_version": "the length of a version's vectors",
+    "index match_results.idx_match_results_target": "the cascade from a deleted account",
     "index match_results.idx_match_results_batch": "the newest batch, best score first",
 }
 
@@ -73,6 +73,7 @@ NEW_TABLES = {
     "friendships": "what makes the `friends` visibility mean something",
     "story_tags": "the n-m arrow between stories and tags in the seed's ERD",
     "story_requests": "the idempotency keys of createStory",
+    "tag_renames": "popular tags on their way to a new name",
     "deleted_accounts": "a token issued before the deletion does not bring the account back",
 }
 
@@ -82,7 +83,6 @@ FUNCTIONS = {
     "function tags_renamed()": "keeps stories.tags_cached",
     "function tags_cached_is_kept()": "tags_cached is written by triggers only",
     "function tag_lock_stories()": "lock order, when a tag is deleted",
-    "function user_lock_stories()": "lock order, when an account is deleted",
     "function profiles_changed()": "keeps users.name_key",
     "function set_updated_at()": "updated_at",
 }

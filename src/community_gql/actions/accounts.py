@@ -6,13 +6,13 @@ import hashlib
 from uuid import UUID
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql import models as m
+from community_gql.checks import Problems
 from community_gql.database import Transaction
-from community_gql.errors import Code, Rejected, UserError
-from community_gql.visibility import Viewer, not_found, visible
+from community_gql.visibility import Viewer, lock_own, visible
 
 
 async def delete(session: Transaction, viewer: Viewer, *, id: UUID | None) -> UUID:
@@ -21,24 +21,25 @@ async def delete(session: Transaction, viewer: Viewer, *, id: UUID | None) -> UU
     ``id`` must be the viewer's own, as a confirmation. Tokens issued before do not bring the
     account back (``deleted_accounts``).
     """
-    person = None
-    if id is not None:
-        # FOR UPDATE, so that what the account is just writing is through or sees it gone.
-        person = await session.first(
-            visible(m.User, m.User.auth0_sub, m.User.public_id)
-            .where(m.User.public_id == id)
-            .with_for_update(of=m.User),
+    problems = Problems()
+    # In the lock order, people last: what the account is just writing is through before, or finds
+    # it gone.
+    for model, key in ((m.Story, m.Story.id), (m.UserProfile, m.UserProfile.user_id)):
+        locked = visible(model, key).where(model.user_id == m.VIEWER).order_by(key)
+        await session.run(
+            select(func.count()).select_from(  # unscoped: locks visible rows, tells how many
+                locked.with_for_update().subquery()
+            ),
             viewer.binds(),
         )
-    if person is None:
-        raise Rejected(not_found())
-    if person.auth0_sub != viewer.sub:
-        raise Rejected(UserError(Code.FORBIDDEN, "This is someone else's account.", ("id",)))
-    grave = insert(m.deleted_accounts).values(sub_hash=sub_hash(person.auth0_sub))
+    person = await lock_own(
+        session, viewer, problems, m.User, id, m.User.auth0_sub, m.User.public_id, deleting=True
+    )
+    problems.stop()
+    now = func.clock_timestamp()
+    grave = insert(m.deleted_accounts).values(sub_hash=sub_hash(person.auth0_sub), deleted_at=now)
     await session.run(
-        grave.on_conflict_do_update(
-            index_elements=["sub_hash"], set_={"deleted_at": func.clock_timestamp()}
-        )
+        grave.on_conflict_do_update(index_elements=["sub_hash"], set_={"deleted_at": now})
     )
     await session.run(delete_from(m.User).where(m.User.auth0_sub == person.auth0_sub))
     return UUID(str(person.public_id))

@@ -11,9 +11,10 @@ from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql import models as m
+from community_gql.checks import Problems
 from community_gql.database import Transaction
-from community_gql.errors import Code, Rejected, UserError
-from community_gql.visibility import Viewer, not_found, visible
+from community_gql.errors import Code
+from community_gql.visibility import Viewer, visible
 
 _ACCEPTED = {"status": m.FriendshipStatus.ACCEPTED.value, "accepted_at": func.clock_timestamp()}
 
@@ -23,7 +24,8 @@ async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
 
     When they have asked already, this accepts. Asking again changes nothing.
     """
-    person = None
+    problems = Problems()
+    person: Any = None
     if user_id is not None:
         person = await session.first(
             visible(m.User, m.User.auth0_sub)
@@ -32,9 +34,10 @@ async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
             viewer.binds(),
         )
     if person is None:
-        raise Rejected(not_found("userId"))
-    if person.auth0_sub == viewer.sub:
-        raise Rejected(UserError(Code.INVALID, "You cannot befriend yourself.", ("userId",)))
+        problems.not_found("userId", what="person")
+    elif person.auth0_sub == viewer.sub:
+        problems.add(Code.INVALID, "You cannot befriend yourself.", "userId")
+    problems.stop()
     friendship = m.Friendship
     added = insert(friendship).values(requester_id=viewer.sub, addressee_id=person.auth0_sub)
     made = await session.first(
@@ -65,11 +68,11 @@ async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
 
 async def accept(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
     """Accept a friendship that the viewer was asked for."""
-    friendship = await _lock(session, viewer, id)
+    problems = Problems()
+    friendship = await _lock(session, viewer, problems, id)
     if friendship.addressee_id != viewer.sub:
-        raise Rejected(
-            UserError(Code.FORBIDDEN, "Only the person who was asked can accept.", ("id",))
-        )
+        problems.add(Code.FORBIDDEN, "Only the person who was asked can accept.", "id")
+    problems.stop()
     if friendship.status == m.FriendshipStatus.PENDING:
         await session.run(
             change(m.Friendship).where(m.Friendship.id == friendship.id).values(**_ACCEPTED)
@@ -79,12 +82,12 @@ async def accept(session: Transaction, viewer: Viewer, *, id: int | None) -> int
 
 async def end(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
     """End a friendship, decline one or take a request back."""
-    friendship = await _lock(session, viewer, id)
+    friendship = await _lock(session, viewer, Problems(), id)
     await session.run(delete_from(m.Friendship).where(m.Friendship.id == friendship.id))
     return int(friendship.id)
 
 
-async def _lock(session: Transaction, viewer: Viewer, id: int | None) -> Any:
+async def _lock(session: Transaction, viewer: Viewer, problems: Problems, id: int | None) -> Any:
     friendship = None
     if id is not None:
         friendship = await session.first(
@@ -94,5 +97,6 @@ async def _lock(session: Transaction, viewer: Viewer, id: int | None) -> Any:
             viewer.binds(),
         )
     if friendship is None:
-        raise Rejected(not_found())
+        problems.not_found("id")
+        problems.stop()
     return friendship

@@ -50,13 +50,13 @@ async def update(
     theme: Patch[str] = ABSENT,
 ) -> int:
     """Change the viewer's garden."""
-    garden = await lock_own(session, viewer, m.Garden, id, m.Garden.id)
     problems = Problems()
     changes: dict[str, Any] = {}
     if name is not ABSENT:
         changes["name"] = problems.text("name", name, m.Garden.name)
     if theme is not ABSENT:
         changes["theme"] = problems.optional_text("theme", theme, m.Garden.theme)
+    garden = await lock_own(session, viewer, problems, m.Garden, id, m.Garden.id)
     problems.stop()
     if changes:
         await session.run(change(m.Garden).where(m.Garden.id == garden.id).values(**changes))
@@ -65,6 +65,8 @@ async def update(
 
 async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
     """Remove the viewer's garden."""
-    garden = await lock_own(session, viewer, m.Garden, id, m.Garden.id)
+    problems = Problems()
+    garden = await lock_own(session, viewer, problems, m.Garden, id, m.Garden.id, deleting=True)
+    problems.stop()
     await session.run(delete_from(m.Garden).where(m.Garden.id == garden.id))
     return int(garden.id)

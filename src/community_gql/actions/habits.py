@@ -51,7 +51,6 @@ async def update(
     meta: Patch[Any] = ABSENT,
 ) -> int:
     """Change one of the viewer's habits; clearing ``meta`` empties it."""
-    habit = await lock_own(session, viewer, m.Habit, id, m.Habit.id)
     problems = Problems()
     changes: dict[str, Any] = {}
     if name is not ABSENT:
@@ -60,6 +59,7 @@ async def update(
         changes["frequency"] = problems.required("frequency", frequency)
     if meta is not ABSENT:
         changes["meta"] = problems.json_object("meta", {} if meta is None else meta)
+    habit = await lock_own(session, viewer, problems, m.Habit, id, m.Habit.id)
     problems.stop()
     if changes:
         with _name_is_free():
@@ -69,7 +69,9 @@ async def update(
 
 async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
     """Give up one of the viewer's habits."""
-    habit = await lock_own(session, viewer, m.Habit, id, m.Habit.id)
+    problems = Problems()
+    habit = await lock_own(session, viewer, problems, m.Habit, id, m.Habit.id, deleting=True)
+    problems.stop()
     await session.run(delete_from(m.Habit).where(m.Habit.id == habit.id))
     return int(habit.id)
 

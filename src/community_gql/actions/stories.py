@@ -21,7 +21,13 @@ from community_gql.checks import (
     Problems,
 )
 from community_gql.database import Transaction
-from community_gql.visibility import Viewer, lock_own, lock_tags
+from community_gql.errors import Code
+from community_gql.visibility import Viewer, lock_own, lock_tags, lock_viewer
+
+_LATER = func.greatest(
+    func.clock_timestamp(), m.Story.updated_at + text("interval '1 microsecond'")
+)
+"""What the trigger on stories sets when their own columns change; tags are not among those."""
 
 
 async def create(
@@ -43,11 +49,12 @@ async def create(
     }
     key = problems.optional_text("idempotencyKey", idempotency_key, MAX_IDEMPOTENCY_KEY_CHARACTERS)
     names = problems.tag_names("tags", tags, MAX_TAGS_PER_STORY)
-    if key is not None:
-        written = await _claim(session, viewer, key)
-        if written is not None:
-            return written
+    good = not problems.errors
     tag_ids = await lock_tags(session, names, problems)
+    if key is not None and good:
+        written = await _claim(session, viewer, key, problems)
+        if written is not None:
+            return written  # whether or not the tags are still there
     problems.stop()
     made = await session.first(
         insert(m.Story).values(user_id=viewer.sub, **values).returning(m.Story.id)
@@ -63,29 +70,38 @@ async def create(
     return story_id
 
 
-async def _claim(session: Transaction, viewer: Viewer, key: str) -> int | None:
+async def _claim(session: Transaction, viewer: Viewer, key: str, problems: Problems) -> int | None:
     """The story that ``key`` made within a day; None when the key is now ours to use.
 
-    A second caller waits here until the first has committed or gone.
+    Notes NOT_FOUND when that story has been deleted since. A second caller waits here until the
+    first has committed or gone. Keys older than a day are forgotten on the way.
     """
+    await lock_viewer(session, viewer, shared=True)
     request = m.story_requests.c
-    claimed = await session.first(
-        insert(m.story_requests)
-        .values(user_id=viewer.sub, key=key)
-        .on_conflict_do_update(
-            index_elements=["user_id", "key"],
-            set_={"created_at": func.now(), "story_id": None},
-            where=request.created_at < func.now() - text("interval '1 day'"),
+    mine = request.user_id == viewer.sub
+    old = request.created_at < func.now() - text("interval '1 day'")
+    await session.run(delete_from(m.story_requests).where(mine, old))
+    while True:
+        claimed = await session.first(
+            insert(m.story_requests)
+            .values(user_id=viewer.sub, key=key)
+            .on_conflict_do_nothing()
+            .returning(literal_column("1"))
         )
-        .returning(literal_column("1"))
-    )
-    if claimed is not None:
+        if claimed is not None:
+            return None
+        found = await session.first(
+            # unscoped: the viewer's own request
+            m.story_requests.select().where(mine, request.key == key)
+        )
+        if found is not None:  # else another caller has just forgotten it
+            break
+    if found.story_id is None:
+        problems.add(
+            Code.NOT_FOUND, "The story that this key made has been deleted.", "idempotencyKey"
+        )
         return None
-    found = await session.first(
-        # unscoped: the viewer's own request
-        m.story_requests.select().where(request.user_id == viewer.sub, request.key == key)
-    )
-    return None if found is None else int(found.story_id)
+    return int(found.story_id)
 
 
 async def update(
@@ -99,14 +115,18 @@ async def update(
     tags: Patch[Sequence[str]] = ABSENT,
     expected_updated_at: datetime | None = None,
 ) -> int:
-    """Change one of the viewer's stories; ``tags`` replaces all its tags, none clears them."""
+    """Change one of the viewer's stories; ``tags`` replaces all its tags, none clears them.
+
+    New tags count as a change of the story (``updated_at``) like any other.
+    """
     problems = Problems()
     names = problems.tag_names(
         "tags", () if tags is ABSENT or tags is None else tags, MAX_TAGS_PER_STORY
     )
     tag_ids = await lock_tags(session, names, problems)
-    story = await lock_own(session, viewer, m.Story, id, m.Story.id, m.Story.updated_at)
-    problems.unchanged(expected_updated_at, story.updated_at)
+    story = await lock_own(session, viewer, problems, m.Story, id, m.Story.id, m.Story.updated_at)
+    if story is not None:
+        problems.unchanged(expected_updated_at, story.updated_at)
     changes: dict[str, Any] = {}
     if title is not ABSENT:
         changes["title"] = problems.text("title", title, m.Story.title)
@@ -115,27 +135,34 @@ async def update(
     if visibility is not ABSENT:
         changes["visibility"] = problems.required("visibility", visibility)
     problems.stop()
-    if changes:
-        await session.run(change(m.Story).where(m.Story.id == story.id).values(**changes))
     if tags is not ABSENT:
         link = m.story_tags.c
-        await session.run(
-            delete_from(m.story_tags).where(
-                link.story_id == story.id, link.tag_id.not_in(tag_ids.values())
-            )
+        gone = await session.run(
+            delete_from(m.story_tags)
+            .where(link.story_id == story.id, link.tag_id.not_in(tag_ids.values()))
+            .returning(link.tag_id)
         )
-        await _tag(session, story.id, tag_ids)
+        if await _tag(session, story.id, tag_ids) or gone:
+            changes["updated_at"] = _LATER
+    if changes:
+        await session.run(change(m.Story).where(m.Story.id == story.id).values(**changes))
     return int(story.id)
 
 
 async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
     """Delete one of the viewer's stories."""
-    story = await lock_own(session, viewer, m.Story, id, m.Story.id)
+    problems = Problems()
+    story = await lock_own(session, viewer, problems, m.Story, id, m.Story.id, deleting=True)
+    problems.stop()
     await session.run(delete_from(m.Story).where(m.Story.id == story.id))
     return int(story.id)
 
 
-async def _tag(session: Transaction, story_id: int, tag_ids: Mapping[str, int]) -> None:
-    if tag_ids:
-        rows = [{"story_id": story_id, "tag_id": tag_id} for tag_id in tag_ids.values()]
-        await session.run(insert(m.story_tags).values(rows).on_conflict_do_nothing())
+async def _tag(session: Transaction, story_id: int, tag_ids: Mapping[str, int]) -> Sequence[Any]:
+    """Add tags to a story; returns those that it did not have."""
+    if not tag_ids:
+        return ()
+    rows = [{"story_id": story_id, "tag_id": tag_id} for tag_id in tag_ids.values()]
+    return await session.run(
+        insert(m.story_tags).values(rows).on_conflict_do_nothing().returning(m.story_tags.c.tag_id)
+    )

@@ -1,25 +1,26 @@
 """The shared vocabulary, and the tags that people choose for themselves.
 
-Lock order everywhere: tags by id first, then stories and people.
+Lock order everywhere: tags, then stories, each by id, then all else, people last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Table, func, literal, select
+from sqlalchemy import ARRAY, Table, any_, bindparam, func, literal, select
 from sqlalchemy import delete as delete_from
 from sqlalchemy import update as change
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
 from community_gql import models as m
 from community_gql.checks import MAX_TAGS_PER_PERSON, POPULAR, Problems
 from community_gql.database import Transaction, constraint
-from community_gql.errors import Code, Rejected, Unauthenticated, UserError
-from community_gql.visibility import Viewer, lock_tags, not_found, require_permission, visible
+from community_gql.errors import Code, Rejected, UserError
+from community_gql.visibility import Viewer, lock_tags, lock_viewer, require_permission, visible
 
 MANAGE = "manage:tags"
 
@@ -30,18 +31,10 @@ async def add(session: Transaction, viewer: Viewer, *, names: Sequence[str]) -> 
     wanted = problems.tag_names("names", names, MAX_TAGS_PER_PERSON)
     tag_ids = await lock_tags(session, wanted, problems, "names")
     problems.stop()
-    # The person's row is what two callers who both add the 50th tag wait for.
-    person = await session.first(
-        visible(m.User, m.User.auth0_sub)
-        .where(m.User.auth0_sub == m.VIEWER)
-        .with_for_update(key_share=True),
-        viewer.binds(),
-    )
-    if person is None:
-        raise Unauthenticated("Your account does not exist any more.")
+    await lock_viewer(session, viewer)  # two callers who both add the 50th tag wait here
     if tag_ids:
         rows = [{"user_id": viewer.sub, "tag_id": tag_id} for tag_id in tag_ids.values()]
-        await session.run(insert(m.user_tags).values(rows).on_conflict_do_nothing())
+        await session.run(postgresql.insert(m.user_tags).values(rows).on_conflict_do_nothing())
     worn = await session.first(
         select(func.count()).where(m.user_tags.c.user_id == viewer.sub)  # unscoped: public rows
     )
@@ -64,6 +57,7 @@ async def remove(session: Transaction, viewer: Viewer, *, names: Sequence[str]) 
     unwanted = problems.tag_names("names", names, MAX_TAGS_PER_PERSON)
     tag_ids = await lock_tags(session, unwanted, problems, "names")
     problems.stop()
+    await lock_viewer(session, viewer)
     await session.run(
         delete_from(m.user_tags).where(
             m.user_tags.c.user_id == viewer.sub, m.user_tags.c.tag_id.in_(tag_ids.values())
@@ -75,9 +69,11 @@ async def remove(session: Transaction, viewer: Viewer, *, names: Sequence[str]) 
 async def create(session: Transaction, viewer: Viewer, *, name: str) -> int:
     """Add a tag to the vocabulary."""
     require_permission(viewer, MANAGE)
-    folded = _name(name)
+    problems = Problems()
+    folded = problems.new_tag_name("name", name, m.Tag.name)
+    problems.stop()
     made = await session.first(
-        insert(m.Tag).values(name=folded).on_conflict_do_nothing().returning(m.Tag.id)
+        postgresql.insert(m.Tag).values(name=folded).on_conflict_do_nothing().returning(m.Tag.id)
     )
     if made is None:
         raise Rejected(_exists(folded))
@@ -87,12 +83,14 @@ async def create(session: Transaction, viewer: Viewer, *, name: str) -> int:
 async def rename(session: Transaction, viewer: Viewer, *, id: int | None, name: str) -> int:
     """Give a tag another name, on every story that has it."""
     require_permission(viewer, MANAGE)
-    folded = _name(name)
-    (tag,) = await _lock(session, viewer, {"id": id})
+    problems = Problems()
+    folded = problems.new_tag_name("name", name, m.Tag.name)
+    (tag,) = await lock_vocabulary(session, viewer, problems, {"id": id})
+    problems.stop()
     await _refuse_popular(session, tag)
     with _name_is_free(folded):
         await session.run(change(m.Tag).where(m.Tag.id == tag).values(name=folded))
-    return tag
+    return int(tag)
 
 
 async def merge(
@@ -100,88 +98,123 @@ async def merge(
 ) -> int:
     """Replace one tag by another everywhere, and delete it. Returns the key of the one left."""
     require_permission(viewer, MANAGE)
-    if from_id is not None and from_id == into_id:
-        raise Rejected(UserError(Code.INVALID, "A tag cannot be merged into itself.", ("intoId",)))
-    source, target = await _lock(session, viewer, {"fromId": from_id, "intoId": into_id})
+    problems = Problems()
+    source, target = await lock_vocabulary(
+        session, viewer, problems, {"fromId": from_id, "intoId": into_id}
+    )
+    if source is not None and source == target:
+        problems.add(Code.INVALID, "A tag cannot be merged into itself.", "intoId")
+    problems.stop()
     await _refuse_popular(session, source)
-    await move(session, source, target)
+    for links in LINKS:
+        await move(session, links, source, target)
     await session.run(delete_from(m.Tag).where(m.Tag.id == source))
-    return target
+    return int(target)
 
 
 async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
     """Remove a tag from the vocabulary, and from every story and person that has it."""
     require_permission(viewer, MANAGE)
-    (tag,) = await _lock(session, viewer, {"id": id})
+    problems = Problems()
+    (tag,) = await lock_vocabulary(session, viewer, problems, {"id": id})
+    problems.stop()
     await _refuse_popular(session, tag)
     await session.run(delete_from(m.Tag).where(m.Tag.id == tag))
-    return tag
+    return int(tag)
 
 
-async def move(session: Transaction, source: int, target: int) -> None:
-    """Put ``target`` wherever ``source`` is, on stories and on people."""
-    await move_on(session, m.story_tags, "story_id", source, target)
-    await move_on(session, m.user_tags, "user_id", source, target)
+@dataclass(frozen=True, slots=True)
+class Links:
+    """A table of links between tags and what has them (``owner``, by the column ``key``)."""
+
+    table: Table
+    key: str
+    owner: Any
+    shared: bool
+    """Whether to lock owners against deletion only: people, so that tagging them goes on."""
 
 
-async def move_on(
+LINKS = (
+    Links(m.story_tags, "story_id", m.Story.id, shared=False),
+    Links(m.user_tags, "user_id", m.User.auth0_sub, shared=True),
+)
+"""In the lock order."""
+
+
+async def move(
+    session: Transaction, links: Links, source: int, target: int | None, most: int = POPULAR
+) -> int:
+    """Put ``target`` in the place of ``source`` on ``most`` owners; None just takes it away.
+
+    Returns on how many. The caller has locked both tags.
+    """
+    owner, having = links.table.c[links.key], links.table.c.tag_id == source
+    # Locked before their links are touched: nobody deletes them meanwhile, and whoever changes a
+    # story's tags locks the story first as well.
+    tagged = select(owner).where(having)  # unscoped: moderation moves all links and shows none
+    locked = select(links.owner).where(links.owner.in_(tagged))  # unscoped: their owners
+    rows = await session.run(
+        locked.order_by(links.owner).limit(most).with_for_update(read=links.shared, key_share=True)
+    )
+    if not rows:
+        return 0
+    these = {"owners": [row[0] for row in rows]}
+    having &= owner == any_(bindparam("owners", type_=ARRAY(owner.type)))
+    if target is not None:
+        moved = select(owner, literal(target, m.Tag.id.type)).where(having)  # unscoped: as above
+        put = postgresql.insert(links.table).from_select([links.key, "tag_id"], moved)
+        await session.run(put.on_conflict_do_nothing(), these)
+    await session.run(delete_from(links.table).where(having), these)
+    return len(rows)
+
+
+async def lock_vocabulary(
     session: Transaction,
-    links: Table,
-    owner: str,
-    source: int,
-    target: int,
-    owners: Sequence[Any] | None = None,
-) -> None:
-    """Put ``target`` wherever ``source`` is in one table of links, or for these owners only."""
-    having = links.c.tag_id == source
-    if owners is not None:
-        having &= links.c[owner].in_(owners)
-    # unscoped: a merge moves everyone's links and shows none
-    moved = select(links.c[owner], literal(target, m.Tag.id.type)).where(having)
-    await session.run(insert(links).from_select([owner, "tag_id"], moved).on_conflict_do_nothing())
-    await session.run(delete_from(links).where(having))
+    viewer: Viewer,
+    problems: Problems,
+    wanted: dict[str, Any],
+    *,
+    shared: bool = False,
+) -> list[Any]:
+    """Lock tags, by id: against all use, or ``shared`` against renaming and deletion only.
 
-
-def _name(name: str) -> str:
-    problems = Problems()
-    (folded,) = problems.tag_names("name", [name], 1) or ("",)
-    problems.errors = [UserError(e.code, e.message, ("name",)) for e in problems.errors]
-    if folded:
-        problems.text("name", folded, m.Tag.name)
-    problems.stop()
-    return folded
-
-
-async def _lock(session: Transaction, viewer: Viewer, wanted: dict[str, Any]) -> list[int]:
-    """Lock tags against renaming, by id. NOT_FOUND names every one that is not there."""
-    keys = sorted(key for key in wanted.values() if key is not None)
+    Returns the keys in ``wanted``, None and NOT_FOUND for each one that is not there.
+    """
+    keys = sorted({key for key in wanted.values() if key is not None})
     found = await session.run(
         visible(m.Tag, m.Tag.id)
         .where(m.Tag.id.in_(keys))
         .order_by(m.Tag.id)
-        .with_for_update(of=m.Tag),
+        .with_for_update(of=m.Tag, read=shared, key_share=shared),
         viewer.binds(),
     )
     there = {row.id for row in found}
-    missing = [not_found(path) for path, key in wanted.items() if key not in there]
-    if missing:
-        raise Rejected(*missing)
-    return list(wanted.values())
+    for path, key in wanted.items():
+        if key not in there:
+            problems.not_found(path, what="tag")
+    return [key if key in there else None for key in wanted.values()]
 
 
 async def _refuse_popular(session: Transaction, tag: int) -> None:
-    # unscoped: counts all stories for someone with manage:tags, up to the limit
-    tagged = select(m.story_tags.c.story_id).where(m.story_tags.c.tag_id == tag)
-    counted = await session.first(
-        # unscoped: of the same
-        select(func.count()).select_from(tagged.limit(POPULAR + 1).subquery())
-    )
-    if counted[0] > POPULAR:
+    counts = [
+        # unscoped: how many of all, up to the limit, for someone with manage:tags
+        select(func.count())
+        .select_from(
+            select(links.table.c.tag_id)  # unscoped: of the same
+            .where(links.table.c.tag_id == tag)
+            .limit(POPULAR + 1)
+            .subquery()
+        )
+        .scalar_subquery()
+        for links in LINKS
+    ]
+    counted = await session.first(select(*counts))  # unscoped: numbers only
+    if max(counted) > POPULAR:
         raise Rejected(
             UserError(
                 Code.TAG_TOO_POPULAR,
-                f"The tag is on more than {POPULAR:,} stories. Whoever operates the server can "
-                "change it in batches: community-gql tags --help",
+                f"The tag is on more than {POPULAR:,} stories or people. Whoever operates the "
+                "server can change it in batches: community-gql tags --help",
             )
         )
 
@@ -197,4 +230,4 @@ def _name_is_free(name: str) -> Iterator[None]:
 
 
 def _exists(name: str) -> UserError:
-    return UserError(Code.TAG_ALREADY_EXISTS, f"There is a tag {name!r} already.", ("name",))
+    return UserError(Code.TAG_ALREADY_EXISTS, f'There is a tag "{name}" already.', ("name",))

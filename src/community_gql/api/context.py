@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from community_gql.database import Database, Snapshot, Transaction, constraint
-from community_gql.errors import Unauthenticated
+from community_gql.errors import AccountGone
 from community_gql.loaders import Loaders
 from community_gql.visibility import Viewer
 
@@ -47,7 +47,7 @@ class Context:
         """Run ``action`` in a transaction of its own and commit it.
 
         What is read afterwards is read anew, so that payloads show what was committed. Nothing is
-        held while it waits for a connection. Raises Unauthenticated when the viewer's account is
+        held while it waits for a connection. Raises AccountGone when the viewer's account is
         gone, and whatever the action raises; then nothing was written.
         """
         await self.snapshot.close()
@@ -64,7 +64,7 @@ class Context:
             return await self.database.write(counted)
         except IntegrityError as error:
             if constraint(error).endswith(_OWNER_KEYS):
-                raise Unauthenticated("Your account does not exist any more.") from error
+                raise AccountGone from error
             raise
 
     async def close(self) -> None:

@@ -85,6 +85,10 @@ class DerivedField(StrawberryField):
         return self._derive(source)
 
 
+class IdField(DerivedField):
+    """The global id of a row: ``write_id``, or ``id_sql``, of its shape's name and global key."""
+
+
 class EdgeField(StrawberryField):
     """A field whose value is loaded. Subclasses say what (``plan``) and how (``resolve``)."""
 
@@ -410,7 +414,7 @@ def derived(derive: Callable[[Any], Any], description: str) -> Any:
 
 def node_id(description: str) -> Any:
     """The global id of a row."""
-    return DerivedField(
+    return IdField(
         lambda row: write_id(row.shape.name, getattr(row, row.shape.model.__global_key__)),
         description=description,
     )

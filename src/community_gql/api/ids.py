@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Uuid
+from sqlalchemy import BigInteger, ColumnElement, String, Uuid, cast, literal_column
 
 from community_gql.loaders import Shape
-from community_gql.paging import decode_opaque, encode_opaque
+from community_gql.paging import decode_opaque, encode_opaque, opaque_sql
 
 _MAX_ID = 2**63 - 1
 
@@ -16,6 +16,11 @@ _MAX_ID = 2**63 - 1
 def write_id(type_name: str, key: Any) -> str:
     """The global id of the entity of that GraphQL type with this public key."""
     return encode_opaque(f"{type_name}:{key}")
+
+
+def id_sql(type_name: str, key: ColumnElement[Any]) -> ColumnElement[str]:
+    """``write_id`` as SQL. GraphQL names need no quoting."""
+    return opaque_sql(literal_column(f"'{type_name}:'", String).op("||")(cast(key, String)))
 
 
 def read_id(text: str, shapes: dict[str, Shape]) -> tuple[Shape, Any] | None:

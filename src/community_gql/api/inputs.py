@@ -10,11 +10,22 @@ from sqlalchemy import ARRAY, BigInteger, DateTime, Double, String, func, litera
 
 from community_gql import models as m
 from community_gql.api.edges import describe_enum, described_input, member, ordered
+from community_gql.errors import BadRequest
 from community_gql.paging import Order
-from community_gql.text import fold_tag, fold_tags, like_prefix, word_prefixes
+from community_gql.text import fold_tag, fold_tags, like_prefix, web_search, word_prefixes
 
 _ENGLISH: Any = literal_column("'english'::regconfig")
 _SIMPLE: Any = literal_column("'simple'::regconfig")
+
+MAX_SEARCH = 500
+"""Characters of a search; a few thousand words overflow PostgreSQL's stack."""
+
+
+def _searched(text: str) -> str:
+    if len(text) > MAX_SEARCH:
+        raise BadRequest(f"'search' may have at most {MAX_SEARCH} characters, not {len(text)}.")
+    return text
+
 
 NEWEST_FIRST = Order(lambda row, _: (row.created_at, row.id), descending=True)
 OLDEST_FIRST = Order(lambda row, _: (row.created_at, row.id))
@@ -102,8 +113,9 @@ class UserFilter:
         lambda user, words: func.to_tsvector(_SIMPLE, user.name_key).op("@@")(
             func.to_tsquery(_SIMPLE, words)
         ),
-        "People whose display name has words that begin with these, in any order.",
-        word_prefixes,
+        "People whose display name has words that begin with these, in any order. At most 500 "
+        "characters.",
+        lambda text: word_prefixes(_searched(text)),
     )
     tag: str | None = member(
         String(),
@@ -143,7 +155,8 @@ class StoryFilter:
         String(),
         lambda story, words: story.search.op("@@")(func.websearch_to_tsquery(_ENGLISH, words)),
         'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
-        "hail` understands phrases, exclusion and `or`.",
+        "hail` understands phrases, exclusion and `or`. At most 500 characters.",
+        lambda text: web_search(_searched(text)),
     )
 
 

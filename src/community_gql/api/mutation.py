@@ -99,14 +99,14 @@ class DeleteGardenPayload(Payload):
 
 @described_type
 class AddTagsPayload(Payload):
-    """The person with the tags that they now has."""
+    """The person with the tags that they have now."""
 
     user: User | None = result("The viewer with their tags; null when it was refused.")
 
 
 @described_type
 class RemoveTagsPayload(Payload):
-    """The person with the tags that they has left."""
+    """The person with the tags that they have left."""
 
     user: User | None = result("The viewer with their tags; null when it was refused.")
 

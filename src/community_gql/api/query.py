@@ -29,6 +29,7 @@ from community_gql.api.types import (
 )
 from community_gql.errors import BadRequest
 from community_gql.loaders import Lookup, Shape
+from community_gql.models import VIEWER
 from community_gql.paging import MAX_PAGE_SIZE
 from community_gql.text import fold_tag
 
@@ -40,15 +41,15 @@ LookupPlan = tuple[Lookup, Any] | None
 class ViewerField(EdgeField):
     """``viewer``: null for the anonymous viewer."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> Lookup:
-        """The viewer's own row."""
-        return Lookup(self._target, self._target.key_name)
+    def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
+        """The lookup of the viewer's own row, by the bind that holds the viewer."""
+        return Lookup(self._target, self._target.key_name), VIEWER
 
-    def resolve(self, source: Any, context: Context, plan: Lookup) -> Awaitable[Any] | None:
+    def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
         """The row, or None."""
-        if context.viewer.sub is None:
+        if plan is None or context.viewer.sub is None:
             return None
-        return context.loaders.load(plan, context.viewer.sub)
+        return context.loaders.load(plan[0], context.viewer.sub)
 
 
 class NodeField(EdgeField):

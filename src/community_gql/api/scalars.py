@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
 from graphql import GraphQLError
+from sqlalchemy import ColumnElement, func, literal_column
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
@@ -16,19 +19,29 @@ from community_gql.errors import Code
 
 JSON = NewType("JSON", object)
 
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+
 
 def write_datetime(value: datetime) -> str:
     """RFC 3339 in UTC with ``Z`` and always six fractional digits."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: its %Y has fewer than four digits for the years before 1000.
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def datetime_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+    """``write_datetime`` as SQL, for the years 1 to 9999."""
+    utc = func.timezone(literal_column("'UTC'"), value)
+    return func.to_char(utc, literal_column('\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''))
 
 
 def read_datetime(text: Any) -> datetime:
     """The moment an RFC 3339 text names. Raises GraphQLError for anything else."""
-    if isinstance(text, str) and "T" in text.upper():
+    # fromisoformat takes more of ISO 8601: weeks, texts without separators, hours alone.
+    if isinstance(text, str) and _RFC_3339.fullmatch(text):
         try:
-            value = datetime.fromisoformat(text.upper())
-            if value.tzinfo is not None:
-                return value.astimezone(UTC)
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
     raise GraphQLError("DateTime must be RFC 3339 with a time zone, like 2026-11-23T09:00:00Z.")
@@ -53,6 +66,11 @@ SCALARS: dict[object, ScalarDefinition] = {
         parse_value=lambda value: value,
     ),
 }
+
+SQL_FORMS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
+    "DateTime": datetime_sql,
+}
+"""By name, the scalars that PostgreSQL's own JSON writes differently: ``serialize`` as SQL."""
 
 CONFIG = StrawberryConfig(scalar_map=SCALARS)
 

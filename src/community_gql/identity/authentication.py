@@ -55,8 +55,8 @@ class Authentication:
         if (sub := getattr(request.state, "viewer_sub", None)) is not None:
             self.forget(sub)
         if self.sessions is not None and "authorization" not in request.headers:
-            session = self.sessions.read(request)
-            if session is None or "viewer" in session:  # else someone is just signing in
+            kept = self.sessions.read(request)
+            if kept is None or "viewer" in kept:  # else someone is just signing in
                 self.sessions.end(request, response)
 
     async def _bearer(self, request: Request) -> Identity | None:
@@ -73,12 +73,12 @@ class Authentication:
         return await self.verifier.verify(token.strip())
 
     def _session(self, request: Request) -> Identity | None:
-        session = self.sessions.read(request) if self.sessions is not None else {}
-        if session is None:
+        kept = self.sessions.read(request) if self.sessions is not None else {}
+        if kept is None:
             raise Unauthenticated("Your session has ended. Sign in again.")
-        if "viewer" not in session:
+        if "viewer" not in kept:
             return None
-        identity = recall(session["viewer"])
+        identity = recall(kept["viewer"])
         if identity is None:
             raise Unauthenticated("Your session has ended. Sign in again.")
         if CSRF_HEADER not in request.headers:

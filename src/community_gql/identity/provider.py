@@ -56,7 +56,7 @@ class Provider:
         """
         if self._metadata is None:
             url = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
-            found = await self.fetch(url)
+            found = await self.json(url)
             for name in REQUIRED:
                 if not isinstance(found.get(name), str):
                     raise ProviderError(f"{url} does not give {name!r}")
@@ -69,21 +69,21 @@ class Provider:
 
     async def jwks(self) -> dict[str, Any]:
         """The key set, fetched now. Raises ProviderError."""
-        return await self.fetch((await self.metadata())["jwks_uri"])
+        return await self.json((await self.metadata())["jwks_uri"])
 
     async def person(self, token: str) -> Person:
         """Whom an access token names, asked at ``/userinfo``. Raises ProviderError."""
         url = (await self.metadata()).get("userinfo_endpoint")
         if not isinstance(url, str):
             raise ProviderError(f"{self.issuer} has no userinfo_endpoint", 404)
-        found = await self.fetch(url, {"Authorization": f"Bearer {token}"})
+        found = await self.json(url, {"Authorization": f"Bearer {token}"})
         sub, email = found.get("sub"), found.get("email")
         if not isinstance(sub, str):
             raise ProviderError(f"{url} does not say whom it speaks of")
         verified = found.get("email_verified") not in (False, "false")
         return Person(sub, email if isinstance(email, str) and verified else None)
 
-    async def fetch(self, url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    async def json(self, url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """The JSON object at ``url``. Raises ProviderError; redirects are not followed."""
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -108,6 +108,7 @@ class Provider:
         if self._client is None:
             self._client = httpx2.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
         body = bytearray()
+        # unscoped: HTTP to the provider, not a statement
         async with self._client.stream("GET", url, headers=headers) as response:
             async for chunk in response.aiter_bytes():
                 body += chunk

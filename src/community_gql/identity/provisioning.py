@@ -157,7 +157,9 @@ class Provisioning:
             _refuse_older(identity, known.deleted_at)
             if identity.issued_at <= known.as_of or time.monotonic() < known.rest_until:
                 return True
-            if identity.email is None or not _same(identity.email, known.email):
+            if identity.email is None:
+                return not self._can_ask(identity)
+            if not _same(identity.email, known.email):
                 return False
             self._known.put(
                 sub_hash(identity.sub), replace(known, as_of=identity.issued_at, rest_until=0.0)
@@ -254,10 +256,13 @@ class Provisioning:
             except Exception as error:
                 _log.error("Following a change of address failed.", exc_info=error)
 
-        if self._provider is not None and identity.token is not None:
+        if self._can_ask(identity):
             task = asyncio.create_task(follow())
             self._following.add(task)
             task.add_done_callback(self._following.discard)
+
+    def _can_ask(self, identity: Identity) -> bool:
+        return self._provider is not None and identity.token is not None
 
     async def _ask(self, identity: Identity) -> str | None:
         """What ``/userinfo`` gives as the address; None when it gives none.

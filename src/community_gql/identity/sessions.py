@@ -47,12 +47,12 @@ class Sessions:
         sealed = request.cookies.get(_name(request))
         return {} if sealed is None else self.open(sealed)
 
-    def write(self, request: Request, response: Response, session: Mapping[str, Any]) -> None:
+    def write(self, request: Request, response: Response, kept: Mapping[str, Any]) -> None:
         """Send the session along. Raises SessionTooLarge."""
         seconds = SIGNING_IN
-        if viewer := session.get("viewer"):
+        if viewer := kept.get("viewer"):
             seconds = max(seconds, int(viewer["exp"] - time.time()))
-        sealed = self.seal(session, seconds)
+        sealed = self.seal(kept, seconds)
         if len(sealed) > MAX_COOKIE_BYTES:
             raise SessionTooLarge
         secure = request.url.scheme == "https"
@@ -66,9 +66,9 @@ class Sessions:
             secure = request.url.scheme == "https"
             response.delete_cookie(_name(request), secure=secure, httponly=True, samesite="lax")
 
-    def seal(self, session: Mapping[str, Any], seconds: int) -> str:
+    def seal(self, kept: Mapping[str, Any], seconds: int) -> str:
         """The cookie's value, good for that long."""
-        plain = orjson.dumps({**session, "exp": int(time.time()) + seconds})
+        plain = orjson.dumps({**kept, "exp": int(time.time()) + seconds})
         return jwe.encrypt_compact(HEADER, plain, self._keys[0], algorithms=ALGORITHMS)
 
     def open(self, sealed: str) -> Session | None:
@@ -76,10 +76,10 @@ class Sessions:
         for key in self._keys:
             try:
                 plain = jwe.decrypt_compact(sealed, key, algorithms=ALGORITHMS).plaintext
-                session: Session = orjson.loads(plain or b"")
+                kept: Session = orjson.loads(plain or b"")
             except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
                 continue
-            return session if session.pop("exp") > time.time() else None
+            return kept if kept.pop("exp") > time.time() else None
         return None
 
 

@@ -63,17 +63,17 @@ class SignIn:
 
     async def login(self, request: Request) -> Response:
         """Send the browser to the provider; ``next`` is the path to come back to."""
-        session = self._sessions.read(request) or {}
-        if "viewer" in session and recall(session["viewer"]) is None:
-            session = {}
-        session["next"] = local_path(request.query_params.get("next"))
+        kept = self._sessions.read(request) or {}
+        if "viewer" in kept and recall(kept["viewer"]) is None:
+            kept = {}
+        kept["next"] = local_path(request.query_params.get("next"))
         request.scope["session"] = session
         try:
             client = await self._authlib()
             response: Response = await client.authorize_redirect(
                 request, _address(request, "/auth/callback"), audience=self._verifier.audience
             )
-            self._sessions.write(request, response, session)
+            self._sessions.write(request, response, kept)
         except ProviderError as error:
             return _away(error)
         except SessionTooLarge:
@@ -84,7 +84,7 @@ class SignIn:
 
     async def callback(self, request: Request) -> Response:
         """Take the browser back from the provider, signed in."""
-        session = self._sessions.read(request) or {}
+        kept = self._sessions.read(request) or {}
         request.scope["session"] = session
         try:
             identity, id_token = await self._redeem(request)
@@ -110,7 +110,7 @@ class SignIn:
             )
             self._write(request, response, {}, id_token)
             return response
-        response = RedirectResponse(local_path(session.get("next")), 303)
+        response = RedirectResponse(local_path(kept.get("next")), 303)
         try:
             self._write(request, response, {"viewer": remember(identity)}, id_token)
         except SessionTooLarge:
@@ -125,8 +125,8 @@ class SignIn:
                 return problem("Not signed out", "Another site asked for it.", 403, ("/", "Back"))
             # Someone's link: a person decides.
             return page("Sign out?", '<p><a href="/auth/logout">Sign out</a></p>')
-        session = self._sessions.read(request) or {}
-        response = private(RedirectResponse(await self._end_of_session(request, session), 303))
+        kept = self._sessions.read(request) or {}
+        response = private(RedirectResponse(await self._end_of_session(request, kept), 303))
         self._sessions.end(request, response)
         return response
 
@@ -150,14 +150,14 @@ class SignIn:
             identity = replace(identity, email=usable_email(claims.get("email")))
         return identity, token["id_token"]
 
-    def _write(self, request: Request, response: Response, session: Session, hint: str) -> None:
+    def _write(self, request: Request, response: Response, kept: Session, hint: str) -> None:
         """Keep the ID token for signing out, if there is room. Raises SessionTooLarge."""
         try:
-            self._sessions.write(request, response, session | {"id_token": hint})
+            self._sessions.write(request, response, kept | {"id_token": hint})
         except SessionTooLarge:
-            self._sessions.write(request, response, session)
+            self._sessions.write(request, response, kept)
 
-    async def _end_of_session(self, request: Request, session: Session) -> str:
+    async def _end_of_session(self, request: Request, kept: Session) -> str:
         """Where the provider ends its session and sends the browser back to the start page.
 
         https://openid.net/specs/openid-connect-rpinitiated-1_0.html
@@ -171,7 +171,7 @@ class SignIn:
         if client.server_metadata.get("end_session_endpoint"):
             made = await client.create_logout_url(
                 post_logout_redirect_uri=home,
-                id_token_hint=session.get("id_token"),
+                id_token_hint=kept.get("id_token"),
                 client_id=self._client_id,
             )
             return str(made["url"])

@@ -45,10 +45,6 @@ class SeedReport:
     rows: dict[str, int]
     seconds: float
 
-    def __str__(self) -> str:
-        counted = (f"{count:,} {table.replace('_', ' ')}" for table, count in self.rows.items())
-        return f"{', '.join(counted)} in {self.seconds:.1f} s"
-
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -73,7 +69,8 @@ async def seed(
     The same ``people``, ``seed`` and ``until`` (with a time zone; nothing is younger) give the
     same rows, byte for byte. The first people are the founders. About ten stories per person.
 
-    Raises :class:`SeedError`, and then nothing was written; the same holds for any interruption.
+    Raises :class:`SeedError`. An error or interruption leaves nothing behind, unless it comes
+    after the commit, at ``progress("statistics", ...)``: then everything is there.
     """
     if people < 1:
         raise SeedError(f"people is {people}, but a community has at least one person.")

@@ -33,7 +33,7 @@ def title(random: Random, theme: int) -> str:
 
 
 def text(random: Random, theme: int) -> str:
-    """Return three to nine sentences of Markdown on a theme, 150 to 900 characters."""
+    """Return a few sentences of Markdown on a theme, 100 to 800 characters."""
     chance = random.random
     sentences = words.THEMES[theme].sentences
     # Seven is prime: any step through the sentences meets each of them once.

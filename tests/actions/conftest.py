@@ -1,0 +1,48 @@
+"""Actions without GraphQL: each call is a transaction on a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from community_gql.api.context import Context
+from community_gql.database import Database, opened, sqlstate
+from community_gql.visibility import Viewer
+from factories import Person
+
+
+@dataclass
+class Writer:
+    """Runs actions as the API does: ``await act(gardens.create, person, name="Moss")``."""
+
+    database: Database
+    deadlocks: list[str] = field(default_factory=list)
+    """The statements that PostgreSQL ended because of one, though nobody may have noticed."""
+
+    async def __call__(
+        self, action: Callable[..., Awaitable[Any]], who: Person, /, **given: Any
+    ) -> Any:
+        viewer = Viewer(who.sub, frozenset(who.permissions))
+        context = Context(viewer, self.database)
+        try:
+            return await context.write(lambda session: action(session, viewer, **given))
+        finally:
+            await context.close()
+
+    def note(self, failure: Any) -> None:
+        error = failure.sqlalchemy_exception
+        if error is not None and sqlstate(error) == "40P01":
+            self.deadlocks.append(str(failure.statement))
+
+
+@pytest.fixture
+async def act(database_url: str) -> AsyncIterator[Writer]:
+    """Runs actions, up to 50 at once."""
+    async with opened(database_url, pool_size=50) as database:
+        writer = Writer(database)
+        event.listen(database.engine.sync_engine, "handle_error", writer.note)
+        yield writer
