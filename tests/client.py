@@ -79,11 +79,17 @@ class Client:
         A person's first request looks for their row. It is made before, and not counted.
         """
         headers = {} if viewer is None else self.authorization(viewer.sub, *viewer.permissions)
-        if viewer is not None and viewer.sub not in self._met:
-            self._met.add(viewer.sub)
-            await self.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
+        if viewer is not None:
+            await self.meet(viewer)
         body = {"query": query, "variables": variables}
         return await self.send("POST", json=body, headers=headers)
+
+    async def meet(self, person: Person) -> None:
+        """Make the person's first request, if they have not made it."""
+        if person.sub not in self._met:
+            self._met.add(person.sub)
+            headers = self.authorization(person.sub, *person.permissions)
+            await self.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
 
     def authorization(self, sub: str, *permissions: str) -> dict[str, str]:
         """The header that signs in as this person."""

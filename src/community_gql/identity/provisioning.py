@@ -111,6 +111,7 @@ class Provisioning:
         self._refused: Newest[tuple[str, float], Refusal] = Newest(MAX_PEOPLE)
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._looked = time.monotonic()
+        self._ending = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._following: set[asyncio.Task[None]] = set()
 
@@ -119,12 +120,11 @@ class Provisioning:
         self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
-        """End the background work."""
-        for task in [self._watching, *self._following]:
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        """End the background work, letting what runs come to its end."""
+        self._ending.set()
+        # Not cancelled: that would leave a connection behind that nobody closes.
+        running = [task for task in (self._watching, *self._following) if task is not None]
+        await asyncio.gather(*running, return_exceptions=True)
 
     def forget(self, sub: str) -> None:
         """Ask the database anew at the next request of ``sub``: their row may be gone."""
@@ -283,8 +283,11 @@ class Provisioning:
         return usable_email(person.email) if person.sub == identity.sub else None
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH)
+        while not self._ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH):
+                    await self._ending.wait()
+                    return
             try:
                 await self.look_for_deletions()
             except Unavailable:

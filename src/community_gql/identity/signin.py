@@ -67,7 +67,7 @@ class SignIn:
         if "viewer" in kept and recall(kept["viewer"]) is None:
             kept = {}
         kept["next"] = local_path(request.query_params.get("next"))
-        request.scope["session"] = session
+        request.scope["session"] = kept
         try:
             client = await self._authlib()
             response: Response = await client.authorize_redirect(
@@ -85,7 +85,7 @@ class SignIn:
     async def callback(self, request: Request) -> Response:
         """Take the browser back from the provider, signed in."""
         kept = self._sessions.read(request) or {}
-        request.scope["session"] = session
+        request.scope["session"] = kept
         try:
             identity, id_token = await self._redeem(request)
         except ProviderError as error:
