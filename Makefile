@@ -7,6 +7,7 @@ SHELL := bash
 export PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
+FUZZ := $(VENV)/fuzz
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -15,7 +16,7 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check schema migration fmt lock db-psql db-reset clean
+.PHONY: help run install test fuzz check schema migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -29,6 +30,9 @@ install: $(VENV)/project $(VENV)/dev-packages ## Make .venv with all the tools, 
 
 test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-k embedded -x" to choose)
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Send the API nonsense for some minutes, with schemathesis (ARGS="--max-examples 500")
+	@$(BIN)/python tests/edge/fuzz.py $(FUZZ)/bin/schemathesis $(ARGS)
 
 check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers, schema and migrations
 	@printf '\n== format\n'; $(BIN)/ruff format --check .
@@ -52,6 +56,7 @@ fmt: $(VENV)/project $(VENV)/dev-packages ## Format the code and fix what can be
 lock: $(VENV)/project $(VENV)/dev-packages ## Choose new versions of all packages (ARGS=--upgrade) and write the locks
 	@$(UV) $(ARGS) --group build pyproject.toml -o requirements.lock
 	@$(UV) $(ARGS) --group build --group dev pyproject.toml -o requirements-dev.lock
+	@$(UV) $(ARGS) --group fuzz -o requirements-fuzz.lock
 
 db-psql: $(VENV)/project ## Open psql on the embedded database
 	@$(BIN)/community-gql db psql
@@ -107,4 +112,11 @@ $(VENV)/project: $(VENV)/run-packages pyproject.toml
 
 $(VENV)/dev-packages: $(VENV)/run-packages requirements-dev.lock
 	$(call install,requirements-dev.lock)
+	@touch $@
+
+$(FUZZ)/packages: $(BIN)/python requirements-fuzz.lock
+	@echo "installing the packages of requirements-fuzz.lock"
+	@$(BIN)/python -m venv $(FUZZ)
+	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
+		-r requirements-fuzz.lock
 	@touch $@

@@ -130,7 +130,8 @@ event.listen(Engine, "before_cursor_execute", _note)
 async def serving(
     database_url: str, issuer: DevelopmentIssuer, **settings: Any
 ) -> AsyncIterator[Client]:
-    """A client of an app of its own over the database."""
+    """A client of an app of its own over the database, without a limit of cost unless given."""
+    settings = {"cost_limit": 10**9, "cost_per_minute": 10**12} | settings
     logger = logging.getLogger("community_gql")
     level = logger.level
     logger.setLevel(logging.INFO)

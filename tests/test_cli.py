@@ -31,6 +31,7 @@ SERVABLE = {
 COMMAND = shutil.which("community-gql", path=str(Path(sys.executable).parent)) or "community-gql"
 EVERY_COMMAND = [
     *(["dev"], ["serve"], ["token"], ["schema", "export"], ["schema", "check"]),
+    *(["tags", name] for name in ("rename", "merge", "delete")),
     *(["db", name] for name in ("upgrade", "downgrade", "current", "seed", "url", "psql", "reset")),
 ]
 

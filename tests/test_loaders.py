@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -18,6 +18,8 @@ from sqlalchemy.pool import Pool
 import factories as make
 import graph
 from client import Answer, Client, serving
+from community_gql.api import documents
+from community_gql.api.limits import LIMITS
 from community_gql.api.types import Tag
 from community_gql.database import Snapshot, opened
 from community_gql.identity import provisioning
@@ -105,7 +107,9 @@ INSERT INTO match_results (user_id, target_user_id, score, created_at)
 
 
 @pytest.fixture
-async def crowd(api: Client, db: asyncpg.Connection) -> Crowd:
+async def crowd(api: Client, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    # Ways to many parents go through more lists than a client may nest.
+    monkeypatch.setattr(documents, "LIMITS", replace(LIMITS, lists=9))
     me = await make.person(db, "Me", sub="crowd|me")
     await make.features(db, me)
     mine = await make.story(db, me)

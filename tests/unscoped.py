@@ -17,7 +17,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[1] / "src" / "community_gql"
 
-TOOLS = {"cli.py", "embedded.py", "migrating.py", "seeding.py", "seeding", "schemacheck.py"}
+TOOLS = {"cli.py", "embedded.py", "moderation.py", "seeding.py", "seeding", "schemacheck.py"}
 """What operators run from a shell; no request reaches it, and the app does not import it."""
 
 SELECTS = {"select", "exists", "Query"}

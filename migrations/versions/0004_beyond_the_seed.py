@@ -268,14 +268,16 @@ FUNCTIONS = {
         LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
         BEGIN
           PERFORM FROM stories WHERE id = ANY (story_ids) ORDER BY id FOR NO KEY UPDATE;
+          -- One aggregate: a subquery per story may, without statistics, read all tags each time.
           UPDATE stories s SET tags_cached = now_true.names
           FROM (
-            SELECT changed.id, ARRAY(
-              SELECT t.name FROM story_tags st JOIN tags t ON t.id = st.tag_id
-              WHERE st.story_id = changed.id
-              ORDER BY t.name
-            ) AS names
+            SELECT changed.id,
+              coalesce(array_agg(t.name ORDER BY t.name) FILTER (WHERE t.id IS NOT NULL), '{{}}')
+                AS names
             FROM unnest(story_ids) AS changed (id)
+            LEFT JOIN story_tags st ON st.story_id = changed.id
+            LEFT JOIN tags t ON t.id = st.tag_id
+            GROUP BY changed.id
           ) AS now_true
           WHERE s.id = now_true.id AND s.tags_cached IS DISTINCT FROM now_true.names;
         END

@@ -1,4 +1,4 @@
-"""The commands: ``community-gql dev``, ``serve``, ``db``, ``schema`` and ``token``.
+"""The commands: ``community-gql dev``, ``serve``, ``db``, ``tags``, ``schema`` and ``token``.
 
 Imports inside functions are an exception of this file: SQLAlchemy, Alembic and Strawberry cost
 more than half a second, which ``--help`` and a mistyped option should not.
@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -64,8 +64,14 @@ db = typer.Typer(
     "Uses DATABASE_URL where it is set, and this checkout's embedded PostgreSQL otherwise.",
     no_args_is_help=True,
 )
+tags = typer.Typer(
+    help="The vocabulary: changes of tags that are on too many stories for one request.\n\n"
+    "They run in batches while the server serves. A stopped one goes on with the same command.",
+    no_args_is_help=True,
+)
 schema = typer.Typer(help="The GraphQL schema as a file.", no_args_is_help=True)
 app.add_typer(db, name="db")
+app.add_typer(tags, name="tags")
 app.add_typer(schema, name="schema")
 
 Port = Annotated[int | None, typer.Option(help="TCP port. [dim]\\[PORT, 8000][/dim]")]
@@ -205,17 +211,19 @@ def serve_on(listener: socket.socket, application: Starlette | str, settings: Se
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    config = uvicorn.Config(
+    from community_gql.listening import BoundedConfig
+
+    production = isinstance(application, str)
+    config = BoundedConfig(
         application,
-        factory=isinstance(application, str),
-        workers=settings.workers if isinstance(application, str) else 1,
-        http="httptools",
+        header_timeout=settings.header_timeout,
+        max_connections=settings.max_connections,
+        factory=production,
+        workers=settings.workers if production else 1,
         loop="uvloop",
-        log_config=log_config(settings.log_level),
+        log_config=log_config(settings.log_level, json=production),
         log_level=settings.log_level,
-        access_log=False,  # the view writes its own line
-        server_header=False,
-        proxy_headers=False,  # the application believes TRUSTED_PROXIES and nobody else
+        proxy_headers=False,  # the application itself believes TRUSTED_PROXIES and nobody else
         timeout_graceful_shutdown=int(settings.request_timeout) + 1,
     )
     if config.workers > 1:
@@ -229,17 +237,22 @@ def serve_on(listener: socket.socket, application: Starlette | str, settings: Se
         fail("the server could not start; the lines above say why.")
 
 
-def log_config(level: str) -> dict[str, Any]:
-    """Return uvicorn's logging with our own loggers beside its own, all on stderr."""
-    from uvicorn.config import LOGGING_CONFIG
-
-    config: dict[str, Any] = {**LOGGING_CONFIG, "loggers": {**LOGGING_CONFIG["loggers"]}}
-    config["loggers"]["community_gql"] = {
-        "handlers": ["default"],
-        "level": level.upper(),
-        "propagate": False,
+def log_config(level: str, *, json: bool) -> dict[str, Any]:
+    """Return the logging of all loggers on stderr: lines of JSON, or uvicorn's for people."""
+    formatter = (
+        {"()": "community_gql.logs.JsonLines"}
+        if json
+        else {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"}
+    )
+    own = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {"community_gql": own, "uvicorn": own},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
     }
-    return config
 
 
 @contextlib.contextmanager
@@ -286,14 +299,14 @@ def fill(url: str, *, people: int, seed: int) -> None:
     """Seed the database, showing how far it is."""
     from community_gql import seeding
 
-    with seeding_progress() as progress:
+    with shown_progress("seeding") as progress:
         report = asyncio.run(seeding.seed(url, people=people, seed=seed, progress=progress))
     rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
     say(f"seeded in {report.seconds:.1f} s: {rows}")
 
 
 @contextlib.contextmanager
-def seeding_progress() -> Iterator[Callable[[str, int, int], None]]:
+def shown_progress(doing: str) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function of (what, done, total): a bar per kind of row, or lines without a tty."""
     if not err.is_terminal:
         shown: set[tuple[str, int]] = set()
@@ -302,7 +315,7 @@ def seeding_progress() -> Iterator[Callable[[str, int, int], None]]:
             quarter = (what, 4 * done // max(total, 1))
             if quarter not in shown:
                 shown.add(quarter)
-                say(f"seeding {what}: {done:,} of {total:,}")
+                say(f"{doing} {what}: {done:,} of {total:,}")
 
         yield line
         return
@@ -317,7 +330,7 @@ def seeding_progress() -> Iterator[Callable[[str, int, int], None]]:
 
         def bar(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(f"seeding {what}", total=total)
+                tasks[what] = bars.add_task(f"{doing} {what}", total=total)
             bars.update(tasks[what], completed=done, total=total)
 
         yield bar
@@ -499,6 +512,74 @@ def revision(message: str) -> None:
         migrating.upgrade(server.url(DATABASE))
         made = migrating.revision(server.url(DATABASE), message)
     out.print(f"wrote {made}: read it, and write its downgrade", soft_wrap=True)
+
+
+# --- tags -----------------------------------------------------------------------------------
+
+TagName = Annotated[str, typer.Argument(help="A tag, in any case.")]
+
+
+@tags.command(epilog="Example:\n\n  community-gql tags rename journalling journaling")
+def rename(old: TagName, new: Annotated[str, typer.Argument(help="The name to give it.")]) -> None:
+    """Give a tag another name, on everything that has it.
+
+    A popular tag gets another id with its name.
+    """
+    from community_gql import moderation
+
+    change_tags("renaming", moderation.rename, old, new)
+
+
+@tags.command(epilog="Example:\n\n  community-gql tags merge walks walking")
+def merge(
+    old: Annotated[str, typer.Argument(help="The tag that goes.")],
+    into: Annotated[str, typer.Argument(help="The tag that stays.")],
+) -> None:
+    """Replace a tag by another, on everything that has it."""
+    from community_gql import moderation
+
+    change_tags("merging", moderation.merge, old, into)
+
+
+@tags.command(epilog="Example:\n\n  community-gql tags delete misc --yes")
+def delete(
+    name: TagName, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False
+) -> None:
+    """Remove a tag from the vocabulary, and from everything that has it."""
+    from community_gql import moderation
+
+    if not yes:
+        if not sys.stdin.isatty():
+            fail(f'this takes "{name}" from all stories and people. Add --yes to do it.')
+        typer.confirm(f'This takes "{name}" from all stories and people. Go on?', abort=True)
+    change_tags("deleting", moderation.delete, name)
+
+
+def change_tags(doing: str, change: Callable[..., Awaitable[None]], *names: str) -> None:
+    """Run a change of the vocabulary, showing how far it is."""
+    from community_gql.database import opened
+    from community_gql.errors import Unavailable
+
+    async def run(url: str, progress: Callable[[int, int], None]) -> None:
+        async with opened(url, pool_size=1, statement_timeout=60) as opened_database:
+            await change(opened_database, *names, progress)
+
+    moved = (0, 0)
+
+    def note(done: int, total: int) -> None:
+        nonlocal moved
+        moved = (done, total)
+        progress("stories and people", done, total)
+
+    with ended_by_signals(), database() as url, shown_progress(doing) as progress:
+        try:
+            asyncio.run(run(url, note))
+        except Unavailable:
+            fail("the database is out of reach. Once it is back, the same command goes on.")
+        except (KeyboardInterrupt, SystemExit):
+            say("stopped after {:,} of {:,}: the same command goes on".format(*moved))
+            raise
+    out.print("done")
 
 
 # --- schema and token -----------------------------------------------------------------------

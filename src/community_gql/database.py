@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 import orjson
-from sqlalchemy import Executable
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import Executable, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -21,7 +21,10 @@ from community_gql.errors import Unavailable
 # SQLSTATE classes and codes that say "not now" rather than "not like this".
 _AWAY = ("08", "53", "57P", "57014", "55P03")  # the last two: waited too long
 _REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
+_CANCELLED = "57014"  # by statement_timeout
 WRITE_ATTEMPTS = 6
+CONNECT_SECONDS = 2.0
+"""How long a database that does not even answer is waited for."""
 
 T = TypeVar("T")
 
@@ -42,7 +45,7 @@ class Database:
         statement_timeout: float = 14,
         pgbouncer: bool = False,
     ) -> None:
-        arguments: dict[str, Any] = {"timeout": pool_timeout}
+        arguments: dict[str, Any] = {"timeout": min(pool_timeout, CONNECT_SECONDS)}
         pool: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": 0,
@@ -61,11 +64,13 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(
             url,
             connect_args=arguments,
+            hide_parameters=True,  # errors are logged, and no log may have what people write
             enable_from_linting=False,  # takes a LATERAL that joins two tables for a product
             json_deserializer=orjson.loads,
             json_serializer=lambda value: orjson.dumps(value).decode(),
             **pool,
         )
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         self._readers = self.engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -161,11 +166,19 @@ def away_is_unavailable() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated or sqlstate(error).startswith(_AWAY):
             raise _unavailable() from error
+        if sqlstate(error) == _CANCELLED:
+            raise Unavailable("The request took too long. Ask for less at once.") from error
         raise
     except asyncpg.PostgresError as error:
         if str(error.sqlstate).startswith(_AWAY):
             raise _unavailable() from error
         raise
+
+
+def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
+    """Replace a pooled connection that the server has closed, before a statement fails on it."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def sqlstate(error: DBAPIError) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from pydantic import Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -135,17 +135,8 @@ def issuer_address(value: object) -> str | None:
     return text
 
 
-def items(value: object) -> tuple[str, ...]:
-    """Split a list that is separated by commas; what is split already stays."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError("it must be a list separated by commas")
-    return tuple(str(part).strip() for part in parts if str(part).strip())
-
-
-def session_secrets(value: object) -> tuple[str, ...]:
-    """Split the secrets of the session cookie. Raises ValueError when one is short."""
-    secrets = items(value)
+def session_secrets(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the secrets of the session cookie. Raises ValueError when one is short."""
     if any(len(secret) < MIN_SECRET for secret in secrets):
         raise ValueError(
             f"it must have at least {MIN_SECRET} characters; make one with: openssl rand -hex 32"
@@ -153,17 +144,39 @@ def session_secrets(value: object) -> tuple[str, ...]:
     return secrets
 
 
-def proxies(value: object) -> tuple[str, ...]:
-    """Split and check addresses and networks. Raises ValueError naming the one that is neither."""
-    found = items(value)
-    for item in found:
+def proxies(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Check addresses and networks. Raises ValueError naming the one that is neither."""
+    for address in addresses:
         try:
-            ipaddress.ip_network(item)
+            ipaddress.ip_network("0.0.0.0/0" if address == "*" else address)
         except ValueError:
             raise ValueError(
-                f"{item!r} is neither an address such as 10.0.0.5 nor a network such as 10.0.0.0/8"
+                f"{address!r} is neither an address such as 10.0.0.5 nor a network such as "
+                "10.0.0.0/8"
             ) from None
-    return found
+    return addresses
+
+
+def listed(value: object) -> object:
+    """Split a text at its commas; anything else stays as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def origin(value: str) -> str:
+    """Check that ``value`` is a browser's origin such as ``https://app.example.com``."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != value:
+        raise ValueError(f"{value!r} is not an origin such as https://app.example.com")
+    return value
+
+
+def redis_address(value: str) -> str:
+    """Check that ``value`` is a Redis address; the message never repeats it."""
+    if not value.startswith(("redis://", "rediss://", "redis+unix://")):
+        raise ValueError("it must be a Redis address such as redis://redis.example.com:6379/0")
+    return value
 
 
 class Settings(BaseSettings):
@@ -206,6 +219,86 @@ class Settings(BaseSettings):
     )
     request_timeout: float = Field(
         default=15, gt=0, le=3600, description="Seconds after which a request is given up."
+    )
+    max_body_bytes: int = Field(
+        default=256 * 1024,
+        ge=1024,
+        le=64 * 2**20,
+        description="The longest request body, in bytes; a longer one gets 413.",
+    )
+    body_timeout: float = Field(
+        default=10,
+        gt=0,
+        le=600,
+        description="Seconds a client may take to send a body; then it gets 408.",
+    )
+    header_timeout: float = Field(
+        default=10,
+        gt=0,
+        le=600,
+        description="Seconds a client may take to send a request's head; then it gets 408.",
+    )
+    max_connections: int = Field(
+        default=2000,
+        ge=1,
+        le=100_000,
+        description="Connections each worker process keeps open at most; one more gets 503.",
+    )
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(listed),
+        AfterValidator(proxies),
+    ] = Field(
+        default=("127.0.0.1",),
+        description="Addresses or networks of the proxies whose `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` are believed, separated by commas; `*` believes anyone's.",
+        json_schema_extra={"shown_default": "`127.0.0.1`"},
+    )
+    cost_limit: int = Field(
+        default=50_000,
+        ge=1,
+        description="The most objects that an operation may ask for (see `docs/http.md`).",
+    )
+    cost_per_minute: int = Field(
+        default=600_000,
+        ge=1,
+        description="The cost that a person, or a signed-out address, may spend in a minute.",
+    )
+    redis_url: Annotated[str, AfterValidator(redis_address)] | None = Field(
+        default=None,
+        repr=False,
+        description="A Redis that counts what is spent, for several processes: "
+        "`redis://host:6379/0`. Without it each process counts for itself.",
+        json_schema_extra={"shown_default": ""},
+    )
+    introspection: Literal["everyone", "signed-in", "nobody"] = Field(
+        default="signed-in",
+        description="Who may introspect the schema and gets names suggested in errors: "
+        "`everyone`, `signed-in` or `nobody`. `dev` lets everyone.",
+    )
+    trusted_documents: Literal["off", "allow", "enforce"] = Field(
+        default="off",
+        description="`allow` answers `documentId` too, `enforce` only the documents of the "
+        "manifests (see `docs/http.md`).",
+    )
+    trusted_documents_files: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(listed)] = Field(
+        default=(),
+        description="The manifests of trusted documents, separated by commas.",
+        json_schema_extra={"shown_default": ""},
+    )
+    document_cache_bytes: int = Field(
+        default=32 * 2**20,
+        ge=0,
+        description="Memory for documents that were parsed and validated, in each process.",
+    )
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(origin)], ...], NoDecode, BeforeValidator(listed)
+    ] = Field(
+        default=(),
+        description="Origins whose pages may call from a browser, separated by commas: "
+        "`https://app.example.com`. Without any, CORS is off.",
+        json_schema_extra={"shown_default": ""},
     )
     host: str = Field(
         default="127.0.0.1",
@@ -257,7 +350,7 @@ class Settings(BaseSettings):
         json_schema_extra={"shown_default": ""},
     )
     session_secret: Annotated[
-        tuple[str, ...], NoDecode, PlainValidator(session_secrets, json_schema_input_type=str)
+        tuple[str, ...], NoDecode, BeforeValidator(listed), AfterValidator(session_secrets)
     ] = Field(
         default=(),
         repr=False,
@@ -270,14 +363,6 @@ class Settings(BaseSettings):
         default="https://community-gql/email",
         min_length=1,
         description="The claim of the access token that holds the person's e-mail address.",
-    )
-    trusted_proxies: Annotated[
-        tuple[str, ...], NoDecode, PlainValidator(proxies, json_schema_input_type=str)
-    ] = Field(
-        default=(),
-        description="Addresses or networks, separated by commas, of the proxies in front: their "
-        "`X-Forwarded-Proto` and `X-Forwarded-For` are believed, nobody else's are.",
-        json_schema_extra={"shown_default": ""},
     )
     data_dir: Path = Field(
         default_factory=lambda: home() / ".data",

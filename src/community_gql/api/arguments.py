@@ -71,7 +71,7 @@ class _Reader:
         self, selections: SelectionSetNode, parent: GraphQLObjectType | GraphQLInterfaceType
     ) -> None:
         for node in selections.selections:
-            if not self._included(node):
+            if not is_included(node, self._variables):
                 continue
             if isinstance(node, FieldNode):
                 self._field(node, parent)
@@ -81,14 +81,6 @@ class _Reader:
                 self._seen.add(node.name.value)
                 fragment = self._fragments[node.name.value]
                 self._fragment(fragment.selection_set, fragment.type_condition, parent)
-
-    def _included(self, node: Any) -> bool:
-        directives: tuple[DirectiveNode, ...] | None = node.directives
-        if not directives:
-            return True
-        skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
-        include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
-        return not (skip and skip["if"]) and (include is None or bool(include["if"]))
 
     def _fragment(self, selections: SelectionSetNode, condition: Any, parent: Any) -> None:
         named = self._graph.get_type(condition.name.value) if condition else parent
@@ -108,6 +100,16 @@ class _Reader:
             )
         if node.selection_set:
             self._selections(node.selection_set, get_named_type(definition.type))  # type: ignore[arg-type]
+
+
+def is_included(node: Any, variables: VariableValues) -> bool:
+    """Whether ``@skip`` and ``@include`` leave the selection in."""
+    directives: tuple[DirectiveNode, ...] | None = node.directives
+    if not directives:
+        return True
+    skip = get_directive_values(GraphQLSkipDirective, node, variables)
+    include = get_directive_values(GraphQLIncludeDirective, node, variables)
+    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
 
 
 def check_document(document: DocumentNode) -> None:

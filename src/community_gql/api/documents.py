@@ -1,30 +1,52 @@
-"""Documents: parsed and validated once, then kept while they are in use."""
+"""Documents: where their text comes from, and reading each once while it is in use.
+
+A request names a trusted document by its id, or brings a text of its own where that is allowed.
+Reading is parsing, the limits of shape, and validation, in that order: validation takes more than
+linear time, so it only sees what is small. What was read is kept, bounded by bytes.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
+import orjson
 from graphql import (
     DocumentNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSyntaxError,
     OperationDefinitionNode,
+    OperationType,
     parse,
     validate,
 )
+from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 
 from community_gql.api.arguments import check_document
+from community_gql.api.limits import LIMITS, check_shape
 from community_gql.api.schema import core
-from community_gql.errors import PublicError
+from community_gql.errors import BadRequest, PublicError
+from community_gql.settings import SettingsError
 
-MAX_TOKENS = 5000
-MAX_VALIDATION_ERRORS = 20
+# The rule that compares fields pairwise gives up after this many steps. Graphql-core's own bound
+# of 500,000 takes more than a second; this one takes 50 ms, and is enough for sixty components
+# that each ask for the same five fields.
+overlapping.MAX_COMPLEXITY_BUDGET = 40_000
+
+_PLACES = 5
+"""How many places are shown of one mistake."""
+_BYTES, _BYTES_PER_TOKEN = 2000, 750
+"""Measured with tracemalloc: a document takes 360 to 720 bytes for each token."""
 
 
 class ParseFailed(PublicError):
-    """The document is not GraphQL."""
+    """The document is not GraphQL, or longer than the limits of its text."""
 
     code = "GRAPHQL_PARSE_FAILED"
 
@@ -35,11 +57,23 @@ class ValidationFailed(PublicError):
     code = "GRAPHQL_VALIDATION_FAILED"
 
 
+class DocumentNotFound(PublicError):
+    """No manifest has a document with this id."""
+
+    code = "DOCUMENT_NOT_FOUND"
+
+
+class DocumentNotTrusted(PublicError):
+    """Only the documents of the manifests are answered here."""
+
+    code = "DOCUMENT_NOT_TRUSTED"
+
+
 class Refused(Exception):
-    """A document that will not run, with all its errors: (public error, its place)."""
+    """A request that will not run, with all that is wrong with it."""
 
     def __init__(self, errors: list[GraphQLError]) -> None:
-        super().__init__(errors[0].message)
+        super().__init__("refused")
         self.errors = errors
 
 
@@ -51,70 +85,171 @@ class Document:
     hash: str
     """The first 16 hexadecimal digits of the SHA-256 of its text, for the log."""
     size: int
-    """The length of its text in bytes: what the cache's bound counts."""
+    """What it takes in memory, in bytes, estimated."""
+    introspects: bool
+    operations: tuple[OperationDefinitionNode, ...] = field(init=False)
+    fragments: Mapping[str, FragmentDefinitionNode] = field(init=False)
 
-    def operation(self, name: str | None) -> OperationDefinitionNode | None:
-        """The operation of that name, or the only one; None when there is no such one."""
-        operations = [
-            node for node in self.node.definitions if isinstance(node, OperationDefinitionNode)
-        ]
-        if name is None:
-            return operations[0] if len(operations) == 1 else None
-        named = (node for node in operations if node.name and node.name.value == name)
-        return next(named, None)
+    def __post_init__(self) -> None:
+        nodes = self.node.definitions
+        operations = tuple(n for n in nodes if isinstance(n, OperationDefinitionNode))
+        fragments = {n.name.value: n for n in nodes if isinstance(n, FragmentDefinitionNode)}
+        object.__setattr__(self, "operations", operations)
+        object.__setattr__(self, "fragments", fragments)
+
+    def operation(self, name: str | None) -> OperationDefinitionNode:
+        """The operation of that name, or the only one. Raises BadRequest without such a one."""
+        if name is not None:
+            for node in self.operations:
+                if node.name and node.name.value == name:
+                    return node
+            raise BadRequest("The document has no operation of the name in 'operationName'.")
+        if len(self.operations) != 1:
+            raise BadRequest(
+                "The document has several operations: say which with 'operationName'."
+                if self.operations
+                else "The document has no operation."
+            )
+        return self.operations[0]
+
+
+Mode = Literal["off", "allow", "enforce"]
+
+
+class TrustedDocuments:
+    """The documents of the manifests, by id.
+
+    A manifest is a JSON object of texts by id, as graphql-codegen's client preset
+    (``persisted-documents.json``) and the Relay compiler (``persistConfig.file``) write it. Each
+    text is also found by ``sha256:`` and its digest.
+    """
+
+    def __init__(self, mode: Mode = "off", texts: Mapping[str, str] | None = None) -> None:
+        self.mode = mode
+        self._texts = dict(texts or {})
+        for text in list(self._texts.values()):
+            self._texts[f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"] = text
+        self._trusted = frozenset(self._texts.values())
+
+    @classmethod
+    def load(cls, mode: Mode, files: Iterable[Path]) -> TrustedDocuments:
+        """The documents in ``files``. Raises SettingsError for what is not a manifest."""
+        texts: dict[str, str] = {}
+        for path in files:
+            for id_, text in _manifest(path).items():
+                if texts.setdefault(id_, text) != text:
+                    raise SettingsError(f"{path} has another document than before for id {id_!r}.")
+        if mode != "off" and not texts:
+            raise SettingsError(
+                f"TRUSTED_DOCUMENTS is {mode}, but TRUSTED_DOCUMENTS_FILES names no documents."
+            )
+        return cls(mode, texts)
+
+    def text(self, query: str | None, id_: str | None) -> str:
+        """The text to run. Raises BadRequest, DocumentNotFound or DocumentNotTrusted."""
+        if id_ is not None and self.mode != "off":
+            if query is not None:
+                raise BadRequest("Send either 'query' or 'documentId'.")
+            text = self._texts.get(id_)
+            if text is None:
+                raise DocumentNotFound("No document is known by this 'documentId'.")
+            return text
+        if query is None:
+            raise BadRequest(
+                "This server takes no 'documentId': send the document as 'query'."
+                if id_ is not None
+                else "The request must have the member 'query', a GraphQL document."
+            )
+        if self.mode == "enforce" and query not in self._trusted:
+            raise DocumentNotTrusted("This server answers only the documents it knows.")
+        return query
+
+
+def _manifest(path: Path) -> dict[str, str]:
+    try:
+        found = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"TRUSTED_DOCUMENTS_FILES: {path}: {error.strerror}.") from None
+    except orjson.JSONDecodeError:
+        raise SettingsError(f"TRUSTED_DOCUMENTS_FILES: {path} is not JSON.") from None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise SettingsError(
+            f"TRUSTED_DOCUMENTS_FILES: {path} must be a JSON object of documents by their ids."
+        )
+    return found
 
 
 class Documents:
     """Valid documents by their text, least recently used first out."""
 
-    def __init__(self, max_bytes: int = 4 * 2**20, *, hide_suggestions: bool = True) -> None:
-        self._max_bytes, self._hide_suggestions = max_bytes, hide_suggestions
+    def __init__(self, max_bytes: int = 32 * 2**20) -> None:
+        self._max_bytes = max_bytes
         self._kept: OrderedDict[str, Document] = OrderedDict()
-        self._bytes = 0
+        self.bytes = 0
+        """What is kept, by the estimate."""
 
-    def get(self, text: str) -> Document:
-        """The document with this text. Raises Refused with what is wrong with it."""
+    def get(self, text: str, *, open_schema: bool = True) -> Document:
+        """The document with this text. Raises Refused with what is wrong with it.
+
+        Without ``open_schema`` introspection is refused, and errors suggest no names.
+        """
         document = self._kept.get(text)
-        if document is not None:
+        if document is None:
+            document = _read(text, open_schema)
+            self._keep(text, document)
+        else:
             self._kept.move_to_end(text)
-            return document
-        document = self._read(text)
-        self._keep(text, document)
+        if document.introspects and not open_schema:
+            raise Refused(
+                [_refusal(ValidationFailed("Introspection is only for people who are signed in."))]
+            )
         return document
-
-    def _read(self, text: str) -> Document:
-        try:
-            node = parse(text, max_tokens=MAX_TOKENS)
-        except GraphQLSyntaxError as error:
-            raise Refused([_as(error, ParseFailed)]) from None
-        try:
-            check_document(node)
-        except PublicError as error:
-            raise Refused([GraphQLError(error.message, original_error=error)]) from None
-        errors = validate(
-            core,
-            node,
-            max_errors=MAX_VALIDATION_ERRORS,
-            hide_suggestions=self._hide_suggestions,
-        )
-        if errors:
-            raise Refused([_as(error, ValidationFailed) for error in errors])
-        data = text.encode()
-        return Document(node, hashlib.sha256(data).hexdigest()[:16], len(data))
 
     def _keep(self, text: str, document: Document) -> None:
         self._kept[text] = document
-        self._bytes += document.size
-        while self._bytes > self._max_bytes:
+        self.bytes += document.size
+        while self.bytes > self._max_bytes:
             _, dropped = self._kept.popitem(last=False)
-            self._bytes -= dropped.size
+            self.bytes -= dropped.size
+
+
+def _read(text: str, open_schema: bool) -> Document:
+    try:
+        node = parse(text, max_lexical_tokens=LIMITS.tokens, max_comments=LIMITS.comments)
+    except GraphQLSyntaxError as error:
+        raise Refused([_as(error, ParseFailed)]) from None
+    try:
+        if "\\u" in text:  # the only way for a text to hold what the request's own text cannot
+            check_document(node)
+        introspects = check_shape(node, LIMITS)
+        _check_operations(node)
+    except PublicError as error:
+        raise Refused([_refusal(error)]) from None
+    errors = validate(core, node, max_errors=LIMITS.errors, hide_suggestions=not open_schema)
+    if errors:
+        raise Refused([_as(error, ValidationFailed) for error in errors[: LIMITS.errors]])
+    size = _BYTES + _BYTES_PER_TOKEN * node.token_count + sys.getsizeof(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Document(node, digest, size, introspects)
+
+
+def _check_operations(document: DocumentNode) -> None:
+    for node in document.definitions:
+        if isinstance(node, OperationDefinitionNode) and core.get_root_type(node.operation) is None:
+            raise ValidationFailed(f"The schema has no {OperationType(node.operation).value}s.")
 
 
 def _as(error: GraphQLError, kind: type[PublicError]) -> GraphQLError:
+    # The messages of graphql-core repeat what they complain of, however long it is.
+    message = error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
     return GraphQLError(
-        error.message,
-        nodes=error.nodes,
+        message,
+        nodes=error.nodes[:_PLACES] if error.nodes else None,
         source=error.source,
-        positions=error.positions,
-        original_error=kind(error.message),
+        positions=list(error.positions)[:_PLACES] if error.positions and not error.nodes else None,
+        original_error=kind(message),
     )
+
+
+def _refusal(error: PublicError) -> GraphQLError:
+    return GraphQLError(error.message, original_error=error)

@@ -155,9 +155,11 @@ class OneField(EdgeField):
 class ThroughField(EdgeField):
     """``through(m.Story.tags)``: to all of a few rows."""
 
-    def __init__(self, relationship: str, order: Order, description: str) -> None:
+    def __init__(self, relationship: str, order: Order, most: int, description: str) -> None:
         super().__init__(description)
         self._relationship, self._order = relationship, order
+        self.most = most
+        """How many there are at most, by the rules for writes: what the cost counts."""
 
     @cached_property
     def source(self) -> ToMany:
@@ -435,9 +437,9 @@ def one(relationship: Relation | None, description: str) -> Any:
     return OneField(relationship.key if relationship is not None else None, description)
 
 
-def through(relationship: Relation, order: Order, description: str) -> Any:
-    """All rows that the relationship leads to; for lists with a small bound only."""
-    return ThroughField(relationship.key, order, description)
+def through(relationship: Relation, order: Order, description: str, *, most: int) -> Any:
+    """All rows that the relationship leads to; for lists of at ``most`` a few."""
+    return ThroughField(relationship.key, order, most, description)
 
 
 def page(

@@ -112,7 +112,10 @@ class User(Node):
     )
     garden: Garden | None = one(m.User.garden, "Their garden, if they have planted one.")
     tags: list[Tag] = through(
-        m.User.tags, inputs.BY_NAME, "The tags they chose for themselves, by name; at most 50."
+        m.User.tags,
+        inputs.BY_NAME,
+        "The tags they chose for themselves, by name; at most 50.",
+        most=50,
     )
     matches: Connection[Match] = page(
         m.User.matches,
@@ -161,7 +164,9 @@ class Story(Node):
         ),
     )
     visibility: m.StoryVisibility = column("Who may read it.")
-    tags: list[Tag] = through(m.Story.tags, inputs.BY_NAME, "Its tags, by name; at most 20.")
+    tags: list[Tag] = through(
+        m.Story.tags, inputs.BY_NAME, "Its tags, by name; at most 20.", most=20
+    )
     tag_names: list[str] = column("The names of its tags, sorted.", "tags_cached")
     author: User = one(m.Story.author, "Who wrote it.")
     created_at: datetime = column("When it was written.")
@@ -221,7 +226,7 @@ class Match(Node):
     created_at: datetime = column("When the batch was computed that this match belongs to.")
     user: User = one(m.MatchResult.target, "The person who suits.")
     shared_tags: list[Tag] = through(
-        m.MatchResult.shared_tags, inputs.BY_NAME, "The tags that both chose, by name."
+        m.MatchResult.shared_tags, inputs.BY_NAME, "The tags that both chose, by name.", most=50
     )
 
 

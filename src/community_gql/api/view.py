@@ -1,72 +1,96 @@
 """How a GraphQL request is answered: one small view of our own over the schema.
 
-Read the request, find the document, coerce the variables, read all arguments, execute, answer.
-The batched executor is graphql-core's with the loaders; ``execute`` is the place where a second
-one will plug in. Every error leaves with a known ``extensions.code``; what is not a PublicError is
-a fault of ours, logged whole under an ``errorId`` and shown as nothing but that.
+Read the request, find the document, coerce the variables, read all arguments, weigh the cost,
+execute, answer. The batched executor is graphql-core's with the loaders; ``execute`` is the place
+where a second one plugs in. HTTP itself is in ``requests.py`` and ``responses.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-import orjson
-from graphql import ExecutionResult, GraphQLError, OperationType
+from graphql import GraphQLError, OperationType
 from graphql.execution import Executor
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
-from strawberry.http.ides import get_graphql_ide_html
+from starlette.responses import Response
 
-from community_gql.api.arguments import check_text, check_variables, read_arguments
+from community_gql.api.arguments import read_arguments
+from community_gql.api.budget import Budget, MemoryBudget, RateLimited, key_of
 from community_gql.api.context import Context
-from community_gql.api.documents import Document, Documents, Refused
+from community_gql.api.documents import Document, Documents, Refused, TrustedDocuments
+from community_gql.api.explorer import explorer
+from community_gql.api.limits import LIMITS, check_cost, cost_of
+from community_gql.api.requests import (
+    JSON_TYPE,
+    METHODS,
+    PAGE_TYPE,
+    RESPONSE_TYPE,
+    HttpError,
+    Params,
+    accepted_type,
+    has_document,
+    read,
+)
+from community_gql.api.responses import (
+    PARTIAL,
+    Answer,
+    etag,
+    fault,
+    http_refusal,
+    refusal,
+    refusals,
+    written,
+)
 from community_gql.api.schema import core
 from community_gql.database import Database
-from community_gql.errors import BadRequest, PublicError, Unavailable
+from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.visibility import Viewer
 
-JSON_TYPE = "application/json"
-RESPONSE_TYPE = "application/graphql-response+json"
-MAX_BODY_BYTES = 256 * 1024
+REFUSED_COST = 1000
+"""What a document that cannot be run is charged: reading it may take as long as answering one."""
+PUBLIC_SECONDS = 5
+"""How long anyone's copy of a public answer may be used."""
 
-_requests = logging.getLogger("community_gql.requests")
-_faults = logging.getLogger("community_gql.faults")
-
-_STATUS = {
-    "UNAUTHENTICATED": 401,
-    "EMAIL_REQUIRED": 403,
-    "EMAIL_TAKEN": 403,
-    "CSRF_HEADER_REQUIRED": 403,
-    "GRAPHQL_PARSE_FAILED": 400,
-    "UNAVAILABLE": 503,
-    "INTERNAL": 500,
-}
-"""The HTTP status of a request that was refused; every other code is 422."""
+_log = logging.getLogger("community_gql.requests")
 
 Authenticate = Callable[[Request], Awaitable[Viewer]]
+"""Finds out who asks. Raises Unauthenticated for credentials that cannot be trusted."""
+Charge = Callable[[int], Awaitable[None]]
+"""Takes the cost of an operation before it runs. Raises CostLimitExceeded and RateLimited."""
 
 
 @dataclass(frozen=True, slots=True)
-class Params:
-    """The members of a GraphQL request."""
+class Edge:
+    """How the view treats those who ask: settings, resolved."""
 
-    query: str
-    variables: dict[str, Any]
-    operation_name: str | None
+    budget: Budget = field(default_factory=lambda: MemoryBudget(600_000))
+    trusted: TrustedDocuments = field(default_factory=TrustedDocuments)
+    introspection: Literal["everyone", "signed-in", "nobody"] = "signed-in"
+    cost_limit: int = LIMITS.cost
+    max_body_bytes: int = 256 * 1024
+    body_timeout: float = 10
+    request_timeout: float = 15
+    document_cache_bytes: int = 32 * 2**20
+
+    def opens_schema_to(self, viewer: Viewer) -> bool:
+        """Whether the viewer may introspect, and gets names suggested in errors."""
+        return self.introspection == "everyone" or (
+            self.introspection == "signed-in" and viewer.sub is not None
+        )
 
 
-class HttpError(Exception):
-    """A request that HTTP itself refuses: status, message and headers."""
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What an executor gives back. ``data`` may be JSON text (bytes), which goes out as it is."""
 
-    def __init__(self, status: int, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers
+    data: Any
+    errors: list[GraphQLError]
 
 
 @dataclass(slots=True)
@@ -75,70 +99,125 @@ class Line:
 
     operation: str | None = None
     document: str | None = None
+    viewer: str | None = None
+    """Tells people apart without naming them: a digest of their ``sub``."""
+    cost: int | None = None
     statements: int = 0
+    status: int = 0
+    milliseconds: float = 0
     codes: tuple[str, ...] = ()
 
 
 class GraphQLView:
-    """Answers GraphQL over HTTP. ``authenticate`` finds out who asks, or raises Unauthenticated."""
+    """Answers GraphQL over HTTP."""
 
     def __init__(
-        self, database: Database, authenticate: Authenticate, *, development: bool = False
+        self, database: Database, authenticate: Authenticate, edge: Edge | None = None
     ) -> None:
         self._database, self._authenticate = database, authenticate
-        self._documents = Documents(hide_suggestions=not development)
+        self._edge = edge or Edge()
+        self._documents = Documents(self._edge.document_cache_bytes)
 
     async def __call__(self, request: Request) -> Response:
         """The answer to one HTTP request; never raises."""
-        if request.method == "GET" and "query" not in request.query_params and _is_page(request):
-            return HTMLResponse(get_graphql_ide_html())
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": METHODS})
+        accept, safe = request.headers.get("accept"), request.method in ("GET", "HEAD")
+        media = accepted_type(accept, RESPONSE_TYPE, JSON_TYPE)
+        offered = (RESPONSE_TYPE, JSON_TYPE, PAGE_TYPE)
+        if safe and not has_document(request) and accepted_type(accept, *offered) == PAGE_TYPE:
+            return explorer()
         start, line = time.perf_counter(), Line()
-        headers: dict[str, str] = {}
         try:
-            params = await _read(request)
-            viewer = await self._authenticate(request)
-            result = await self._answer(params, viewer, request.method == "GET", line)
-            status, body = _formatted(result)
-        except HttpError as error:
-            status, headers = error.status, error.headers
-            body = {"errors": [_public(BadRequest(error.message))]}
-        except Refused as refused:
-            status, body = _formatted(ExecutionResult(None, refused.errors), executed=False)
-        except PublicError as error:
-            status, body = _STATUS.get(error.code, 422), {"errors": [_public(error)]}
+            answer = await self._answer(request, media, line)
         except ClientDisconnect:
-            return Response(status_code=499)
-        except Exception as error:
-            status, body = 500, {"errors": [_fault(error)]}
-        line.codes = tuple(error["extensions"]["code"] for error in body.get("errors", ()))
-        _log(line, status, time.perf_counter() - start)
-        return _response(request, status, body, headers)
+            return Response(status_code=499)  # to nobody
+        if safe and answer.status == 200 and _is_public(request):
+            tag = etag(answer, media)
+            answer.headers |= {"ETag": tag, "Cache-Control": f"public, max-age={PUBLIC_SECONDS}"}
+            if tag in request.headers.get("if-none-match", ""):
+                answer.status = 304
+        response = answer.response(media, head=request.method == "HEAD")
+        line.status, line.milliseconds = (
+            response.status_code,
+            round((time.perf_counter() - start) * 1000, 1),
+        )
+        line.codes = tuple(error["extensions"]["code"] for error in answer.errors)
+        _log.info("%s %s", line.operation or "-", line.status, extra=asdict(line))
+        return response
 
-    async def _answer(
-        self, params: Params, viewer: Viewer, safe: bool, line: Line
-    ) -> ExecutionResult:
-        document = self._documents.get(params.query)
+    async def _answer(self, request: Request, media: str | None, line: Line) -> Answer:
+        params = None
+        try:
+            if media is None:
+                raise HttpError(406, f"Answers are {RESPONSE_TYPE} or {JSON_TYPE}.")
+            params = await read(request, self._edge.max_body_bytes, self._edge.body_timeout)
+            viewer = await self._authenticate(request)
+            line.viewer = _digest(viewer.sub)
+            async with asyncio.timeout(self._edge.request_timeout):
+                return await self._run(request, params, viewer, line)
+        except HttpError as error:
+            return http_refusal(error.status, error.message, error.headers)
+        except Refused as refused:
+            return refusals(refused.errors, _values(params))
+        except PublicError as error:
+            return _refused(error)
+        except TimeoutError:
+            return _refused(Unavailable("The request took too long. Ask for less at once."))
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            return fault(error, _values(params))
+
+    async def _run(self, request: Request, params: Params, viewer: Viewer, line: Line) -> Answer:
+        key = key_of(viewer.sub, request.client.host if request.client else None)
+        headers: dict[str, str] = {}
+
+        async def spend(cost: int) -> None:
+            balance = await self._edge.budget.charge(key, max(cost, 1))
+            if balance is not None:
+                headers.update(balance.headers())
+
+        async def charge(cost: int) -> None:
+            line.cost = cost
+            check_cost(cost, self._edge.cost_limit)
+            await spend(cost)
+
+        text = self._edge.trusted.text(params.query, params.document_id)
+        try:
+            document = self._documents.get(text, open_schema=self._edge.opens_schema_to(viewer))
+        except Refused:
+            await spend(REFUSED_COST)
+            raise
         line.document = document.hash
         operation = document.operation(params.operation_name)
-        if operation is None:
-            raise BadRequest(
-                f"The document has no operation named {params.operation_name!r}."
-                if params.operation_name is not None
-                else "The document has several operations: say which with operationName."
-            )
-        line.operation = operation.name.value if operation.name else None
-        if safe and operation.operation is not OperationType.QUERY:
-            raise HttpError(405, "Only queries are answered over GET: use POST.", Allow="POST")
+        line.operation = operation.name.value[:100] if operation.name else None
+        if request.method != "POST" and operation.operation is not OperationType.QUERY:
+            raise HttpError(405, "Only queries are answered over GET: use POST.", {"Allow": "POST"})
+        if operation.operation is OperationType.SUBSCRIPTION:
+            raise BadRequest("Subscriptions are not answered over HTTP requests.")
         context = Context(viewer, self._database)
         try:
-            return await execute(document, params, context)
+            done = await execute(document, params, context, charge)
         finally:
             line.statements = context.statements
             await asyncio.shield(context.close())
+        if any(isinstance(_origin(error), AccountGone) for error in done.errors):
+            request.state.account_gone = True  # for identity, which took it for there
+        if _is_lost(done, operation.operation):
+            raise Unavailable("The database cannot answer at the moment. Try again shortly.")
+        return Answer(
+            PARTIAL if done.errors else 200,
+            done.data,
+            executed=True,
+            errors=written(done.errors, _values(params)),
+            extensions={"cost": {"requested": line.cost}},
+            headers=headers,
+        )
 
 
-async def execute(document: Document, params: Params, context: Context) -> ExecutionResult:
-    """Run the operation. Raises Refused or BadRequest before anything ran."""
+async def execute(document: Document, params: Params, context: Context, charge: Charge) -> Executed:
+    """Run the operation. Raises Refused and BadRequest, and what ``charge`` raises, before."""
     executor = Executor.build(
         core,
         document.node,
@@ -148,157 +227,57 @@ async def execute(document: Document, params: Params, context: Context) -> Execu
         hide_suggestions=True,
     )
     if isinstance(executor, list):
-        raise Refused(
-            [
-                GraphQLError(e.message, nodes=e.nodes, original_error=BadRequest(e.message))
-                for e in executor
-            ]
-        )
-    context.plans = read_arguments(
-        executor.operation, executor.fragment_definitions, executor.variable_values
-    )
+        raise Refused([_uncoerced(error) for error in executor[: LIMITS.errors]])
+    operation, variables = executor.operation, executor.variable_values
+    context.plans = read_arguments(operation, executor.fragment_definitions, variables)
+    await charge(cost_of(operation, document.fragments, variables, context.plans))
     result: Any = executor.execute_operation()
-    done: ExecutionResult = await result if executor.is_awaitable(result) else result
-    return done
+    done = await result if executor.is_awaitable(result) else result
+    return Executed(done.data, list(done.errors or ()))
 
 
-async def _read(request: Request) -> Params:
-    if request.method == "GET":
-        return _params(_get_members(request.query_params))
-    if request.method != "POST":
-        raise HttpError(405, "Use GET for queries or POST.", Allow="GET, POST")
-    media, _, options = request.headers.get("content-type", "").partition(";")
-    if media.strip().lower() != JSON_TYPE:
-        raise HttpError(415, f"Send the request as {JSON_TYPE}.")
-    charset = options.lower().replace(" ", "").removeprefix("charset=").strip('"')
-    if charset not in ("", "utf-8", "utf8"):
-        raise HttpError(415, "Send the request in UTF-8.")
-    return _params(_json(await _body(request)))
+def _uncoerced(error: GraphQLError) -> GraphQLError:
+    message = error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
+    return GraphQLError(message, nodes=error.nodes, original_error=BadRequest(message))
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HttpError(413, f"The request is larger than {MAX_BODY_BYTES} bytes.")
-    return bytes(body)
+def _is_lost(done: Executed, kind: OperationType) -> bool:
+    """Whether the database went away so that nothing of the answer is worth having.
+
+    A mutation may have committed some of its fields: their results are not thrown away.
+    """
+    if not any(isinstance(_origin(error), Unavailable) for error in done.errors):
+        return False
+    if kind is OperationType.QUERY or not isinstance(done.data, dict):
+        return True
+    return all(value is None for value in done.data.values())
 
 
-def _json(text: bytes | str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise HttpError(400, "The request is not JSON in UTF-8.") from None
-
-
-def _get_members(query: Mapping[str, str]) -> dict[str, Any]:
-    members: dict[str, Any] = dict(query)
-    for name in ("variables", "extensions"):
-        if name in members:
-            members[name] = _json(members[name].encode(errors="surrogatepass"))
-    return members
-
-
-def _params(members: Any) -> Params:
-    if not isinstance(members, dict):
-        raise BadRequest("The request must be a JSON object with the member 'query'.")
-    query = members.get("query")
-    if not isinstance(query, str) or not query:
-        raise BadRequest("'query' must be a GraphQL document.")
-    check_text(query)
-    variables, name = members.get("variables"), members.get("operationName")
-    if variables is not None and not isinstance(variables, dict):
-        raise BadRequest("'variables' must be a JSON object.")
-    if name is not None and not isinstance(name, str):
-        raise BadRequest("'operationName' must be a string.")
-    if not isinstance(members.get("extensions"), dict | None):
-        raise BadRequest("'extensions' must be a JSON object.")
-    check_variables(variables)
-    return Params(query, variables or {}, name or None)
-
-
-def _is_page(request: Request) -> bool:
-    return "text/html" in request.headers.get("accept", "")
-
-
-def _formatted(result: ExecutionResult, *, executed: bool = True) -> tuple[int, dict[str, Any]]:
-    """The status for a client of the new media type, and the body."""
-    errors = [_error(error) for error in result.errors or ()]
-    codes = {error["extensions"]["code"] for error in errors}
-    if "UNAVAILABLE" in codes:
-        return 503, {"errors": [_public(Unavailable(errors[0]["message"]))]}
-    if not executed:
-        return max(_STATUS.get(code, 422) for code in codes), {"errors": errors}
-    body = {"data": result.data} if not errors else {"errors": errors, "data": result.data}
-    if result.data is None:
-        return (500 if "INTERNAL" in codes else 422), body
-    return (294 if errors else 200), body
-
-
-def _error(error: GraphQLError) -> dict[str, Any]:
-    original = error.original_error
-    while isinstance(original, GraphQLError) and original.original_error is not None:
+def _origin(error: GraphQLError) -> BaseException | None:
+    original: BaseException | None = error
+    while isinstance(original, GraphQLError):
         original = original.original_error
-    if isinstance(original, PublicError):
-        shown = _public(original)
-        shown["message"] = original.message
-    elif original is None:
-        # graphql-core's own: a value that cannot be coerced, found while executing.
-        shown = _public(BadRequest(error.message))
-    else:
-        shown = _fault(original)
-    if error.locations:
-        shown["locations"] = [location.formatted for location in error.locations]
-    if error.path is not None:
-        shown["path"] = error.path
-    return shown
+    return original
 
 
-def _public(error: PublicError) -> dict[str, Any]:
-    return {"message": error.message, "extensions": {"code": error.code}}
+def _refused(error: PublicError) -> Answer:
+    answer = refusal(error)
+    if isinstance(error, RateLimited):
+        answer.headers = {**error.balance.headers(), "Retry-After": str(error.wait)}
+    elif answer.status == 503:
+        answer.headers = {"Retry-After": "1"}
+    elif answer.status == 401:
+        answer.headers = {"WWW-Authenticate": 'Bearer realm="community-gql", error="invalid_token"'}
+    return answer
 
 
-def _fault(error: BaseException) -> dict[str, Any]:
-    error_id = uuid.uuid4().hex
-    _faults.error("fault %s", error_id, exc_info=error, extra={"errorId": error_id})
-    return {
-        "message": "Something went wrong on our side. Quote the errorId when you report it.",
-        "extensions": {"code": "INTERNAL", "errorId": error_id},
-    }
+def _values(params: Params | None) -> Any:
+    return None if params is None else params.variables
 
 
-def _response(
-    request: Request, status: int, body: dict[str, Any], headers: Mapping[str, str]
-) -> Response:
-    media = RESPONSE_TYPE
-    accepted = request.headers.get("accept", "*/*")
-    if RESPONSE_TYPE not in accepted and JSON_TYPE in accepted:
-        media = JSON_TYPE
-        status = 200 if status == 294 else status
-    extra = dict(headers)
-    if status == 401:
-        extra["WWW-Authenticate"] = 'Bearer realm="community-gql", error="invalid_token"'
-    if status == 503:
-        extra["Retry-After"] = "1"
-    return Response(
-        orjson.dumps(body),
-        status,
-        {"Content-Type": f"{media}; charset=utf-8", "Vary": "Accept", **extra},
-    )
+def _is_public(request: Request) -> bool:
+    return not {"authorization", "cookie"} & set(request.headers)
 
 
-def _log(line: Line, status: int, seconds: float) -> None:
-    _requests.info(
-        "%s %s",
-        line.operation or "-",
-        status,
-        extra={
-            "operation": line.operation,
-            "document": line.document,
-            "status": status,
-            "statements": line.statements,
-            "milliseconds": round(seconds * 1000, 1),
-            "codes": line.codes,
-        },
-    )
+def _digest(sub: str | None) -> str | None:
+    return None if sub is None else hashlib.blake2b(sub.encode(), digest_size=6).hexdigest()

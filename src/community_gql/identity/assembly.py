@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -28,6 +28,11 @@ class IdentityParts:
     routes: list[Route] = field(default_factory=list)
     provider: Provider | None = None
     keys: ProviderKeys | None = None
+
+    @property
+    def checks(self) -> dict[str, Callable[[], Awaitable[bool]]]:
+        """What must be there before a request can be answered, for ``/readyz``."""
+        return {} if self.keys is None else {"identity": self.keys.are_known}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

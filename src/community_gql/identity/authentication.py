@@ -49,8 +49,12 @@ class Authentication:
         self.provisioning.forget(sub)
 
     def answered(self, request: Request, response: Response) -> None:
-        """Draw the consequences of a 401: its session ends, and its account is looked up anew."""
-        if response.status_code != 401:
+        """Draw the consequences of a 401, or of a write that found the account gone.
+
+        The session ends, and the account is looked up anew at the next request.
+        """
+        gone = getattr(request.state, "account_gone", False)
+        if response.status_code != 401 and not gone:
             return
         if (sub := getattr(request.state, "viewer_sub", None)) is not None:
             self.forget(sub)

@@ -72,6 +72,10 @@ class ProviderKeys:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
+    async def are_known(self) -> bool:
+        """Whether there is any key to verify a token with."""
+        return bool(self._keys)
+
     async def find(self, kid: str) -> RSAKey | None:
         """The key with this id, or None when the provider has none.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from community_gql.matching import WRITE_FEATURES, WRITE_MATCHES
 from community_gql.models import StoryVisibility
 
 MANAGE_TAGS = "manage:tags"
@@ -480,9 +481,12 @@ FRIENDSHIPS = (
 
 
 def permissions_of(sub: str) -> frozenset[str]:
-    """Return what the seeded person ``sub`` may do beyond their own; empty for anyone unknown.
+    """Return what ``sub`` may do beyond their own: a seeded person, or a program (``@clients``).
 
-    Grace moderates (``manage:tags``). Permissions come from the identity provider and aren't in
-    the database: the development issuer puts these into its tokens.
+    Grace moderates (``manage:tags``), programs write features and matches. Permissions come from
+    the identity provider and aren't in the database: the development issuer puts these into its
+    tokens.
     """
+    if sub.endswith("@clients"):
+        return frozenset({WRITE_FEATURES, WRITE_MATCHES})
     return next((f.permissions for f in FOUNDERS if f.auth0_sub == sub), frozenset())

@@ -1,0 +1,146 @@
+"""The budget: how many points of cost a person, or an address, may spend in a minute."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import math
+import time
+from collections import OrderedDict
+from typing import Any, NamedTuple, Protocol
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+
+from community_gql.errors import PublicError
+
+MINUTE = 60.0
+_MAX_PURSES = 100_000
+"""Each takes about 200 bytes. Beyond, the ones that were used longest ago are forgotten."""
+
+_log = logging.getLogger("community_gql.budget")
+
+
+class Balance(NamedTuple):
+    """What a budget holds after a charge, in points."""
+
+    limit: int
+    remaining: int
+    full_in: int
+    """Seconds until it is full again."""
+
+    def headers(self) -> dict[str, str]:
+        """The ``RateLimit-*`` fields."""
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.full_in),
+        }
+
+
+class RateLimited(PublicError):
+    """The budget is spent; ``wait`` is in seconds."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, balance: Balance, wait: int) -> None:
+        super().__init__(f"The budget of this minute is spent: try again in {wait} s.")
+        self.balance, self.wait = balance, wait
+
+
+class Budget(Protocol):
+    """Where spending is counted."""
+
+    async def charge(self, key: str, cost: int) -> Balance | None:
+        """Spend ``cost``. Raises RateLimited. None when spending cannot be counted now."""
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+class MemoryBudget:
+    """Counts in this process: a purse that refills continuously, one for each key."""
+
+    def __init__(self, points: int) -> None:
+        self._points, self._rate = points, points / MINUTE
+        self._purses: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    async def charge(self, key: str, cost: int) -> Balance:
+        """Spend ``cost`` points. Raises RateLimited when the purse holds less."""
+        now = time.monotonic()
+        held, then = self._purses.pop(key, (float(self._points), now))
+        held = min(float(self._points), held + (now - then) * self._rate)
+        enough = cost <= held
+        left = held - cost if enough else held
+        self._purses[key] = (left, now)
+        if len(self._purses) > _MAX_PURSES:
+            self._purses.popitem(last=False)
+        balance = Balance(
+            self._points, math.floor(left), math.ceil((self._points - left) / self._rate)
+        )
+        if not enough:
+            raise RateLimited(balance, max(1, math.ceil((cost - held) / self._rate)))
+        return balance
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
+class RedisBudget:
+    """Counts in Redis, for several processes, over a sliding minute.
+
+    While Redis does not answer, requests are let through: a broken counter is no reason to refuse.
+    """
+
+    def __init__(self, address: str, points: int) -> None:
+        storage = RedisStorage(
+            f"async+{address}",
+            wrap_exceptions=True,
+            implementation="redispy",
+            socket_connect_timeout=0.5,
+            socket_timeout=0.5,
+        )
+        self._storage, self._points = storage, points
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._item = RateLimitItemPerMinute(points, namespace="community-gql")
+        self._warned = -math.inf
+
+    async def charge(self, key: str, cost: int) -> Balance | None:
+        """Spend ``cost`` points. Raises RateLimited when the minute holds less."""
+        try:
+            async with asyncio.timeout(1):
+                enough = await self._limiter.hit(self._item, key, cost=max(cost, 1))
+                stats = await self._limiter.get_window_stats(self._item, key)
+        except (StorageError, OSError, TimeoutError) as error:
+            if time.monotonic() - self._warned > MINUTE:
+                self._warned = time.monotonic()
+                _log.warning("budgets are not counted: Redis does not answer (%s)", type(error))
+            return None
+        missing = self._points - stats.remaining
+        balance = Balance(self._points, stats.remaining, math.ceil(missing / self._points * MINUTE))
+        if not enough:
+            lacking = max(cost - stats.remaining, 1)
+            raise RateLimited(balance, max(1, math.ceil(lacking / self._points * MINUTE)))
+        return balance
+
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        bridge: Any = self._storage.bridge  # its type for redis-py is not the declared one
+        await bridge.storage.aclose()
+
+
+def key_of(sub: str | None, address: str | None) -> str:
+    """Whose budget it is: the person's, or that of the address; of IPv6 its /64 network."""
+    if sub is not None:
+        return f"person:{sub}"
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return f"address:{address}"
+    if parsed.version == 6:
+        mapped = parsed.ipv4_mapped
+        parsed = mapped or ipaddress.ip_network((parsed, 64), strict=False).network_address
+    return f"address:{parsed}"

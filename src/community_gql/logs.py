@@ -1,0 +1,93 @@
+"""The log: one line of JSON for each event, and faults in full without anyone's values."""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy.exc import DBAPIError
+
+HIDDEN = "…"
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+
+class JsonLines(logging.Formatter):
+    """A line of JSON for a record: ``time`` (RFC 3339), ``level``, ``logger``, ``message``, and
+    whatever the record carries beyond."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if record.exc_info and record.exc_info[1] is not None:
+            line["traceback"] = describe(record.exc_info[1])
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def describe(error: BaseException, values: Any = None) -> str:
+    """The traceback of an error and its causes, with every text and number of ``values`` hidden.
+
+    Errors of the database appear as their class, SQLSTATE, constraint and statement only: their
+    messages quote what was written.
+    """
+    secrets = _secrets(values)
+    parts: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        frames = "".join(traceback.format_tb(current.__traceback__))
+        kind = f"{type(current).__module__}.{type(current).__qualname__}"
+        message = _message(current)[:2000]
+        parts.append(f"{frames}{kind}: {secrets.sub(HIDDEN, message) if secrets else message}")
+        cause = current.__cause__
+        current = cause or (None if current.__suppress_context__ else current.__context__)
+    return "\ncaused by\n".join(parts)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, DBAPIError):
+        return f"{_database_message(error.orig)} in: {error.statement}"
+    if hasattr(error, "sqlstate"):
+        return _database_message(error)
+    return str(error)
+
+
+def _database_message(error: BaseException | None) -> str:
+    cause = getattr(error, "__cause__", None)
+    state = getattr(error, "sqlstate", None)
+    constraint = getattr(cause or error, "constraint_name", None)
+    return f"SQLSTATE {state}" + (f", constraint {constraint}" if constraint else "")
+
+
+def _secrets(values: Any) -> re.Pattern[str] | None:
+    """Matches any text or number in ``values``, in any case; parts of them as whole words."""
+    whole = sorted({text for text in _texts(values) if text}, key=len, reverse=True)[:1000]
+    words = {word for text in whole for word in text.split()}
+    patterns = [re.escape(text) for text in whole if len(text) > 3]
+    patterns += [rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(words)[:1000]]
+    return re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
+
+
+def _texts(values: Any) -> Iterator[str]:
+    if isinstance(values, Mapping):
+        for value in values.values():
+            yield from _texts(value)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _texts(value)
+    elif isinstance(values, str):
+        yield values
+        yield repr(values)[1:-1]
+    elif isinstance(values, int | float) and not isinstance(values, bool):
+        yield str(values)

@@ -1,0 +1,116 @@
+"""The indexes of migration 5 serve what they were made for, on tables big enough to matter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import pytest
+
+Make = Callable[..., Awaitable[str]]
+Connect = Callable[[str], Awaitable[asyncpg.Connection]]
+
+ROWS = """
+    INSERT INTO users (auth0_sub, email, created_at)
+    SELECT 'u' || n, 'u' || n || '@example.com', now() - n * interval '1 minute'
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO user_profiles (user_id, display_name)
+    SELECT 'u' || n, 'Maya ' || md5(n::text) FROM generate_series(1, 20000) AS n;
+    INSERT INTO tags (name) SELECT md5(n::text) FROM generate_series(1, 20000) AS n;
+    INSERT INTO tags (name) VALUES ('growth'), ('growing'), ('gratitude');
+    INSERT INTO stories (user_id, title, content, visibility, created_at)
+    SELECT 'u' || n, md5(n::text), 'c', (ARRAY['public','private'])[1 + n % 2],
+      now() - n * interval '1 minute'
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO story_tags SELECT id, 1 + id % 1000 FROM stories;
+    INSERT INTO habits (user_id, name, frequency)
+    SELECT 'u' || n % 500, n, 'daily' FROM generate_series(1, 20000) AS n
+    WHERE n % 500 > 0;
+    INSERT INTO match_results (user_id, target_user_id, score, created_at)
+    SELECT 'u' || 1 + n % 50, 'u' || n, 0.5, '2025-01-01' FROM generate_series(1, 20000) AS n;
+    VACUUM ANALYZE;
+"""
+
+PLANS = [
+    ("idx_users_name", "SELECT * FROM users ORDER BY name_key, public_id LIMIT 21"),
+    (
+        "idx_users_name",
+        "SELECT * FROM users WHERE (name_key, public_id) < ('maya c', gen_random_uuid()) "
+        "ORDER BY name_key DESC, public_id DESC LIMIT 21",
+    ),
+    (
+        "idx_users_name_words",
+        "SELECT * FROM users "
+        "WHERE to_tsvector('simple', name_key) @@ to_tsquery('simple', 'maya & c4ca:*')",
+    ),
+    ("idx_users_created", "SELECT * FROM users ORDER BY created_at DESC, public_id DESC LIMIT 21"),
+    # Where the database sorts by code point, the unique index serves prefixes as well.
+    (
+        "idx_tags_name_prefix|tags_name_key",
+        "SELECT * FROM tags WHERE name LIKE 'gro%' ORDER BY name LIMIT 21",
+    ),
+    ("idx_stories_created", "SELECT * FROM stories ORDER BY created_at DESC, id DESC LIMIT 21"),
+    (
+        "idx_stories_created",
+        "SELECT * FROM stories WHERE (created_at, id) < (now() - interval '1 day', 5) "
+        "ORDER BY created_at DESC, id DESC LIMIT 21",
+    ),
+    (
+        "idx_stories_public_created",
+        "SELECT id FROM stories WHERE visibility = 'public' "
+        "ORDER BY created_at DESC, id DESC LIMIT 21",
+    ),
+    (
+        "idx_stories_search",
+        "SELECT * FROM stories WHERE search @@ websearch_to_tsquery('english', 'c4ca4238a0b92382')",
+    ),
+    ("idx_stories_tags", "SELECT * FROM stories WHERE tags_cached @> '{growth}'"),
+    (
+        "idx_story_tags_tag_id",
+        "SELECT story_id FROM story_tags WHERE tag_id = 7 ORDER BY story_id DESC LIMIT 21",
+    ),
+    (
+        "idx_habits_user_created",
+        "SELECT id FROM habits WHERE user_id = 'u7' ORDER BY created_at DESC, id DESC LIMIT 21",
+    ),
+    (
+        "idx_match_results_batch",
+        "SELECT * FROM match_results WHERE user_id = 'u7' AND created_at = '2025-01-01' "
+        "ORDER BY score DESC, id DESC LIMIT 21",
+    ),
+]
+
+
+async def test_each_index_serves_its_query(make: Make, connect: Connect) -> None:
+    connection = await connect(await make("head"))
+    for statement in ROWS.strip().split(";\n"):
+        await connection.execute(statement)
+    missed = []
+    for index, query in PLANS:
+        rows = await connection.fetch(f"EXPLAIN (COSTS OFF) {query}")
+        plan = "\n".join(row[0] for row in rows)
+        if not re.search(rf"(using|on) ({index})\b", plan) or "Seq Scan" in plan:
+            missed.append((index, plan))
+    assert missed == []
+
+
+@pytest.mark.parametrize("unit", ["{a}-{b} ", "{a}-{b}-{c} ", "x.co/{a}{b}{c} ", "{a} ", "{a}{b}"])
+async def test_no_story_is_too_long_for_its_search(make: Make, connect: Connect, unit: str) -> None:
+    """A tsvector holds 1 MB; these contents make the most of the 100,000 characters."""
+    connection = await connect(await make("head"))
+    await connection.execute("INSERT INTO users (auth0_sub, email) VALUES ('u', 'u@example.com')")
+    pieces = (
+        unit.format(
+            a=chr(0x20000 + n % 20000),
+            b=chr(0x20000 + n * 7 % 19997),
+            c=chr(0x20000 + n * 11 % 19993),
+        )
+        for n in range(400_000 // len(unit.format(a="a", b="b", c="c")))
+    )
+    await connection.execute(
+        "INSERT INTO stories (user_id, title, content) VALUES ('u', $1, $2)",
+        chr(0x20000) * 140,
+        "".join(pieces),
+    )
+    assert await connection.fetchval("SELECT length(search) > 0 FROM stories")
