@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 from graphql import (
     GraphQLEnumType,
+    GraphQLField,
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLNonNull,
@@ -27,8 +28,15 @@ from client import Answer, Client
 from community_gql.api.schema import core
 from factories import Person, Row
 
-assert core.mutation_type is not None
-MUTATIONS = sorted(core.mutation_type.fields)
+
+def fields() -> dict[str, GraphQLField]:
+    """The fields of Mutation."""
+    assert core.mutation_type is not None
+    found: dict[str, GraphQLField] = core.mutation_type.fields
+    return found
+
+
+MUTATIONS = sorted(fields())
 
 
 async def send(
@@ -92,8 +100,7 @@ async def waiting(db: asyncpg.Connection, count: int = 1) -> None:
 
 def input_type(name: str) -> GraphQLInputObjectType:
     """The type of a mutation's ``input``."""
-    assert core.mutation_type is not None
-    found = get_named_type(core.mutation_type.fields[name].args["input"].type)
+    found = get_named_type(fields()[name].args["input"].type)
     assert isinstance(found, GraphQLInputObjectType)
     return found
 
@@ -125,8 +132,7 @@ def with_value(given: Any, path: tuple[str | int, ...], value: Any) -> Any:
 
 def everything_in(name: str) -> str:
     """A selection of all that a mutation's payload shows of what it changed, two levels deep."""
-    assert core.mutation_type is not None
-    payload = get_named_type(core.mutation_type.fields[name].type)
+    payload = get_named_type(fields()[name].type)
     assert isinstance(payload, GraphQLObjectType)
     return " ".join(
         f"{field} {_leaves(get_named_type(value.type))}"
