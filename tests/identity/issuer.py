@@ -54,8 +54,13 @@ class Issuer:
         self.key = new_key(kid)
         self.published = [self.key, *(self.published if keep else ())]
 
-    def claims(self, sub: str = "auth0|ada", **changes: Any) -> dict[str, Any]:
-        """The claims of a good token; a change of None leaves one out."""
+    def claims(
+        self, sub: Any = "auth0|ada", *, email: str | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        """The claims of a good token; a change of None leaves one out.
+
+        ``email`` is the claim that an Action adds to access tokens.
+        """
         now = int(time.time())
         claims = {
             "iss": self.address,
@@ -66,14 +71,16 @@ class Issuer:
             "azp": "application",
             "scope": "openid email",
             "permissions": [],
+            EMAIL: email,
             **changes,
         }
         return {name: value for name, value in claims.items() if value is not None}
 
     def token(
         self,
-        sub: str = "auth0|ada",
+        sub: Any = "auth0|ada",
         *,
+        email: str | None = None,
         header: Mapping[str, Any] | None = None,
         key: RSAKey | ECKey | OctKey | None = None,
         **changes: Any,
@@ -85,7 +92,7 @@ class Issuer:
         registry = jws.JWSRegistry(
             algorithms=["RS256", "PS256", "ES256", "HS256", "none"], strict_check_header=False
         )
-        return jwt.encode(head, self.claims(sub, **changes), key, registry=registry)
+        return jwt.encode(head, self.claims(sub, email=email, **changes), key, registry=registry)
 
     def signed(self, payload: bytes, header: Mapping[str, Any] | None = None) -> str:
         """Anything at all, with a good signature."""
