@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import uvicorn
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 AUDIENCE = "https://api.example.com"
@@ -48,6 +51,17 @@ class Issuer:
         self.fetches = 0
         self.in_flight = self.most_in_flight = 0
         self.userinfos = 0
+        self.codes: dict[str, dict[str, str]] = {}
+        """What each authorization code was asked for with."""
+        self.who = "auth0|ada"
+        """Who signs in."""
+        self.email: str | None = "ada@example.com"
+        self.id_token_changes: dict[str, Any] = {}
+        self.access_token_changes: dict[str, Any] = {}
+        self.token_mode = "ok"
+        """How the token endpoint answers: ok, fail, hang, opaque or no-id."""
+        self.ends = True
+        """Whether discovery names an end_session_endpoint."""
 
     def rotate(self, kid: str, *, keep: bool = True) -> None:
         """Sign with a new key from now on; the old ones stay published, or not."""
@@ -55,11 +69,11 @@ class Issuer:
         self.published = [self.key, *(self.published if keep else ())]
 
     def claims(
-        self, sub: Any = "auth0|ada", *, email: str | None = None, **changes: Any
+        self, sub: Any = "auth0|ada", *, claim: str | None = None, **changes: Any
     ) -> dict[str, Any]:
         """The claims of a good token; a change of None leaves one out.
 
-        ``email`` is the claim that an Action adds to access tokens.
+        ``claim`` is the address that an Action adds to access tokens.
         """
         now = int(time.time())
         claims = {
@@ -71,7 +85,7 @@ class Issuer:
             "azp": "application",
             "scope": "openid email",
             "permissions": [],
-            EMAIL: email,
+            EMAIL: claim,
             **changes,
         }
         return {name: value for name, value in claims.items() if value is not None}
@@ -80,7 +94,7 @@ class Issuer:
         self,
         sub: Any = "auth0|ada",
         *,
-        email: str | None = None,
+        claim: str | None = None,
         header: Mapping[str, Any] | None = None,
         key: RSAKey | ECKey | OctKey | None = None,
         **changes: Any,
@@ -89,10 +103,13 @@ class Issuer:
         key = key or self.key
         head = {"alg": "RS256", "typ": "JWT", "kid": key.kid, **(header or {})}
         head = {name: value for name, value in head.items() if value is not None}
+        if head["alg"] == "none":
+            parts = [json.dumps(part).encode() for part in (head, self.claims(sub, **changes))]
+            return ".".join(base64.urlsafe_b64encode(p).decode().rstrip("=") for p in parts) + "."
         registry = jws.JWSRegistry(
-            algorithms=["RS256", "PS256", "ES256", "HS256", "none"], strict_check_header=False
+            algorithms=["RS256", "PS256", "ES256"], strict_check_header=False
         )
-        return jwt.encode(head, self.claims(sub, email=email, **changes), key, registry=registry)
+        return jwt.encode(head, self.claims(sub, claim=claim, **changes), key, registry=registry)
 
     def signed(self, payload: bytes, header: Mapping[str, Any] | None = None) -> str:
         """Anything at all, with a good signature."""
@@ -105,6 +122,8 @@ class Issuer:
                 Route("/.well-known/openid-configuration", self._discovery),
                 Route("/keys", self._keys),
                 Route("/userinfo", self._userinfo),
+                Route("/authorize", self._authorize),
+                Route("/token", self._token, methods=["POST"]),
             ]
         )
 
@@ -118,6 +137,8 @@ class Issuer:
             "token_endpoint": f"{self.address}token",
             "userinfo_endpoint": f"{self.address}userinfo",
         }
+        if self.ends:
+            addresses["end_session_endpoint"] = f"{self.address}logout"
         return JSONResponse(addresses)
 
     async def _keys(self, _: Request) -> Response:
@@ -148,6 +169,48 @@ class Issuer:
                 return Response(status_code=302, headers={"Location": f"{self.address}keys2"})
         public = [k if isinstance(k, dict) else k.as_dict(private=False) for k in self.published]
         return JSONResponse({"keys": public})
+
+    async def _authorize(self, request: Request) -> Response:
+        """Everyone is signed in at once."""
+        asked = dict(request.query_params)
+        code = f"code-{len(self.codes)}"
+        self.codes[code] = asked
+        query = urlencode({"code": code, "state": asked["state"], "iss": self.address})
+        return RedirectResponse(f"{asked['redirect_uri']}?{query}")
+
+    async def _token(self, request: Request) -> Response:
+        if self.token_mode == "hang":
+            await asyncio.sleep(60)
+        if self.token_mode == "fail":
+            return Response("away", 500)
+        form = dict(parse_qsl((await request.body()).decode()))
+        asked = self.codes.pop(form["code"], None)
+        basic = base64.b64encode(b"application:secret of the application").decode()
+        challenge = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if (
+            asked is None
+            or request.headers.get("authorization") != f"Basic {basic}"
+            or asked["redirect_uri"] != form["redirect_uri"]
+            or asked["code_challenge_method"] != "S256"
+            or base64.urlsafe_b64encode(challenge).decode().rstrip("=") != asked["code_challenge"]
+        ):
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        claims = {
+            "aud": "application",
+            "nonce": asked["nonce"],
+            "email": self.email,
+            "email_verified": True,
+            "permissions": None,
+            **self.id_token_changes,
+        }
+        id_token = self.token(claims.pop("sub", self.who), **claims)
+        access = self.token(self.who, **{"aud": asked["audience"], **self.access_token_changes})
+        answer = {"token_type": "Bearer", "expires_in": 3600, "access_token": access}
+        if self.token_mode == "opaque":
+            answer["access_token"] = "not a JWT"
+        if self.token_mode != "no-id":
+            answer["id_token"] = id_token
+        return JSONResponse(answer)
 
     async def _userinfo(self, request: Request) -> Response:
         self.userinfos += 1

@@ -30,7 +30,7 @@ async def known(provider: Issuer) -> AsyncIterator[ProviderKeys]:
 
 
 def good(issuer: Issuer, sub: str = "auth0|ada") -> str:
-    return issuer.token(sub, email=f"{sub[-3:]}@example.com")
+    return issuer.token(sub, claim=f"{sub[-3:]}@example.com")
 
 
 async def test_keys_are_there_before_the_first_request(ask: Asking, provider: Issuer) -> None:

@@ -168,13 +168,13 @@ async def test_refused(make: Make, ask: Asking, provider: Issuer) -> None:
 
 
 ACCEPTED: dict[str, Make] = {
-    "of Auth0's older dialect": lambda i: i.token(email="a@example.com"),
-    "of RFC 9068": lambda i: i.token(header={"typ": "at+jwt"}, email="a@example.com"),
+    "of Auth0's older dialect": lambda i: i.token(claim="a@example.com"),
+    "of RFC 9068": lambda i: i.token(header={"typ": "at+jwt"}, claim="a@example.com"),
     "with its typ in full": lambda i: i.token(
-        header={"typ": "application/at+jwt"}, email="a@example.com"
+        header={"typ": "application/at+jwt"}, claim="a@example.com"
     ),
-    "without typ": lambda i: i.signed(json.dumps(i.claims(email="a@example.com")).encode()),
-    "with one audience": lambda i: i.token(aud=AUDIENCE, email="a@example.com"),
+    "without typ": lambda i: i.signed(json.dumps(i.claims(claim="a@example.com")).encode()),
+    "with one audience": lambda i: i.token(aud=AUDIENCE, claim="a@example.com"),
     "expired within the leeway": lambda i: i.token(
         exp=int(time.time()) - 25, email="a@example.com"
     ),
@@ -182,12 +182,12 @@ ACCEPTED: dict[str, Make] = {
         iat=int(time.time()) + 25, nbf=int(time.time()) + 25, email="a@example.com"
     ),
     "with fractions of seconds": lambda i: i.token(
-        iat=time.time() - 0.5, exp=time.time() + 60.5, email="a@example.com"
+        iat=time.time() - 0.5, exp=time.time() + 60.5, claim="a@example.com"
     ),
     "with a header that means nothing": lambda i: i.token(
-        header={"x5t": "abc", "vendor": 1}, email="a@example.com"
+        header={"x5t": "abc", "vendor": 1}, claim="a@example.com"
     ),
-    "of a sub of 64 characters": lambda i: i.token("a" * 64, email="a@example.com"),
+    "of a sub of 64 characters": lambda i: i.token("a" * 64, claim="a@example.com"),
 }
 
 
@@ -198,7 +198,7 @@ async def test_accepted(make: Make, ask: Asking, provider: Issuer) -> None:
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer", "bEaReR"])
 async def test_the_scheme_in_any_letters(scheme: str, ask: Asking, provider: Issuer) -> None:
-    token = provider.token(email="a@example.com")
+    token = provider.token(claim="a@example.com")
     said = await ask.send({"Authorization": f"{scheme}  {token}"})
     assert said.viewer["email"] == "a@example.com"
 
@@ -209,7 +209,7 @@ async def test_other_schemes_are_refused(value: str, ask: Asking) -> None:
 
 
 async def test_several_authorization_headers_are_refused(ask: Asking, provider: Issuer) -> None:
-    value = f"Bearer {provider.token(email='a@example.com')}"
+    value = f"Bearer {provider.token(claim='a@example.com')}"
     for second in (value, "Bearer x", "Basic YTpi", ""):
         headers = [("Authorization", value), ("Authorization", second)]
         assert (await ask.send(headers)).refused == (401, "UNAUTHENTICATED")
@@ -218,7 +218,7 @@ async def test_several_authorization_headers_are_refused(ask: Asking, provider: 
 async def test_a_token_in_the_query_string_or_the_body_is_ignored(
     ask: Asking, provider: Issuer
 ) -> None:
-    token = provider.token(email="a@example.com")
+    token = provider.token(claim="a@example.com")
     said = await ask.send({}, path=f"/graphql?access_token={token}&token={token}")
     assert said.viewer is None
     body = {"query": "{ viewer { email } }", "access_token": token}
@@ -233,10 +233,10 @@ async def test_no_token_is_the_anonymous_viewer_and_takes_no_statement(ask: Aski
 
 
 async def test_a_removed_key_is_refused(ask: Asking, provider: Issuer) -> None:
-    old = provider.token(email="a@example.com")
+    old = provider.token(claim="a@example.com")
     assert (await ask(old)).viewer
     provider.rotate("second", keep=False)
-    assert (await ask(provider.token(email="a@example.com"))).viewer
+    assert (await ask(provider.token(claim="a@example.com"))).viewer
     assert (await ask(old)).refused == (401, "UNAUTHENTICATED")
 
 
@@ -250,7 +250,7 @@ async def test_permissions_and_the_end_of_the_token_are_shown(
 ) -> None:
     end = int(time.time()) + 1234
     token = provider.token(
-        permissions=["write:matches", "manage:tags"], exp=end, email="a@example.com"
+        permissions=["write:matches", "manage:tags"], exp=end, claim="a@example.com"
     )
     viewer = (await ask(token)).viewer
     assert viewer["permissions"] == ["manage:tags", "write:matches"]
@@ -273,7 +273,7 @@ async def test_permissions_and_the_end_of_the_token_are_shown(
 async def test_where_permissions_come_from(
     ask: Asking, provider: Issuer, claims: dict[str, Any], expected: list[str]
 ) -> None:
-    said = await ask(provider.token(**claims, email="a@example.com"))
+    said = await ask(provider.token(**claims, claim="a@example.com"))
     assert said.viewer["permissions"] == expected
 
 
@@ -282,8 +282,8 @@ async def test_permissions_gate_tags_and_the_mutations_of_machines(
 ) -> None:
     create = 'mutation { createTag(input: {name: "moss"}) { tag { name } userErrors { code } } }'
     matches = "mutation { putMatches(input: {matches: []}) { userErrors { code } } }"
-    plain = provider.token(email="a@example.com")
-    gifted = provider.token(permissions=["manage:tags"], email="a@example.com")
+    plain = provider.token(claim="a@example.com")
+    gifted = provider.token(permissions=["manage:tags"], claim="a@example.com")
     machine = provider.token("matcher@clients", permissions=["write:matches"])
 
     def codes(said: Any, name: str) -> list[str]:
@@ -298,7 +298,7 @@ async def test_permissions_gate_tags_and_the_mutations_of_machines(
 async def test_the_email_claim_is_a_setting(database_url: str, provider: Issuer) -> None:
     async with asking(database_url, provider.address, email_claim="https://x/e") as ask:
         claims: dict[str, Any] = {"https://x/e": "x@example.com"}
-        token = provider.token(email="y@example.com", **claims)
+        token = provider.token(claim="y@example.com", **claims)
         assert (await ask(token)).viewer["email"] == "x@example.com"
 
 

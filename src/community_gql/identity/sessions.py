@@ -77,9 +77,9 @@ class Sessions:
             try:
                 plain = jwe.decrypt_compact(sealed, key, algorithms=ALGORITHMS).plaintext
                 kept: Session = orjson.loads(plain or b"")
-            except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
+                return kept if kept.pop("exp") > time.time() else None
+            except (JoseError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
                 continue
-            return kept if kept.pop("exp") > time.time() else None
         return None
 
 

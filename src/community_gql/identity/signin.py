@@ -136,8 +136,15 @@ class SignIn:
         if issuer != self._provider.issuer:  # RFC 9207: another provider's answer mixed in
             raise ValueError(f"the answer is of the issuer {issuer!r}")
         client = await self._authlib()
+        # Authlib itself checks the audience of an ID token only where it has an `azp`.
+        options = {
+            "iss": {"essential": True, "values": [self._provider.issuer]},
+            "aud": {"essential": True, "values": [self._client_id]},
+        }
         try:
-            token = await client.authorize_access_token(request, leeway=LEEWAY)
+            token = await client.authorize_access_token(
+                request, leeway=LEEWAY, claims_options=options
+            )
         except (httpx2.HTTPError, OSError) as error:
             raise ProviderError(f"{self._provider.issuer} did not answer: {error}") from error
         claims, access_token = token.get("userinfo"), token.get("access_token")
