@@ -176,10 +176,10 @@ ACCEPTED: dict[str, Make] = {
     "without typ": lambda i: i.signed(json.dumps(i.claims(claim="a@example.com")).encode()),
     "with one audience": lambda i: i.token(aud=AUDIENCE, claim="a@example.com"),
     "expired within the leeway": lambda i: i.token(
-        exp=int(time.time()) - 25, email="a@example.com"
+        exp=int(time.time()) - 25, claim="a@example.com"
     ),
     "of a clock that is ahead": lambda i: i.token(
-        iat=int(time.time()) + 25, nbf=int(time.time()) + 25, email="a@example.com"
+        iat=int(time.time()) + 25, nbf=int(time.time()) + 25, claim="a@example.com"
     ),
     "with fractions of seconds": lambda i: i.token(
         iat=time.time() - 0.5, exp=time.time() + 60.5, claim="a@example.com"
