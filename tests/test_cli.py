@@ -22,6 +22,12 @@ import pytest
 from community_gql.embedded import discard, known_address, place, postmaster
 from community_gql.settings import Settings, home, plain_address
 
+SERVABLE = {
+    "DATABASE_URL": "postgresql://u@h/d",
+    "OIDC_ISSUER": "http://127.0.0.1:9/",  # nobody listens there
+    "AUTH0_AUDIENCE": "https://api.example.com",
+}
+"""What `serve` needs to get as far as listening."""
 COMMAND = shutil.which("community-gql", path=str(Path(sys.executable).parent)) or "community-gql"
 EVERY_COMMAND = [
     *(["dev"], ["serve"], ["token"], ["schema", "export"], ["schema", "check"]),
@@ -117,7 +123,7 @@ def test_serve_names_every_missing_setting(run: Run, data_dir: Path) -> None:
 
 
 def test_options_go_before_the_environment(run: Run, taken: int) -> None:
-    done = run("serve", "--port", str(taken), PORT="1", DATABASE_URL="postgresql://u@h/d")
+    done = run("serve", "--port", str(taken), PORT="1", **SERVABLE)
     assert f"port {taken} is taken" in done.stderr
 
 
@@ -132,7 +138,7 @@ def test_a_taken_port_is_an_error_before_anything_is_started(
 
 
 def test_an_address_of_another_machine_is_an_error(run: Run) -> None:
-    done = run("serve", DATABASE_URL="postgresql://u@h/d", HOST="192.0.2.1")
+    done = run("serve", HOST="192.0.2.1", **SERVABLE)
     assert done.returncode == 1
     assert "can't listen on 192.0.2.1:8000" in done.stderr
 
@@ -273,7 +279,7 @@ def test_serve_with_workers(
     with open(tmp_path / "said", "w") as said:
         process = subprocess.Popen(
             [COMMAND, "serve", "--workers", "2", "--port", str(free)],
-            env={**environment, "DATABASE_URL": plain_address(database_url)},
+            env={**environment, **SERVABLE, "DATABASE_URL": plain_address(database_url)},
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,

@@ -22,6 +22,7 @@ from community_gql.api import documents
 from community_gql.api.limits import LIMITS
 from community_gql.api.types import Tag
 from community_gql.database import Snapshot, opened
+from community_gql.identity import provisioning
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.loaders import Loaders, Lookup
 from community_gql.visibility import ANONYMOUS
@@ -457,11 +458,19 @@ async def test_an_operation_takes_one_connection_and_gives_it_back(
 
 
 async def test_twenty_operations_share_one_connection(
-    written: Written, database_url: str, issuer: DevelopmentIssuer, checkouts: list[Any]
+    written: Written,
+    database_url: str,
+    issuer: DevelopmentIssuer,
+    checkouts: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(provisioning, "WATCH", 3600)  # it takes a connection now and then
     settings = {"database_pool_size": 1, "database_pool_timeout": 120}
     async with serving(database_url, issuer, pushdown="off", **settings) as api:
         viewers = [*written.people, None] * 5
+        for person in written.people:
+            await api.meet(person)
+        checkouts.clear()
 
         answers = await asyncio.gather(*(api(NESTED_QUERY, viewer) for viewer in viewers))
 

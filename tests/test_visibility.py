@@ -594,8 +594,9 @@ async def test_a_token_for_someone_without_an_account_sees_what_everyone_sees(
     world: World, db: asyncpg.Connection
 ) -> None:
     gone = await make.person(db)
-    await db.execute("DELETE FROM users WHERE auth0_sub = $1", gone.sub)
     query = "{ viewer { email } stories { totalCount } }"
+    await world.api(query, gone)  # this process knows them from now on
+    await db.execute("DELETE FROM users WHERE auth0_sub = $1", gone.sub)
 
     answer = await world.api(query, gone)
 

@@ -14,20 +14,34 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from community_gql.api.budget import Budget, MemoryBudget, RedisBudget
 from community_gql.api.documents import TrustedDocuments
 from community_gql.api.view import Edge, GraphQLView
 from community_gql.database import Database
+from community_gql.identity.assembly import development_identity, provider_identity
 from community_gql.identity.authentication import Authentication
-from community_gql.identity.development import DevelopmentIssuer
+from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.pushdown.execution import Pushdown
 from community_gql.readiness import Readiness
-from community_gql.settings import Settings
+from community_gql.settings import Settings, SettingsError
 
 
-def create_app(settings: Settings, *, development: DevelopmentIssuer | None = None) -> Starlette:
-    """The application over ``settings.database_url``; ``development`` signs and verifies tokens."""
+def create_app(
+    settings: Settings,
+    *,
+    development: DevelopmentIssuer | None = None,
+    people: People | None = None,
+) -> Starlette:
+    """The application over ``settings.database_url``.
+
+    With ``development`` its tokens are the good ones, whatever the settings say of a provider, and
+    with ``people`` (who is in the database) a browser may sign in as any of them. Raises
+    SettingsError for development beside a provider: one of the two is a mistake.
+    """
+    if development is not None and settings.issuer is not None:
+        raise SettingsError("AUTH0_DOMAIN or OIDC_ISSUER is set beside the development issuer.")
     database = Database(
         settings.database_url,
         pool_size=settings.database_pool_size,
@@ -35,28 +49,36 @@ def create_app(settings: Settings, *, development: DevelopmentIssuer | None = No
         statement_timeout=settings.statement_timeout,
         pgbouncer=settings.database_pgbouncer,
     )
+    if development is not None:
+        identity = development_identity(database, development, people)
+    else:
+        identity = provider_identity(database, settings)
     pushdown = Pushdown(settings.pushdown)
     edge = edge_of(settings, development=development is not None)
-    view = GraphQLView(
-        database, Authentication(development.verifier() if development else None), pushdown, edge
-    )
+    view = GraphQLView(database, identity.authentication, pushdown, edge)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        async with identity.running():
+            yield
         pushdown.close()
         await edge.budget.close()
         await database.close()
 
-    endpoint = _Endpoint(view)
+    endpoint = _Endpoint(view, identity.authentication)
     return Starlette(
         routes=[
             Route("/", endpoint),
             Route("/graphql", endpoint),
             Route("/healthz", _alive),
-            Route("/readyz", Readiness(database).answer),
+            Route("/readyz", Readiness(database, identity.checks).answer),
+            *identity.routes,
         ],
-        middleware=[Middleware(SecurityHeaders), *_cors(settings)],
+        middleware=[
+            Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)),
+            Middleware(SecurityHeaders),
+            *_cors(settings),
+        ],
         lifespan=lifespan,
     )
 
@@ -134,11 +156,13 @@ class SecurityHeaders:
 class _Endpoint:
     """The view as an ASGI application, so that Starlette leaves its methods to it."""
 
-    def __init__(self, view: GraphQLView) -> None:
-        self._view = view
+    def __init__(self, view: GraphQLView, authentication: Authentication) -> None:
+        self._view, self._authentication = view, authentication
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._view(Request(scope, receive))
+        request = Request(scope, receive)
+        response = await self._view(request)
+        self._authentication.answered(request, response)
         await response(scope, receive, send)
 
 
@@ -147,8 +171,8 @@ async def _alive(_: Request) -> PlainTextResponse:
 
 
 def serve_app() -> Starlette:
-    """The application of ``serve``, from the environment."""
-    app = create_app(Settings.load())
+    """The application of ``serve``, from the environment. Raises SettingsError."""
+    app = create_app(Settings.load_to_serve())
     # What is there now stays: without it, the collector spends 50 ms on it now and then, in the
     # middle of some request.
     gc.collect()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import signal
 import socket
@@ -141,7 +142,9 @@ def dev(port: Port = None, people: People = 200, seed: Seed = 1) -> None:
 
         issuer = DevelopmentIssuer(settings.data_dir / "issuer")
         known = asyncio.run(known_people(url, 5))
-        application = create_app(settings, development=issuer)
+        application = create_app(
+            settings, development=issuer, people=functools.partial(known_people, url)
+        )
         introduce(settings, server, known, issuer.token)
         serve_on(listener, application, settings)
         say("stopping")
@@ -161,8 +164,11 @@ def serve(
         int | None, typer.Option(help="Worker processes. [dim]\\[WORKERS, 1][/dim]")
     ] = None,
 ) -> None:
-    """Serve in production: DATABASE_URL is required, nothing is embedded or migrated."""
-    settings = Settings.load(host=host, port=port, workers=workers)
+    """Serve in production: nothing is embedded, migrated or signed.
+
+    DATABASE_URL, AUTH0_DOMAIN (or OIDC_ISSUER) and AUTH0_AUDIENCE are required.
+    """
+    settings = Settings.load_to_serve(host=host, port=port, workers=workers)
     # Worker processes read the settings for themselves.
     os.environ |= {
         "HOST": settings.host,
@@ -217,7 +223,7 @@ def serve_on(listener: socket.socket, application: Starlette | str, settings: Se
         loop="uvloop",
         log_config=log_config(settings.log_level, json=production),
         log_level=settings.log_level,
-        forwarded_allow_ips=settings.trusted_proxies,
+        proxy_headers=False,  # the application itself believes TRUSTED_PROXIES and nobody else
         timeout_graceful_shutdown=int(settings.request_timeout) + 1,
     )
     if config.workers > 1:
@@ -267,9 +273,10 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def refuse_development_beside_auth0() -> None:
-    """Keep the development issuer out of anything configured for Auth0."""
-    if os.environ.get("AUTH0_DOMAIN", "").strip():
-        fail("AUTH0_DOMAIN is set, and this command signs tokens for anyone. Unset it first.")
+    """Keep the development issuer out of anything configured for a real one."""
+    for name in ("AUTH0_DOMAIN", "OIDC_ISSUER"):
+        if os.environ.get(name, "").strip():
+            fail(f"{name} is set, and this command signs tokens for anyone. Unset it first.")
 
 
 def open_embedded(stack: contextlib.ExitStack, settings: Settings) -> tuple[EmbeddedPostgres, str]:
@@ -626,25 +633,40 @@ def schema_text() -> str:
 
 @app.command(
     epilog="Examples:\n\n  community-gql token ada@example.com\n\n"
+    "  community-gql token 'auth0|new' --email new@example.com\n\n"
+    "  community-gql token --machine matcher --permission write:matches\n\n"
     '  curl -H "Authorization: Bearer $(community-gql token ada@example.com)" ...'
 )
 def token(
-    person: Annotated[str, typer.Argument(help="An e-mail address, or a `sub` (auth0|...).")],
+    person: Annotated[
+        str | None, typer.Argument(help="An e-mail address, or a `sub` (auth0|...).")
+    ] = None,
+    machine: Annotated[
+        str | None, typer.Option(help="A program's name instead of a person.", metavar="NAME")
+    ] = None,
     permission: Annotated[
         list[str] | None, typer.Option(help="One more permission, such as manage:tags.")
     ] = None,
+    email: Annotated[
+        str | None, typer.Option(help="The address of a person who is new; goes with a `sub`.")
+    ] = None,
 ) -> None:
-    """Print a token of the development issuer for a person. Development only."""
+    """Print a token of the development issuer, for a person or a program. Development only."""
     refuse_development_beside_auth0()
+    if (person is None) == (machine is None):
+        fail("say whom the token is for: a person, or --machine NAME.")
     settings = embedded_settings()
 
     from community_gql.identity.development import DevelopmentIssuer
     from community_gql.seeding import permissions_of
 
-    subject = person if "|" in person else find_subject(settings, person)
+    if person is None:
+        subject = f"{machine}@clients"  # as Auth0 names a program that signs in for itself
+    else:
+        subject = person if "|" in person else find_subject(settings, person)
     permissions = {*permissions_of(subject), *(permission or ())}
     issuer = DevelopmentIssuer(settings.data_dir / "issuer")
-    print(issuer.token(subject, permissions=sorted(permissions)))  # noqa: T201
+    print(issuer.token(subject, permissions=sorted(permissions), email=email))  # noqa: T201
 
 
 def find_subject(settings: Settings, email: str) -> str:

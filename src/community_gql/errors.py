@@ -33,6 +33,24 @@ class Unauthenticated(PublicError):
     code = "UNAUTHENTICATED"
 
 
+class EmailRequired(PublicError):
+    """A person whose provider gives no verified e-mail address: they cannot have a row."""
+
+    code = "EMAIL_REQUIRED"
+
+
+class EmailTaken(PublicError):
+    """A new person whose e-mail address belongs to another account."""
+
+    code = "EMAIL_TAKEN"
+
+
+class CsrfHeaderRequired(PublicError):
+    """A request that a session cookie vouches for, without proof that a page of ours sent it."""
+
+    code = "CSRF_HEADER_REQUIRED"
+
+
 class AccountGone(Unauthenticated):
     """A write by someone whose account was deleted meanwhile."""
 
@@ -41,7 +59,7 @@ class AccountGone(Unauthenticated):
 
 
 class Unavailable(PublicError):
-    """The database cannot be reached, or has no connection free in time."""
+    """What an answer needs is away: the database, or the provider that vouches for tokens."""
 
     code = "UNAVAILABLE"
 

@@ -6,7 +6,10 @@ capitals. The table in ``docs/operations.md`` repeats these descriptions and a t
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -23,6 +26,9 @@ from pydantic_settings import (
 
 SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 EXAMPLE_URL = "postgresql://user:password@db.example.com:5432/community"
+EXAMPLE_DOMAIN = "example.eu.auth0.com"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+MIN_SECRET = 32  # characters
 
 # What asyncpg takes as it stands. Anything else in the address would be passed on as an unknown
 # keyword and fail at the first connection, far from its cause.
@@ -92,6 +98,63 @@ def plain_address(url: str) -> str:
     query = [("sslmode" if key == "ssl" else key, item) for key, item in parse_qsl(parts.query)]
     tail = f"?{urlencode(query, quote_via=quote)}" if query else ""
     return f"postgresql://{parts.netloc}{parts.path}{tail}"
+
+
+def tenant_domain(value: object) -> str | None:
+    """Check the domain of an Auth0 tenant (or its custom domain): a bare host name.
+
+    Raises ValueError with a sentence.
+    """
+    if value is None:
+        return None
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", text):
+        raise ValueError(f"it must be a domain alone, such as {EXAMPLE_DOMAIN}")
+    return text
+
+
+def issuer_address(value: object) -> str | None:
+    """Check the address of an OpenID provider, which must be its ``iss`` to the letter.
+
+    Plain http is for loopback only. Raises ValueError with a sentence.
+    """
+    if value is None:
+        return None
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("https", "http") or parts.query or parts.fragment:
+        raise ValueError("it must be an address such as https://login.example.com/")
+    if parts.username is not None:
+        raise ValueError("it must not hold a user name or password")
+    if parts.scheme == "http" and host not in LOOPBACK:
+        raise ValueError("it must be https: plain http is accepted on this machine only")
+    return text
+
+
+def session_secrets(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the secrets of the session cookie. Raises ValueError when one is short."""
+    if any(len(secret) < MIN_SECRET for secret in secrets):
+        raise ValueError(
+            f"it must have at least {MIN_SECRET} characters; make one with: openssl rand -hex 32"
+        )
+    return secrets
+
+
+def proxies(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Check addresses and networks. Raises ValueError naming the one that is neither."""
+    for address in addresses:
+        try:
+            ipaddress.ip_network("0.0.0.0/0" if address == "*" else address)
+        except ValueError:
+            raise ValueError(
+                f"{address!r} is neither an address such as 10.0.0.5 nor a network such as "
+                "10.0.0.0/8"
+            ) from None
+    return addresses
 
 
 def listed(value: object) -> object:
@@ -186,10 +249,16 @@ class Settings(BaseSettings):
         le=100_000,
         description="Connections each worker process keeps open at most; one more gets 503.",
     )
-    trusted_proxies: str = Field(
-        default="127.0.0.1",
-        description="Addresses of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are "
-        "believed, separated by commas; `*` believes anyone's.",
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(listed),
+        AfterValidator(proxies),
+    ] = Field(
+        default=("127.0.0.1",),
+        description="Addresses or networks of the proxies whose `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` are believed, separated by commas; `*` believes anyone's.",
+        json_schema_extra={"shown_default": "`127.0.0.1`"},
     )
     cost_limit: int = Field(
         default=50_000,
@@ -249,6 +318,57 @@ class Settings(BaseSettings):
         default="info",
         description="The least severe log line to write: `debug`, `info`, `warning` or `error`.",
     )
+    auth0_domain: Annotated[
+        str | None, PlainValidator(tenant_domain, json_schema_input_type=str)
+    ] = Field(
+        default=None,
+        description="The domain of the Auth0 tenant whose access tokens are accepted, such as "
+        f"`{EXAMPLE_DOMAIN}`. Needed by `serve`, unless OIDC_ISSUER is set; docs/identity.md "
+        "shows where to find it.",
+        json_schema_extra={"shown_default": ""},
+    )
+    auth0_audience: str | None = Field(
+        default=None,
+        description="The identifier of the API in Auth0, such as `https://api.example.com`: the "
+        "`aud` of its access tokens. Needed by `serve`.",
+        json_schema_extra={"shown_default": ""},
+    )
+    oidc_issuer: Annotated[
+        str | None, PlainValidator(issuer_address, json_schema_input_type=str)
+    ] = Field(
+        default=None,
+        description="Another OpenID provider in the place of AUTH0_DOMAIN: its issuer address to "
+        "the letter. Plain http only on this machine.",
+        json_schema_extra={"shown_default": ""},
+    )
+    auth0_client_id: str | None = Field(
+        default=None,
+        description="The client id of the Regular Web Application in Auth0, for signing in with a "
+        "browser at `/auth/login`. Set it together with AUTH0_CLIENT_SECRET and SESSION_SECRET, "
+        "or none of the three.",
+        json_schema_extra={"shown_default": ""},
+    )
+    auth0_client_secret: str | None = Field(
+        default=None,
+        repr=False,
+        description="The client secret of that application.",
+        json_schema_extra={"shown_default": ""},
+    )
+    session_secret: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(listed), AfterValidator(session_secrets)
+    ] = Field(
+        default=(),
+        repr=False,
+        description=f"What session cookies are encrypted with: {MIN_SECRET} characters or more, "
+        "the same in all processes. Several, separated by commas: the first encrypts, all "
+        "decrypt, so that it can be changed without ending sessions.",
+        json_schema_extra={"shown_default": ""},
+    )
+    email_claim: str = Field(
+        default="https://community-gql/email",
+        min_length=1,
+        description="The claim of the access token that holds the person's e-mail address.",
+    )
     data_dir: Path = Field(
         default_factory=lambda: home() / ".data",
         description="Development only: the folder of the embedded PostgreSQL and the keys of the "
@@ -288,6 +408,35 @@ class Settings(BaseSettings):
             )
         return settings
 
+    @property
+    def issuer(self) -> str | None:
+        """The ``iss`` of the access tokens to accept; Auth0's ends in a slash."""
+        if self.oidc_issuer:
+            return self.oidc_issuer
+        return f"https://{self.auth0_domain}/" if self.auth0_domain else None
+
+    @classmethod
+    def load_to_serve(cls, **given: object) -> Self:
+        """As :meth:`load`, for ``serve``: it must also be known who asks (design/identity.md).
+
+        Raises :class:`SettingsError`, which names every setting that is missing or wrong.
+        """
+        found, settings = [], None
+        try:
+            settings = cls.load(**given)
+        except SettingsError as error:
+            found.append(str(error))
+        if missing := missing_identity(lambda name: is_set(name) or bool(given.get(name))):
+            found += [*missing, "docs/identity.md shows step by step where they come from."]
+        if settings is None or found:
+            raise SettingsError("\n".join(found))
+        return settings
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether people can sign in with a browser."""
+        return bool(self.auth0_client_id and self.auth0_client_secret and self.session_secret)
+
 
 class Environment(EnvSettingsSource):
     """The environment, where a word such as LOG_LEVEL=INFO counts in any case."""
@@ -303,9 +452,37 @@ class Environment(EnvSettingsSource):
         return super().prepare_field_value(field_name, field, value, value_is_complex)
 
 
+def is_set(name: str) -> bool:
+    """Tell whether the environment has this setting (an empty value counts as absent)."""
+    return any(key.lower() == name and item.strip() for key, item in os.environ.items())
+
+
 def database_url_is_set() -> bool:
-    """Tell whether the environment names a database (an empty value counts as absent)."""
-    return any(key.upper() == "DATABASE_URL" and item.strip() for key, item in os.environ.items())
+    """Tell whether the environment names a database."""
+    return is_set("database_url")
+
+
+SIGNING_IN = ("auth0_client_id", "auth0_client_secret", "session_secret")
+
+
+def missing_identity(present: Callable[[str], bool]) -> list[str]:
+    """Return a line for each setting that ``serve`` needs to know who asks and does not have."""
+    purposes = {}
+    if not present("auth0_domain") and not present("oidc_issuer"):
+        purposes["auth0_domain"] = (
+            "The domain of the Auth0 tenant that issues the access tokens: "
+            f"AUTH0_DOMAIN={EXAMPLE_DOMAIN} (or OIDC_ISSUER, for another OpenID provider)"
+        )
+    if not present("auth0_audience"):
+        purposes["auth0_audience"] = (
+            "The identifier of the API in Auth0: AUTH0_AUDIENCE=https://api.example.com"
+        )
+    if any(present(name) for name in SIGNING_IN):
+        for name in SIGNING_IN:
+            if not present(name):
+                together = ", ".join(SIGNING_IN).upper()
+                purposes[name] = f"Signing in with a browser needs all three: {together}"
+    return [f"{name.upper()} is not set. {why}." for name, why in purposes.items()]
 
 
 def explain(error: ValidationError) -> str:

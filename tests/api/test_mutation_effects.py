@@ -15,6 +15,7 @@ import writing
 from client import Client
 from community_gql.api.ids import write_id
 from community_gql.checks import MAX_VECTOR_LENGTH, POPULAR
+from community_gql.identity.provisioning import Provisioning
 from factories import Person, Row
 from writing import Scene, change, refusal, send
 
@@ -715,8 +716,11 @@ async def test_an_account_goes_with_everything(
 
 
 async def test_writes_after_the_end_of_the_account_are_refused(
-    api: Client, db: asyncpg.Connection, scene: Scene
+    api: Client, db: asyncpg.Connection, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As in another process, which has not noticed yet: the writes themselves must.
+    monkeypatch.setattr(Provisioning, "forget", lambda *_: None)
+    await api.meet(scene.ada)
     await db.execute("DELETE FROM users WHERE auth0_sub = $1", scene.ada.sub)
     before = await writing.rows(db)
     for name in set(writing.MUTATIONS) - {"createTag", "renameTag", "mergeTags", "deleteTag"}:

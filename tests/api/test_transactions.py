@@ -408,6 +408,7 @@ async def test_a_mutation_takes_so_many_statements(
         await db.execute("DELETE FROM gardens")
     given = EXAMPLES[name](scene)
     key = given.pop("idempotencyKey", None)
+    await api.meet(scene.actor(name))
 
     with transactions() as seen:
         await change(api, scene.actor(name), name, **given)
@@ -421,6 +422,7 @@ async def test_a_mutation_takes_so_many_statements(
 
 async def test_a_garden_is_one_insert_and_one_read(api: Client, db: asyncpg.Connection) -> None:
     ada = await make.person(db)
+    await api.meet(ada)
     with transactions() as seen:
         await change(api, ada, "createGarden", "garden { id name theme createdAt }", name="Moss")
     assert seen == ["BEGIN", "INSERT", "COMMIT", "BEGIN", "SELECT", "ROLLBACK"]

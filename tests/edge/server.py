@@ -17,6 +17,8 @@ from typing import Any, Self
 import httpx
 import orjson
 
+from provider import provided
+
 HOST = "127.0.0.1"
 
 
@@ -106,20 +108,22 @@ def served(database_url: str, folder: Path, **environment: object) -> Iterator[S
     port = free_port()
     log = folder / f"serve-{port}.log"
     given = {name.upper(): str(value) for name, value in environment.items()}
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("community-gql")), "serve", "--port", str(port)],
-            env=os.environ | {"DATABASE_URL": database_url} | given,
-            stdout=stderr,
-            stderr=stderr,
-        )
-    server = Server(process, port, log)
-    try:
-        _await(server)
-        yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
+    with provided() as identity:
+        with log.open("wb") as stderr:
+            program = str(Path(sys.executable).with_name("community-gql"))
+            process = subprocess.Popen(
+                [program, "serve", "--port", str(port)],
+                env=os.environ | {"DATABASE_URL": database_url} | identity | given,
+                stdout=stderr,
+                stderr=stderr,
+            )
+        server = Server(process, port, log)
+        try:
+            _await(server)
+            yield server
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
 
 
 def _await(server: Server) -> None:

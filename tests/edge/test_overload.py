@@ -210,14 +210,14 @@ def test_ready_means_database_and_migrations(
     with served(own_database, tmp_path) as running:
         ready = httpx.get(f"{running.url}/readyz")
         assert (ready.status_code, ready.json()) == (
-            200, {"ready": True, "database": True, "migrations": True},
+            200, {"ready": True, "database": True, "migrations": True, "identity": True},
         )  # fmt: skip
 
         workbench.execute(name, "UPDATE alembic_version SET version_num = 'older'")
         workbench.disconnect(name)
         behind = httpx.get(f"{running.url}/readyz")
         assert (behind.status_code, behind.json()) == (
-            503, {"ready": False, "database": True, "migrations": False},
+            503, {"ready": False, "database": True, "migrations": False, "identity": True},
         )  # fmt: skip
         assert httpx.get(f"{running.url}/healthz").text == "ok\n"
 

@@ -24,7 +24,10 @@ from community_gql.logs import describe
 STATUS: dict[str, int] = {
     "GRAPHQL_PARSE_FAILED": 400,
     "UNAUTHENTICATED": 401,
+    "CSRF_HEADER_REQUIRED": 403,
     "DOCUMENT_NOT_TRUSTED": 403,
+    "EMAIL_REQUIRED": 403,
+    "EMAIL_TAKEN": 403,
     "BAD_REQUEST": 422,
     "GRAPHQL_VALIDATION_FAILED": 422,
     "COST_LIMIT_EXCEEDED": 422,

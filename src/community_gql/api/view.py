@@ -50,7 +50,7 @@ from community_gql.api.responses import (
 )
 from community_gql.api.schema import core
 from community_gql.database import Database
-from community_gql.errors import BadRequest, PublicError, Unavailable
+from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.pushdown.execution import Pushdown
 from community_gql.visibility import Viewer
 
@@ -226,6 +226,8 @@ class GraphQLView:
         finally:
             line.statements = context.statements
             await asyncio.shield(context.close())
+        if any(isinstance(_origin(error), AccountGone) for error in done.errors):
+            request.state.account_gone = True  # for identity, which took it for there
         if _is_lost(done, operation.operation):
             raise Unavailable("The database cannot answer at the moment. Try again shortly.")
         extensions: dict[str, Any] = {"cost": {"requested": line.cost}}

@@ -1,6 +1,7 @@
 """The issuer of ``community-gql dev``: tokens for anyone on this machine.
 
 They pass through the real verifier. Only ``dev`` and ``token`` make one; ``serve`` never does.
+``/auth/login`` is then a page on which one click signs in as anyone in the database.
 """
 
 from __future__ import annotations
@@ -8,18 +9,55 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from html import escape
 from pathlib import Path
+from typing import Protocol
+from urllib.parse import parse_qs
 
 import orjson
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
-from community_gql.identity.tokens import ALGORITHM, TokenVerifier
+from community_gql.errors import PublicError
+from community_gql.identity.pages import comes_from_elsewhere, local_path, page, private, problem
+from community_gql.identity.provisioning import Provisioning
+from community_gql.identity.sessions import Sessions, remember
+from community_gql.identity.tokens import ALGORITHM, EMAIL_CLAIM, TokenVerifier
+from community_gql.settings import LOOPBACK
 
 ISSUER = "https://development.community-gql.invalid/"
 AUDIENCE = "community-gql"
+MAX_FORM_BYTES = 10_000
+SHOWN = 20  # people on the page
+
+
+class Person(Protocol):
+    """Someone of the seeded database."""
+
+    @property
+    def auth0_sub(self) -> str:
+        """Their ``sub``."""
+
+    @property
+    def email(self) -> str:
+        """Their address."""
+
+    @property
+    def display_name(self) -> str | None:
+        """What they call themselves."""
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """What their tokens permit."""
+
+
+People = Callable[[int], Awaitable[Sequence[Person]]]
+"""The first so many people of the database."""
 
 
 class DevelopmentIssuer:
@@ -42,11 +80,15 @@ class DevelopmentIssuer:
         subject: str,
         *,
         permissions: Sequence[str] = (),
+        email: str | None = None,
         lifetime: timedelta = timedelta(hours=12),
     ) -> str:
-        """An access token that names ``subject``."""
+        """An access token that names ``subject``.
+
+        It needs ``email`` only for someone who has no row yet: their first request makes it.
+        """
         now = int(time.time())
-        claims = {
+        claims: dict[str, object] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": subject,
@@ -54,8 +96,98 @@ class DevelopmentIssuer:
             "exp": now + int(lifetime.total_seconds()),
             "permissions": list(permissions),
         }
+        if email is not None:
+            claims[EMAIL_CLAIM] = email
         header = {"alg": ALGORITHM, "kid": self._key.kid, "typ": "at+jwt"}
         return jwt.encode(header, claims, self._key, algorithms=[ALGORITHM])
+
+    def sessions(self) -> Sessions:
+        """Sessions sealed with what only the holder of the key can know."""
+        return Sessions([str(self._key.as_dict(private=True)["d"])])
+
+
+class DevelopmentSignIn:
+    """Signs in as anyone: a page with the people of the database, a button for each."""
+
+    def __init__(
+        self,
+        issuer: DevelopmentIssuer,
+        verifier: TokenVerifier,
+        provisioning: Provisioning,
+        sessions: Sessions,
+        people: People,
+    ) -> None:
+        self._issuer, self._verifier, self._people = issuer, verifier, people
+        self._provisioning, self._sessions = provisioning, sessions
+
+    def routes(self) -> list[Route]:
+        """The addresses of signing in and out, the same as with a real provider."""
+        return [
+            Route("/auth/login", self.login, methods=["GET", "POST"]),
+            Route("/auth/logout", self.logout, methods=["GET", "POST"]),
+        ]
+
+    async def login(self, request: Request) -> Response:
+        """Show the people, or sign in as the one who was chosen."""
+        # Another name that leads to this machine is someone's trick with DNS.
+        if request.url.hostname not in LOOPBACK:
+            return problem("Not here", "Development sign-in answers on this machine only.", 403)
+        if request.method == "GET":
+            return await self._choice(request)
+        if comes_from_elsewhere(request):
+            return problem("Not signed in", "Another site asked for it.", 403)
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_FORM_BYTES:
+                return problem("Not signed in", "The form is too large.", 413)
+        form = {name: found[0] for name, found in parse_qs(body.decode("latin-1")).items()}
+        return await self._enter(request, form.get("email", ""), form.get("next"))
+
+    async def logout(self, request: Request) -> Response:
+        """End the session."""
+        if comes_from_elsewhere(request):
+            return problem("Not signed out", "Another site asked for it.", 403, ("/", "Back"))
+        response = private(RedirectResponse("/", 303))
+        self._sessions.end(request, response)
+        return response
+
+    async def _choice(self, request: Request) -> Response:
+        path = escape(local_path(request.query_params.get("next")))
+        people = "".join(
+            f'<button name="email" value="{escape(person.email)}">'
+            f"{escape(person.display_name or person.email)}"
+            f"{escape(_powers(person))}</button><br>\n"
+            for person in await self._people(SHOWN)
+        )
+        hidden = f'<input type="hidden" name="next" value="{path}">'
+        return page(
+            "Sign in as",
+            f'<form method="post">{hidden}\n{people}</form>\n'
+            f'<form method="post">{hidden}\n'
+            '<label>or with an address: <input name="email" type="email" required></label> '
+            "<button>Sign in</button></form>",
+        )
+
+    async def _enter(self, request: Request, email: str, path: str | None) -> Response:
+        for person in await self._people(100_000):
+            if person.email.lower() == email.strip().lower():
+                break
+        else:
+            return problem("Not signed in", f"Nobody has the address {email}.", 404)
+        token = self._issuer.token(person.auth0_sub, permissions=sorted(person.permissions))
+        try:
+            identity = await self._verifier.verify(token)
+            await self._provisioning(identity)
+        except PublicError as error:
+            return problem("Not signed in", error.message, 403)
+        response = private(RedirectResponse(local_path(path), 303))
+        self._sessions.write(request, response, {"viewer": remember(identity)})
+        return response
+
+
+def _powers(person: Person) -> str:
+    return f" ({', '.join(sorted(person.permissions))})" if person.permissions else ""
 
 
 def _key(path: Path) -> RSAKey:

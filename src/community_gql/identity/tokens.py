@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from joserfc import jws, jwt
@@ -14,7 +12,6 @@ from joserfc.jwk import RSAKey
 from joserfc.jwt import JWTClaimsRegistry
 
 from community_gql.errors import Unauthenticated
-from community_gql.visibility import Viewer
 
 ALGORITHM = "RS256"
 LEEWAY = 30  # seconds of difference between clocks
@@ -22,6 +19,33 @@ MAX_TOKEN_BYTES = 8 * 1024
 MAX_SUB_CHARACTERS = 64  # users.auth0_sub
 TYPES = ("jwt", "at+jwt", "application/at+jwt")
 EMBEDDED_KEYS = ("jwk", "jku", "x5c", "x5u")
+EMAIL_CLAIM = "https://community-gql/email"
+MAX_EMAIL_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3
+LAST_SECOND = 253402300799  # of the year 9999: later ones are no dates
+
+# Members of the header that mean nothing here are ignored, as RFC 7515, section 4 asks.
+_registry = jws.JWSRegistry(algorithms=[ALGORITHM], strict_check_header=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a verified token, or a session that came from one, says of whoever asks."""
+
+    sub: str
+    permissions: frozenset[str]
+    issued_at: float
+    """Seconds since 1970."""
+    expires_at: float
+    """Seconds since 1970."""
+    email: str | None
+    """The address that the issuer vouches for, if it gave one."""
+    token: str | None = None
+    """The access token itself, where there is one: ``/userinfo`` asks for it."""
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether this is a program, not a person: Auth0 names its client credentials so."""
+        return self.sub.endswith("@clients")
 
 
 class Keys(Protocol):
@@ -38,23 +62,30 @@ class TokenVerifier:
     keys: Keys
     issuer: str
     audience: str
+    email_claim: str = EMAIL_CLAIM
 
-    async def verify(self, token: str) -> Viewer:
-        """The viewer whom the token names. Raises Unauthenticated with the reason."""
+    async def verify(self, token: str) -> Identity:
+        """Whom the token names. Raises Unauthenticated with the reason.
+
+        Raises Unavailable when the keys to judge it by cannot be had.
+        """
         if len(token) > MAX_TOKEN_BYTES:
             raise Unauthenticated("The token is too long.")
         key = await self.keys.find(_kid(_header(token)))
         if key is None:
             raise Unauthenticated("The token is signed with a key that its issuer does not have.")
         try:
-            claims = jwt.decode(token, key, algorithms=[ALGORITHM]).claims
-        except (JoseError, ValueError) as error:
+            claims = jwt.decode(token, key, registry=_registry).claims
+        except (JoseError, ValueError, RecursionError) as error:
             raise Unauthenticated("The token's signature is not valid.") from error
         self._check(claims)
-        return Viewer(
+        return Identity(
             sub=_sub(claims),
             permissions=_permissions(claims),
-            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+            issued_at=claims["iat"],
+            expires_at=claims["exp"],
+            email=usable_email(claims.get(self.email_claim)),
+            token=token,
         )
 
     def _check(self, claims: dict[str, Any]) -> None:
@@ -71,19 +102,25 @@ class TokenVerifier:
             registry.validate(claims)
         except JoseError as error:
             raise Unauthenticated(f"The token is not valid: {_reason(error)}.") from error
+        if claims["iat"] < 0 or claims["exp"] > LAST_SECOND:
+            raise Unauthenticated("The token is not valid: its times are no dates.")
 
 
 def _header(token: str) -> dict[str, Any]:
     try:
-        header = jws.extract_compact(token.encode("ascii")).headers()
-    except (JoseError, ValueError) as error:
+        header = jws.extract_compact(token.encode("ascii"), registry=_registry).headers()
+    except (JoseError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Unauthenticated("The token cannot be read: it must be a signed JWT.") from error
+    if not isinstance(header, dict):
+        raise Unauthenticated("The token cannot be read: it must be a signed JWT.")
     if header.get("alg") != ALGORITHM:
         raise Unauthenticated(f"The token must be signed with {ALGORITHM}.")
     if str(header.get("typ", "JWT")).lower() not in TYPES:
         raise Unauthenticated("The token must be an access token.")
     if any(name in header for name in EMBEDDED_KEYS):
         raise Unauthenticated("The token must not bring its own key.")
+    if "crit" in header or "b64" in header:
+        raise Unauthenticated("The token asks for extensions that this server does not know.")
     return header
 
 
@@ -96,17 +133,30 @@ def _kid(header: dict[str, Any]) -> str:
 
 def _sub(claims: dict[str, Any]) -> str:
     sub = claims["sub"]
-    if not isinstance(sub, str) or not sub or len(sub) > MAX_SUB_CHARACTERS or "\x00" in sub:
+    if not sub or len(sub) > MAX_SUB_CHARACTERS or not sub.isprintable() or sub != sub.strip():
         raise Unauthenticated("The token's subject (sub) cannot be used.")
-    return sub
+    return str(sub)
 
 
 def _permissions(claims: dict[str, Any]) -> frozenset[str]:
     named = claims.get("permissions")
-    if isinstance(named, Sequence) and not isinstance(named, str):
-        return frozenset(item for item in named if isinstance(item, str))
-    scope = claims.get("scope")
-    return frozenset(scope.split()) if isinstance(scope, str) else frozenset()
+    if "permissions" not in claims:
+        scope = claims.get("scope")
+        named = scope.split() if isinstance(scope, str) else ()
+    if not isinstance(named, list | tuple):
+        return frozenset()
+    return frozenset(item for item in named if isinstance(item, str) and item.isprintable())
+
+
+def usable_email(claim: object) -> str | None:
+    """The address that a claim of the provider gives, or None when it is no address."""
+    if not isinstance(claim, str):
+        return None
+    email = claim.strip()
+    local, at, domain = email.rpartition("@")
+    if not (local and at and domain) or len(email) > MAX_EMAIL_CHARACTERS:
+        return None
+    return email if email.isprintable() and " " not in email else None
 
 
 def _reason(error: JoseError) -> str:

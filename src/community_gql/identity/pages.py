@@ -1,0 +1,71 @@
+"""What the addresses of sign-in share: small pages, and the checks against other sites."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 4rem auto;
+padding: 0 1rem }} button, input {{ font: inherit; margin: .2rem 0 }}</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""
+
+# A path of this host: no scheme, no host (//host and /\\host are one for browsers), no controls.
+LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
+MAX_PATH = 500  # characters
+
+
+def page(title: str, body: str, status: int = 200) -> Response:
+    """A page; ``body`` is HTML, ``title`` is text."""
+    text = PAGE.format(title=escape(title), body=body)
+    return HTMLResponse(text, status, headers=HEADERS)
+
+
+def problem(title: str, message: str, status: int, link: tuple[str, str] | None = None) -> Response:
+    """A page that says what went wrong, with a link (address, text) to what to do next."""
+    address, text = link or ("/auth/login", "Sign in again")
+    body = f'<p>{escape(message)}</p>\n<p><a href="{escape(address)}">{escape(text)}</a></p>'
+    return page(title, body, status)
+
+
+def private(response: Response) -> Response:
+    """The response, kept by no cache and telling no other site where it came from."""
+    for name in ("Cache-Control", "Referrer-Policy", "X-Content-Type-Options"):
+        response.headers.setdefault(name, HEADERS[name])
+    return response
+
+
+def local_path(wanted: str | None) -> str:
+    """``wanted`` if it leads to a page of this very host, the start page otherwise."""
+    if wanted and len(wanted) <= MAX_PATH and LOCAL.fullmatch(wanted):
+        return wanted
+    return "/"
+
+
+def comes_from_elsewhere(request: Request) -> bool:
+    """Whether a page of another origin caused the request, as far as browsers tell.
+
+    Browsers send ``Sec-Fetch-Site`` or, the older ones with a POST, ``Origin``; a program sends
+    neither and is its own master.
+    """
+    if (site := request.headers.get("sec-fetch-site")) is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is not None and origin != f"{request.url.scheme}://{request.url.netloc}"

@@ -1,0 +1,339 @@
+"""The person's row in ``users``: made at their first request, followed when their address changes.
+
+What was found out is remembered per process, so a later request costs no statement. Another
+process may delete an account meanwhile; ``watch`` looks for that every ``WATCH`` seconds, whatever
+the traffic, and ``forget`` is for whoever notices sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from sqlalchemy import Double, cast, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+
+from community_gql import models as m
+from community_gql.actions.accounts import sub_hash
+from community_gql.database import Database, Transaction
+from community_gql.errors import (
+    EmailRequired,
+    EmailTaken,
+    PublicError,
+    Unauthenticated,
+    Unavailable,
+)
+from community_gql.identity.provider import Provider, ProviderError
+from community_gql.identity.tokens import Identity, usable_email
+
+MAX_PEOPLE = 50_000  # remembered per process, about 0.5 KB each
+# All in seconds.
+WATCH = 5.0
+OVERLAP = 60.0  # how far back the watch looks, for deletions that took long to commit
+REFUSAL = 30.0  # how long a person without an address is refused before the provider is asked again
+OUTAGE = 10.0  # how long /userinfo is left alone after it failed
+
+_log = logging.getLogger("community_gql.identity")
+_deleted = m.deleted_accounts
+_EPOCH = cast(func.extract("epoch", _deleted.c.deleted_at), Double).label("epoch")
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A person whose row is there."""
+
+    email: str
+    as_of: float
+    """When the newest token that had a say in ``email`` was issued, in seconds since 1970."""
+    deleted_at: float | None
+    """When an earlier account of theirs was deleted: older tokens are void."""
+    rest_until: float = 0.0
+    """Until then newer tokens have no say either, because the provider could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a token got no viewer, told again without asking until ``until``."""
+
+    kind: type[PublicError]
+    message: str
+    until: float
+
+
+class _ProviderAway(Unavailable):
+    pass
+
+
+class Newest(Generic[K, V]):
+    """A mapping of at most ``limit`` keys: the one not asked for longest makes room."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._items: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        """The value of ``key``, or None."""
+        if key in self._items:
+            self._items.move_to_end(key)
+        return self._items.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        """Remember ``value``."""
+        self._items[key] = value
+        self._items.move_to_end(key)
+        if len(self._items) > self._limit:
+            self._items.popitem(last=False)
+
+    def drop(self, key: K) -> None:
+        """Forget ``key``."""
+        self._items.pop(key, None)
+
+
+class Provisioning:
+    """Gives people their row. Without a ``provider`` there is no ``/userinfo`` to ask."""
+
+    def __init__(self, database: Database, provider: Provider | None = None) -> None:
+        self._database, self._provider = database, provider
+        self._known: Newest[str, Known] = Newest(MAX_PEOPLE)
+        """By the hash of the ``sub``, which is what ``deleted_accounts`` has."""
+        self._refused: Newest[tuple[str, float], Refusal] = Newest(MAX_PEOPLE)
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._looked = time.monotonic()
+        self._ending = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+        self._following: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to watch for accounts that other processes delete."""
+        self._watching = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """End the background work, letting what runs come to its end."""
+        self._ending.set()
+        # Not cancelled: that would leave a connection behind that nobody closes.
+        running = [task for task in (self._watching, *self._following) if task is not None]
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def forget(self, sub: str) -> None:
+        """Ask the database anew at the next request of ``sub``: their row may be gone."""
+        self._known.drop(sub_hash(sub))
+
+    async def __call__(self, identity: Identity) -> None:
+        """Make sure that the person has a row, and that it has the address of their provider.
+
+        Raises Unauthenticated for a token that was issued before the account was deleted,
+        EmailRequired or EmailTaken when there can be no row, Unavailable when it cannot be found
+        out. A machine has no row.
+        """
+        if identity.is_machine or self._settled(identity):
+            return
+        async with self._turn(identity.sub):
+            # Of a hundred first requests at once, ninety-nine find the work done here.
+            if self._settled(identity):
+                return
+            try:
+                await self._settle(identity)
+            except (EmailRequired, EmailTaken, Unauthenticated, _ProviderAway) as error:
+                seconds = OUTAGE if isinstance(error, _ProviderAway) else REFUSAL
+                refusal = Refusal(type(error), error.message, time.monotonic() + seconds)
+                self._refused.put((identity.sub, identity.issued_at), refusal)
+                raise
+
+    def _settled(self, identity: Identity) -> bool:
+        known = self._known.get(sub_hash(identity.sub))
+        if known is not None:
+            _refuse_older(identity, known.deleted_at)
+            if identity.issued_at <= known.as_of or time.monotonic() < known.rest_until:
+                return True
+            if identity.email is None:
+                return not self._can_ask(identity)
+            if not _same(identity.email, known.email):
+                return False
+            self._known.put(
+                sub_hash(identity.sub), replace(known, as_of=identity.issued_at, rest_until=0.0)
+            )
+            return True
+        refusal = self._refused.get((identity.sub, identity.issued_at))
+        if refusal is not None and time.monotonic() < refusal.until:
+            raise refusal.kind(refusal.message)
+        return False
+
+    @asynccontextmanager
+    async def _turn(self, sub: str) -> AsyncIterator[None]:
+        lock, users = self._turns.get(sub, (asyncio.Lock(), 0))
+        self._turns[sub] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._turns.pop(sub)
+            if users > 1:
+                self._turns[sub] = (lock, users - 1)
+
+    async def _settle(self, identity: Identity) -> None:
+        found = await self._database.write(lambda session: _look(session, identity.sub))
+        _refuse_older(identity, found.deleted_at)
+        email, rest_until = found.email, 0.0
+        if email is None:
+            email = await self._make(identity)
+        elif identity.email is None:
+            self._follow_later(identity, email)
+        elif not _same(identity.email, email):
+            try:
+                email = await self._follow(identity, email)
+            except _ProviderAway:
+                rest_until = time.monotonic() + OUTAGE
+        as_of = identity.issued_at if rest_until == 0 else 0.0
+        known = Known(email, as_of, found.deleted_at, rest_until)
+        self._known.put(sub_hash(identity.sub), known)
+        self._refused.drop((identity.sub, identity.issued_at))
+
+    async def _make(self, identity: Identity) -> str:
+        """Insert the row; its address. No connection is held while the provider is asked."""
+        email = identity.email or await self._ask(identity)
+        if email is None:
+            raise EmailRequired(
+                "Your account needs a verified e-mail address, and the one you sign in with has "
+                "none. Add or verify it where you signed up, then sign in again."
+            )
+
+        async def make(session: Transaction) -> str:
+            row = insert(m.User).values(auth0_sub=identity.sub, email=email)
+            await session.run(row.on_conflict_do_nothing())
+            # Looked up only now: a deletion that was under way has committed before the insert.
+            found = await _look(session, identity.sub)
+            _refuse_older(identity, found.deleted_at)
+            if found.email is None:
+                raise EmailTaken(
+                    "Another account has your e-mail address. Sign in the way you did before, "
+                    "with the same provider or password."
+                )
+            return found.email
+
+        return await self._database.write(make)
+
+    async def _follow(self, identity: Identity, email: str) -> str:
+        """Take over an address that changed at the provider; the address the row then has.
+
+        The token may be older than the change, so ``/userinfo`` has the last word where it
+        answers. Raises Unavailable when it should be asked again later.
+        """
+        new = await self._ask(identity) or identity.email
+        if new is None or _same(new, email):
+            return email
+        change = update(m.User).where(m.User.auth0_sub == identity.sub).values(email=new)
+        try:
+            await self._database.write(lambda session: session.run(change))
+        except IntegrityError:
+            # They keep the old one: the new one is someone else's here, and nobody is locked out.
+            _log.warning("A person's new e-mail address belongs to another account; not changed.")
+            return email
+        return new
+
+    def _follow_later(self, identity: Identity, email: str) -> None:
+        """Ask whether the address has changed, without the request waiting for the answer.
+
+        For tokens without the claim: once per token and process.
+        """
+
+        async def follow() -> None:
+            try:
+                await self._follow(identity, email)
+            except Unavailable:
+                pass  # the next token tries again
+            except Exception as error:
+                _log.error("Following a change of address failed.", exc_info=error)
+
+        if self._can_ask(identity):
+            task = asyncio.create_task(follow())
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
+
+    def _can_ask(self, identity: Identity) -> bool:
+        return self._provider is not None and identity.token is not None
+
+    async def _ask(self, identity: Identity) -> str | None:
+        """What ``/userinfo`` gives as the address; None when it gives none.
+
+        Raises Unavailable when it should be asked again later.
+        """
+        if self._provider is None or identity.token is None:
+            return None
+        try:
+            person = await self._provider.person(identity.token)
+        except ProviderError as error:
+            if error.status in (400, 401, 403, 404):
+                return None  # a token without the scope `openid`, or a provider without /userinfo
+            _log.warning("%s", error)
+            raise _ProviderAway(
+                "Your e-mail address cannot be asked for at the moment. Try again shortly."
+            ) from error
+        return usable_email(person.email) if person.sub == identity.sub else None
+
+    async def _watch(self) -> None:
+        while not self._ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH):
+                    await self._ending.wait()
+                    return
+            try:
+                await self.look_for_deletions()
+            except Unavailable:
+                pass  # while the database is away, no request reads or writes anything either
+            except Exception as error:
+                _log.error("Looking for deleted accounts failed.", exc_info=error)
+
+    async def look_for_deletions(self) -> None:
+        """Forget whoever was deleted since the last look. Raises Unavailable."""
+        now = time.monotonic()
+        seconds = now - self._looked + OVERLAP
+        # unscoped: hashes of people who are gone, shown to nobody
+        statement = select(_deleted.c.sub_hash, _EPOCH).where(
+            _deleted.c.deleted_at > func.clock_timestamp() - timedelta(seconds=seconds)
+        )
+        for row in await self._database.write(lambda session: session.run(statement)):
+            known = self._known.get(row.sub_hash)
+            if known is not None and (known.deleted_at or 0) < row.epoch:
+                self._known.drop(row.sub_hash)
+        self._looked = now
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    email: str | None
+    deleted_at: float | None
+
+
+async def _look(session: Transaction, sub: str) -> _Found:
+    """What the database has of a person: the address in their row, when they were deleted."""
+    # unscoped: the person's own row and grave, to decide whether there may be a viewer
+    own = select(m.User.email).where(m.User.auth0_sub == sub).scalar_subquery()
+    grave = (
+        # unscoped: the same
+        select(_EPOCH).where(_deleted.c.sub_hash == sub_hash(sub)).scalar_subquery()
+    )
+    # unscoped: the same
+    row = await session.first(select(own.label("email"), grave.label("deleted_at")))
+    return _Found(row.email, row.deleted_at)
+
+
+def _refuse_older(identity: Identity, deleted_at: float | None) -> None:
+    # A token of the very second is refused too: `iat` has whole seconds.
+    if deleted_at is not None and identity.issued_at <= deleted_at:
+        raise Unauthenticated("This account was deleted. Sign in again to start a new one.")
+
+
+def _same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()  # the column is CITEXT
