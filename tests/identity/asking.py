@@ -95,7 +95,7 @@ class Asking:
 async def asking(database_url: str, issuer: str, **settings: Any) -> AsyncIterator[Asking]:
     """The API over the database, for tokens of the issuer at this address."""
     given = {"auth0_audience": AUDIENCE, "oidc_issuer": issuer, **settings}
-    app = create_app(Settings.load(database_url=database_url, **given))
+    app = create_app(Settings.load(database_url=database_url, pushdown="off", **given))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http,
