@@ -84,9 +84,9 @@ class Database:
         )
         self._kept: list[PoolProxiedConnection] = []
         """Connections that ``value`` keeps ready between two statements, the warmest last."""
-        self._keeps = not pgbouncer  # behind PgBouncer a kept connection would be one of its clients
+        self._keeps = not pgbouncer  # behind it a kept connection would be one of its clients
         self._wanted = 0
-        """How many wait for a connection of the pool: they are not made to wait for what is kept."""
+        """How many wait for a connection of the pool: they come before what is kept."""
 
     def snapshot(self) -> Snapshot:
         """What one operation reads through; close it when the operation ends."""
@@ -122,8 +122,7 @@ class Database:
         if closed is not None:
             closed.invalidate()
         with self._wanting():
-            lent = await greenlet_spawn(self.engine.sync_engine.raw_connection)
-        return lent
+            return await greenlet_spawn(self.engine.sync_engine.raw_connection)
 
     def _take_back(self, lent: PoolProxiedConnection, error: BaseException) -> None:
         """Give a connection back on which a statement failed."""
