@@ -331,6 +331,42 @@ async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(
     assert 50 < count <= 110
 
 
+async def test_a_filtered_list_is_planned_for_its_values(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, asked = Database.value, []
+
+    async def noted(self: Database, text: str, arguments: Any, *, anew: bool = False) -> Any:
+        asked.append(anew)
+        return await value(self, text, arguments, anew=anew)
+
+    monkeypatch.setattr(Database, "value", noted)
+    for query in (
+        "{ stories { nodes { title } } }",
+        '{ stories(filter: {search: "moss"}) { nodes { title } } }',
+        "{ stories(filter: {}) { nodes { title } } }",
+        '{ users { nodes { stories(filter: {tagsAny: ["moss"]}) { totalCount } } } }',
+    ):
+        assert (await api(query)).way == "compiled"
+
+    assert asked == [False, True, False, True]
+
+
+async def test_planned_anew_a_statement_is_not_prepared(database_url: str) -> None:
+    plans = (
+        "SELECT json_agg(json_build_array(custom_plans, generic_plans))::text "
+        "FROM pg_prepared_statements WHERE statement LIKE '%length%' AND statement NOT LIKE '%pg_prepared%'"
+    )
+    async with opened(database_url, pool_size=1) as database:
+        for n in range(8):
+            assert await database.value("SELECT length($1::text)::text", ["a" * n]) == str(n)
+        assert await database.value(plans, []) == "[[5, 3]]"
+        for n in range(8):
+            values = ["a" * n]
+            assert await database.value("SELECT 0 + length($1::text)", values, anew=True) == n
+        assert await database.value(plans, []) == "[[5, 3]]"
+
+
 # --- The database away ---
 
 
