@@ -355,7 +355,8 @@ async def test_a_filtered_list_is_planned_for_its_values(
 async def test_planned_anew_a_statement_is_not_prepared(database_url: str) -> None:
     plans = (
         "SELECT json_agg(json_build_array(custom_plans, generic_plans))::text "
-        "FROM pg_prepared_statements WHERE statement LIKE '%length%' AND statement NOT LIKE '%pg_prepared%'"
+        "FROM pg_prepared_statements "
+        "WHERE statement LIKE '%length%' AND statement NOT LIKE '%pg_prepared%'"
     )
     async with opened(database_url, pool_size=1) as database:
         for n in range(8):
