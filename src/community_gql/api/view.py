@@ -256,7 +256,10 @@ async def execute(document: Document, params: Params, context: Context, charge: 
     if isinstance(executor, list):
         raise Refused([_uncoerced(error) for error in executor[: LIMITS.errors]])
     operation, variables = executor.operation, executor.variable_values
-    context.plans = read_arguments(operation, executor.fragment_definitions, variables)
+    try:
+        context.plans = read_arguments(operation, executor.fragment_definitions, variables)
+    except GraphQLError as error:  # null for a variable whose default made it fit
+        raise Refused([_uncoerced(error)]) from None
     await charge(cost_of(operation, document.fragments, variables, context.plans))
     result: Any = executor.execute_operation()
     done = await result if executor.is_awaitable(result) else result
