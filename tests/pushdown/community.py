@@ -92,9 +92,7 @@ async def community(db: asyncpg.Connection, chance: random.Random) -> tuple[list
             rows.append(habit)
         if chance.random() < 0.7:
             theme = chance.choice((None, "zen"))
-            rows.append(
-                await make.garden(db, who, text() or "x", theme=theme, created_at=moment())
-            )
+            rows.append(await make.garden(db, who, text() or "x", theme=theme, created_at=moment()))
         if chance.random() < 0.5:
             await make.features(db, who, chance.choice(([], [0.5, 1.0, -1e-7], [1.0] * 40)))
         for _ in range(chance.randint(0, 2)):

@@ -24,6 +24,7 @@ from graphql import (
     GraphQLField,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
+    GraphQLNonNull,
     GraphQLObjectType,
     OperationDefinitionNode,
     Visitor,
@@ -93,6 +94,8 @@ class Generator:
     _definitions: dict[str, str] = field(default_factory=dict)
     """What stands after the name of each variable where it is defined."""
     _variables: dict[str, Any] = field(default_factory=dict)
+    _kinds: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    """What each variable is given to, and its type there."""
     _cursors: set[str] = field(default_factory=set)
     _fragments: list[str] = field(default_factory=list)
     _number: int = 0
@@ -104,9 +107,9 @@ class Generator:
 
         The document is valid; the arguments may be refused, and the variables may be wrong.
         """
-        self._definitions, self._variables = {}, {}
+        self._definitions, self._variables, self._kinds = {}, {}, {}
         self._cursors, self._fragments = set(), []
-        self._number, self._budget = 0, self.chance.choice((4, 6, 8, 8, 12, 15, 25, 50))
+        self._number, self._budget = 0, self.chance.choice((3, 4, 6, 8, 10, 15, 40))
         self._narrow = self._maybe(0.04)
         depth = LIMITS.depth - 1 if self._narrow else self.chance.randint(1, 6)
         assert core.query_type is not None
@@ -116,10 +119,20 @@ class Generator:
         named = bool(self._definitions) or self._maybe(0.7)
         if named and self._maybe(0.05):
             self._fragments.insert(0, "query Other { __typename }")
-        text = self._point_cursors(body, named)
+        body, *self._fragments = self._fixed_cursors([body, *self._fragments])
+        text = self._text(body, named)
+        self._point_cursors(text)
         if self._variables and self._maybe(0.02):
             self._spoil()
-        return Operation(text, "Q" if named else None, self._variables)
+        return Operation(text, "Q" if named else None, dict(self._variables))
+
+    def again(self, operation: Operation) -> Operation:
+        """The same document, the last one made, with other values for its variables."""
+        for name, (place, type_) in self._kinds.items():
+            if name in self._variables and self._maybe(0.5):
+                self._variables[name] = self._value(place, type_)
+        self._point_cursors(operation.text)
+        return Operation(operation.text, operation.name, dict(self._variables))
 
     def _text(self, body: str, named: bool) -> str:
         defined = ", ".join(f"${name}: {rest}" for name, rest in self._definitions.items())
@@ -150,10 +163,10 @@ class Generator:
             for name, definition in type_.fields.items()
             if depth > 0 or not is_composite_type(get_named_type(definition.type))
         ]
-        if self._maybe(0.01):
+        if self._maybe(0.01) and type_ is not core.query_type:
             return self._broad(type_)
         parts = []
-        most = 2 if self._narrow or self._budget <= 0 else 5
+        most = 2 if self._narrow or self._budget <= 0 else 4
         for _ in range(self.chance.randint(1, most)):
             if self._maybe(0.12) or not fields:
                 parts.append(f"{self._alias()}__typename{self._directives()}")
@@ -230,7 +243,9 @@ class Generator:
 
     def _switch(self) -> str:
         value = self._maybe(0.5)
-        return self._variable("Boolean!", value) if self._maybe(0.6) else json.dumps(value)
+        if self._maybe(0.4):
+            return json.dumps(value)
+        return self._variable("if", GraphQLNonNull(GraphQLBoolean), value)
 
     # Arguments
 
@@ -253,35 +268,38 @@ class Generator:
             search = {"search": self.chance.choice(self.words.texts)}
             values["filter"] = {**(values.get("filter") or {}), **search}
         parts = [
-            f"{name}: {self._cursor() if name in CURSORS else self._given(value, arguments[name])}"
+            f"{name}: "
+            + (self._cursor() if name in CURSORS else self._given(name, arguments[name], value))
             for name, value in values.items()
         ]
         return f"({', '.join(parts)})" if parts else ""
 
-    def _given(self, value: Any, argument: GraphQLArgument) -> str:
+    def _given(self, name: str, argument: GraphQLArgument, value: Any) -> str:
         if self._maybe(0.5):
-            return self._literal(value, argument.type)
-        return self._variable(str(argument.type), value, argument.type)
+            return self._literal(name, argument.type, value)
+        return self._variable(name, argument.type, value)
 
-    def _literal(self, value: Any, type_: Any) -> str:
+    def _literal(self, name: str, type_: Any, value: Any) -> str:
         """The value as GraphQL writes it; some of what is inside of it by variables."""
         type_ = get_nullable_type(type_)
         if isinstance(value, dict):
             members = (
-                f"{name}: {self._inside(item, type_.fields[name].type)}"
-                for name, item in value.items()
+                f"{member}: {self._inside(member, type_.fields[member].type, item)}"
+                for member, item in value.items()
             )
             return "{" + ", ".join(members) + "}"
         if isinstance(value, list):
-            return "[" + ", ".join(self._inside(item, type_.of_type) for item in value) + "]"
+            items = (self._inside(name, type_.of_type, item) for item in value)
+            return "[" + ", ".join(items) + "]"
         return _written(value, type_)
 
-    def _inside(self, value: Any, type_: Any) -> str:
+    def _inside(self, name: str, type_: Any, value: Any) -> str:
         if self._maybe(0.15):
-            return self._variable(str(type_), value, type_)
-        return self._literal(value, type_)
+            return self._variable(name, type_, value)
+        return self._literal(name, type_, value)
 
-    def _variable(self, type_name: str, value: Any, type_: Any = GraphQLBoolean) -> str:
+    def _variable(self, place: str, type_: Any, value: Any) -> str:
+        type_name = str(type_)
         known = [
             name
             for name, rest in self._definitions.items()
@@ -296,6 +314,7 @@ class Generator:
             default = f" = {_written(value, get_nullable_type(type_))}"
             type_name = type_name.removesuffix("!")
         self._definitions[name] = type_name + default
+        self._kinds[name] = place, type_
         if default:
             if self._maybe(0.3):
                 null = self._maybe(0.03 if required else 0.2)
@@ -340,11 +359,25 @@ class Generator:
 
     # Cursors
 
-    def _point_cursors(self, body: str, named: bool) -> str:
-        """Give the cursors values that are valid in their place; the document's text."""
+    def _fixed_cursors(self, texts: list[str]) -> list[str]:
+        """The texts with some cursors written out, for the arguments as they are now."""
+        document = self._text(texts[0], bool(self._definitions))
+        for name, cursor in self._placed(document).items():
+            if self._maybe(0.3):
+                self._cursors.remove(name)
+                del self._definitions[name]
+                spelled = re.compile(rf"\${name}\b")
+                texts = [spelled.sub(json.dumps(cursor), text) for text in texts]
+        return texts
+
+    def _point_cursors(self, text: str) -> None:
+        """Give the variables that are cursors values that are valid in their place."""
+        self._variables.update(self._placed(text))
+
+    def _placed(self, text: str) -> dict[str, str]:
         if not self._cursors:
-            return self._text(body, named)
-        document = parse(self._text(body, named))
+            return {}
+        document = parse(text)
         node = document.definitions[0]
         assert isinstance(node, OperationDefinitionNode)
         variables = get_variable_values(core, node.variable_definitions or (), self._variables)
@@ -354,25 +387,18 @@ class Generator:
         try:
             assert isinstance(variables, VariableValues)
             plans = read_arguments(node, fragments, variables)
-        except (BadRequest, GraphQLError):
-            return self._text(body, named)
+        except (AssertionError, BadRequest, GraphQLError):
+            return {}
         used = _Used()
         visit(document, used)
+        placed = {}
         for id_, names in used.names.items():
             plan = plans.get(id_)
-            if not isinstance(plan, Pages):
-                continue
-            for name in names & self._cursors:
-                cursor = "bm9uc2Vuc2U" if self._maybe(0.02) else self._cursor_of(plan)
-                if self._maybe(0.7):
-                    self._variables[name] = cursor
-                    continue
-                del self._definitions[name]  # the document has it instead
-                spelled = re.compile(rf"\${name}\b")
-                body, *self._fragments = [
-                    spelled.sub(json.dumps(cursor), text) for text in (body, *self._fragments)
-                ]
-        return self._text(body, named)
+            if isinstance(plan, Pages):
+                for name in names & self._cursors:
+                    foreign = self._maybe(0.01)
+                    placed[name] = "bm9uc2Vuc2U" if foreign else self._cursor_of(plan)
+        return placed
 
     def _cursor_of(self, plan: Pages) -> str:
         types = [kind.type for kind in plan.cursors.kinds]
@@ -408,7 +434,7 @@ class _Used(Visitor):
         }
 
 
-def _kind_of(key: Any) -> type:
+def _kind_of(key: Any) -> Any:
     return next(kind for type_, kind in KINDS.items() if isinstance(key, type_))
 
 
