@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -30,7 +29,6 @@ METAS = (
     '"x"',
     "0.1",
     "false",
-    "null",
 )
 
 NONSENSE = (
@@ -129,11 +127,12 @@ async def community(db: asyncpg.Connection, chance: random.Random) -> tuple[list
 
 async def spoil(db: asyncpg.Connection) -> None:
     """Make values that the schema does not allow."""
+    await db.execute("UPDATE habits SET meta = 'null' WHERE id % 3 = 0")
     vectors = ("[0.5, null]", '["x"]', '{"a": 1}', "7", "null", "[[1]]", "[true]", "[1e400]")
     owners = await db.fetch("SELECT user_id FROM user_features ORDER BY user_id")
     for n, owner in enumerate(owners):
         await db.execute(
             "UPDATE user_features SET vector = $2::text::jsonb WHERE user_id = $1",
             owner[0],
-            json.loads(json.dumps(vectors[n % len(vectors)])),
+            vectors[n % len(vectors)],
         )

@@ -197,6 +197,13 @@ class GraphQLView:
             check_cost(cost, self._edge.cost_limit)
             await spend(cost)
 
+        async def afford(points: int) -> bool:
+            try:
+                await spend(points)
+            except RateLimited:
+                return False
+            return True
+
         text = self._edge.trusted.text(params.query, params.document_id)
         try:
             document = self._documents.get(text, open_schema=self._edge.opens_schema_to(viewer))
@@ -213,7 +220,7 @@ class GraphQLView:
         context = Context(viewer, self._database)
         try:
             ran = await self._pushdown.run(
-                document.node, operation, params.variables, context, charge
+                document.node, operation, params.variables, context, charge, afford
             )
             line.way, line.why = ran.way, ran.why
             if ran.data is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from community_gql.api.context import Context
 from community_gql.api.schema import core
 from community_gql.errors import BadRequest
 from community_gql.pushdown.compiler import Statement
+from community_gql.pushdown.pace import paced
 from community_gql.pushdown.plans import Kept
 from community_gql.pushdown.readings import Operation, Reading, arguments_of
 from community_gql.pushdown.selections import NotCompiled
@@ -36,8 +38,11 @@ SIGHTS_BYTES = 2**20
 WAITING = 32
 """So many compilations may wait; more are asked for again by a later request."""
 
-_BYTES_PER_CHARACTER = 8
-"""A reading holds the document's tree: 360 to 620 bytes for each token of some characters."""
+COMPILED_FIELD = 50
+"""What compiling is charged for each field: it takes half a millisecond or more."""
+
+_BYTES_PER_TOKEN = 750
+"""What is kept holds the document's tree: measured with tracemalloc, 360 to 720 for each token."""
 _ENTRY_BYTES = 1000
 _SIGHT_BYTES = 200
 
@@ -74,7 +79,7 @@ class Pushdown:
         self.statements: Kept[Statement | str] = Kept(STATEMENTS_BYTES)
         """Statements, or why there is none, by reading and form."""
         self.sights: Kept[bool] = Kept(SIGHTS_BYTES)
-        self._compiling: dict[Any, asyncio.Future[Statement | str]] = {}
+        self._compiling: set[Any] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
     async def run(
@@ -84,11 +89,13 @@ class Pushdown:
         raw: Mapping[str, Any],
         context: Context,
         charge: Callable[[int], Awaitable[None]],
+        afford: Callable[[int], Awaitable[bool]],
     ) -> Ran:
         """Run the operation, unless the loaders must. ``charge`` takes its cost before.
 
-        Whatever is wrong with the request is left to them to report. Raises Unavailable, and what
-        ``charge`` raises.
+        ``afford`` takes the price of a compilation, and says whether it could. Whatever is wrong
+        with the request is left to the loaders to report. Raises Unavailable, and what ``charge``
+        raises.
         """
         if self._mode == "off":
             return Ran(None, "switched off")
@@ -100,11 +107,13 @@ class Pushdown:
         reading, variables, plans, size = found
         key = reading, reading.form(plans)
         statement = self.statements.get(key)
-        if statement is None:
-            statement = await self._compile(key, reading, variables, plans, size)
+        if statement is None and self._mode == "always":
+            statement = self._keep(key, _compiled(reading, variables, plans), size)
         if isinstance(statement, str):
             return Ran(None, statement)
         await charge(reading.cost(variables, plans))
+        if statement is None:
+            return Ran(None, await self._compile(key, reading, variables, plans, size, afford))
         return await self._execute(statement, plans, context)
 
     def _prepared(
@@ -115,7 +124,7 @@ class Pushdown:
             return "a document without a text"
         text = node.loc.source.body
         name = node.name.value if node.name else None
-        size = _BYTES_PER_CHARACTER * len(text)
+        size = _BYTES_PER_TOKEN * document.token_count + sys.getsizeof(text)
         operation = self.operations.get((text, name))
         if operation is None:
             if not self._seen(text, name):
@@ -151,23 +160,30 @@ class Pushdown:
         variables: VariableValues,
         plans: dict[int, Any],
         size: int,
-    ) -> Statement | str:
-        if self._mode == "always":
-            return self._keep(key, _compiled(reading, variables, plans), size)
+        afford: Callable[[int], Awaitable[bool]],
+    ) -> str:
+        """Have the statement made, for later requests; says why there is none for this one."""
         if key in self._compiling:
             return "being compiled"
         if len(self._compiling) >= WAITING:
             return "too much to compile"
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._thread, _compiled, reading, variables, plans)
-        self._compiling[key] = future
+        self._compiling.add(key)  # before anything is awaited
+        work: asyncio.Future[Statement | str] | None = None
+        try:
+            if not await afford(COMPILED_FIELD * reading.fields):
+                return "too dear to compile"
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self._thread, _paced, reading, variables, plans)
+        finally:
+            if work is None:
+                self._compiling.remove(key)
 
-        def done(future: asyncio.Future[Statement | str]) -> None:
-            del self._compiling[key]
-            if not future.cancelled():
-                self._keep(key, future.result(), size)
+        def done(work: asyncio.Future[Statement | str]) -> None:
+            self._compiling.remove(key)
+            if not work.cancelled():
+                self._keep(key, work.result(), size)
 
-        future.add_done_callback(done)
+        work.add_done_callback(done)
         return "being compiled"
 
     def _keep(self, key: Any, found: Statement | str, size: int) -> Statement | str:
@@ -191,6 +207,11 @@ class Pushdown:
     def close(self) -> None:
         """Stop compiling."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _paced(reading: Reading, variables: VariableValues, plans: dict[int, Any]) -> Statement | str:
+    with paced():
+        return _compiled(reading, variables, plans)
 
 
 def _compiled(

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from graphql import (
     DirectiveNode,
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
+    FragmentSpreadNode,
     OperationDefinitionNode,
+    SelectionSetNode,
     VariableNode,
     Visitor,
     visit,
@@ -75,6 +79,27 @@ class Reading:
     def form(plans: Mapping[int, Any]) -> tuple[Any, ...]:
         """What of the varying plans decides the text of the statement."""
         return tuple(map(form_of, plans.values()))
+
+    @cached_property
+    def fields(self) -> int:
+        """How many fields the operation has at most, fragments unfolded wherever they are spread.
+
+        What compiling takes grows with them. Each fragment is counted once.
+        """
+        counts: dict[str, int] = {}
+
+        def count(selections: SelectionSetNode | None) -> int:
+            return sum(map(of, selections.selections)) if selections else 0
+
+        def of(node: Any) -> int:
+            if isinstance(node, FragmentSpreadNode):
+                name = node.name.value
+                if name not in counts:
+                    counts[name] = count(self._operation.fragments[name].selection_set)
+                return counts[name]
+            return isinstance(node, FieldNode) + count(node.selection_set)
+
+        return count(self._operation.node.selection_set)
 
     def cost(self, variables: VariableValues, plans: Mapping[int, Any]) -> int:
         """The cost of a request, as the loaders' way has it."""

@@ -1,0 +1,40 @@
+"""Compiling beside the event loop without slowing it.
+
+A thread that computes takes every second turn at the interpreter, five milliseconds long, and a
+request has many turns. So the compiler rests after each burst of work, three times as long.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+BURST = 0.0005
+"""Seconds of work after which the thread rests at the next opportunity."""
+REST = 3
+"""How many times as long."""
+
+_thread = threading.local()
+
+
+@contextmanager
+def paced() -> Iterator[None]:
+    """Let ``rest`` rest in this thread."""
+    _thread.since = time.thread_time()
+    try:
+        yield
+    finally:
+        del _thread.since
+
+
+def rest() -> None:
+    """To be called often by what computes. Does nothing in a thread that is not paced."""
+    since = getattr(_thread, "since", None)
+    if since is None:
+        return
+    worked = time.thread_time() - since
+    if worked >= BURST:
+        time.sleep(REST * worked)
+        _thread.since = time.thread_time()
