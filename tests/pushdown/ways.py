@@ -132,14 +132,14 @@ def differences(path: str, one: Any, other: Any) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def both_ways(database_url: str) -> AsyncIterator[Ways]:
+async def both_ways(database_url: str, **options: Any) -> AsyncIterator[Ways]:
     """Both ways over the database, without most limits: what they refuse is not compared."""
     relaxed = replace(
         LIMITS, aliases=1000, fields=20_000, tokens=50_000, depth=30, root_fields=100, lists=10
     )
     forget()
     with patch.object(documents, "LIMITS", relaxed):
-        async with opened(database_url, pool_size=2) as database:
+        async with opened(database_url, **options) as database:
             gc.collect()
             gc.freeze()  # collecting what the test run itself holds takes a fifth of the time
             yield Ways(database)
