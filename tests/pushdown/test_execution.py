@@ -71,22 +71,6 @@ async def test_every_type_and_edge_is_compiled(api: Client, start: str) -> None:
     assert len(answer.statements) == 1
 
 
-LEFT = {
-    "{ __schema { queryType { name } } }": "loaders __schema is not a field of ours",
-    'mutation { createTag(input: {name: "moss"}) { __typename } }': "loaders not a query",
-    "{ users(first: 101) { totalCount } }": "loaders wrong arguments",
-    "query($n: Int!) { users(first: $n) { totalCount } }": "loaders wrong variables",
-}
-"""All that is left to the loaders, and why."""
-
-
-@pytest.mark.parametrize("query", LEFT)
-async def test_what_is_left_to_the_loaders_says_why(api: Client, query: str) -> None:
-    answer = await api(query, None)
-
-    assert f"{answer.line.way} {answer.line.why}" == LEFT[query]  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("query", ["{ users { totalCount } }"])
 async def test_the_log_and_the_extensions_say_which_way(api: Client, query: str) -> None:
     answer = await api(query)
@@ -226,24 +210,6 @@ async def test_forms_of_arguments_and_switches_have_statements_of_their_own(
     ):
         assert await way(pushdown, database, query, **variables) == Way.COMPILED
         assert len(pushdown.statements) == statements, variables
-
-
-async def test_switched_off_it_leaves_all_to_the_loaders(database: Database) -> None:
-    assert await way(Pushdown("off"), database, FEED) == "switched off"
-
-
-async def test_what_cannot_be_compiled_is_tried_once(database: Database) -> None:
-    pushdown = Pushdown("always")
-    fragments = [
-        f"fragment F{n} on User {{ id a: garden {{ owner {{ ...F{n + 1} }} }} "
-        f"b: garden {{ owner {{ ...F{n + 1} }} }} }}"
-        for n in range(14)
-    ]
-    query = "{ users { nodes { ...F0 } } } " + " ".join(fragments) + "fragment F14 on User { id }"
-
-    assert await way(pushdown, database, query) == "too many fields"
-    assert await way(pushdown, database, query) == "too many fields"
-    assert len(pushdown.statements) == 1
 
 
 # --- Bounds ---
