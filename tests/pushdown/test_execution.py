@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -16,13 +20,14 @@ import graph
 from client import Client, serving
 from community_gql import loaders, visibility
 from community_gql import models as m
+from community_gql.api import budget
 from community_gql.api.context import Context
 from community_gql.api.ids import write_id
 from community_gql.database import Database, opened
 from community_gql.errors import Unavailable
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.pushdown import execution
-from community_gql.pushdown.execution import Pushdown, Way
+from community_gql.pushdown.execution import COMPILED_FIELD, Pushdown, Way
 from community_gql.pushdown.plans import Kept
 from community_gql.visibility import ANONYMOUS
 
@@ -212,6 +217,26 @@ async def test_forms_of_arguments_and_switches_have_statements_of_their_own(
         assert len(pushdown.statements) == statements, variables
 
 
+# --- What compiling is charged ---
+
+
+async def test_a_compilation_is_charged_once_and_beside_the_cost(
+    database_url: str, issuer: DevelopmentIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "{ tags { nodes { ...T } } users { nodes { tags { ...T } } } } fragment T on Tag { id }"
+    monkeypatch.setattr(budget, "MINUTE", 10**12)  # nothing is refilled meanwhile
+    async with serving(database_url, issuer, pushdown="on") as api:
+        answers = [await api(query)]
+        while answers[-1].way != "compiled":
+            answers.append(await api(query))
+    (cost,) = {answer.body["extensions"]["cost"]["requested"] for answer in answers}
+    held = [int(answer.response.headers["ratelimit-remaining"]) for answer in answers]
+    spent = [before - after for before, after in itertools.pairwise(held)]
+
+    assert answers[1].way == "loaders being compiled"
+    assert spent == [cost + 7 * COMPILED_FIELD] + [cost] * (len(spent) - 1)
+
+
 # --- Bounds ---
 
 
@@ -230,22 +255,97 @@ def test_what_is_kept_has_a_bound() -> None:
     assert kept.bytes == 100
 
 
-@pytest.mark.parametrize("new", [lambda n: n, lambda n: n // 3])
-async def test_ever_new_documents_do_not_grow_what_is_kept(
-    database: Database, monkeypatch: pytest.MonkeyPatch, new: Callable[[int], int]
-) -> None:
-    for name in ("STATEMENTS_BYTES", "READINGS_BYTES", "SIGHTS_BYTES"):
-        monkeypatch.setattr(execution, name, 20_000)
-    pushdown = Pushdown()
+IDS = [
+    write_id(*of) for of in (("User", UUID(int=1)), *((t, 1) for t in ("Story", "Tag", "Match")))
+]
+FEW_OF_MANY = "{ viewer { user { %s } } a%d: __typename }"
+SWITCHES = (
+    "query("
+    + ", ".join(f"$v{n}: Boolean!" for n in range(8))
+    + ") { viewer { email } "
+    + " ".join(f"a{n}: __typename @include(if: $v{n})" for n in range(8))
+    + " }"
+)
 
-    for n in range(300):
-        await way(pushdown, database, f"{{ a{new(n)}: tags(first: 1) {{ totalCount }} }}")
+STREAMS: dict[str, Callable[[int], tuple[str, dict[str, Any]]]] = {
+    "each once": lambda n: (f"{{ a{n}: tags(first: 1) {{ totalCount }} }}", {}),
+    "each three times": lambda n: (f"{{ a{n // 3}: tags(first: 1) {{ totalCount }} }}", {}),
+    "forms of arguments": lambda n: (
+        "query($ids: [ID!]!) { nodes(ids: $ids) { id } }",
+        {"ids": [id_ for place, id_ in enumerate(IDS) if n >> place & 1]},
+    ),
+    "switches": lambda n: (SWITCHES, {f"v{place}": bool(n >> place & 1) for place in range(8)}),
+    "near the limit of tokens": lambda n: (FEW_OF_MANY % ("id " * 4900, n // 3), {}),
+}
+"""What a hostile client might send, by number."""
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_a_hostile_stream_does_not_grow_what_is_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    bound = {"near the limit of tokens": 6_000_000, "switches": 500_000}.get(stream, 30_000)
+    for name in ("STATEMENTS_BYTES", "READINGS_BYTES", "SIGHTS_BYTES"):
+        monkeypatch.setattr(execution, name, bound)
+    pushdown = Pushdown()
+    kept = (pushdown.operations, pushdown.readings, pushdown.statements, pushdown.sights)
+    dropped = False
+
+    for n in range(15 if stream == "near the limit of tokens" else 300):
+        text, variables = STREAMS[stream](n)
+        await way(pushdown, database, text, **variables)
         assert len(pushdown._compiling) <= execution.WAITING
-        for kept in (pushdown.operations, pushdown.readings, pushdown.statements, pushdown.sights):
-            assert kept.bytes <= 20_000
-            assert len(kept) <= 100
+        assert all(0 <= each.bytes <= bound for each in kept)
+        dropped = dropped or any(each.bytes > 0.6 * bound for each in kept)
     await compiled(pushdown)
     pushdown.close()
+
+    assert all(each.bytes <= bound for each in kept)
+    assert dropped or stream == "forms of arguments", "the stream did not come near the bound"
+
+
+def several(made: Callable[[int], str], count: int) -> str:
+    """A query of so many fields."""
+    return "{" + " ".join(map(made, range(count))) + "}"
+
+
+SIZES = {
+    "small": "{viewer{email}}",
+    "tokens": several(lambda _: "__typename", 2000),
+    "fields": several(lambda n: f"a{n}:stories{{totalCount edges{{cursor node{{id}}}}}}", 4),
+    "fragments": several(lambda n: f"a{n}:stories{{...C}}", 8)
+    + "fragment C on StoryConnection{edges{cursor node{id title}}}",
+    "variables": "query($a:Int=1,$b:Int=2,$c:String)"
+    + several(lambda n: f"a{n}:tags(first:$a){{totalCount}}", 6),
+    "ids": several(lambda n: f'a{n}:node(id:"{write_id("Story", n)}"){{id}}', 20),
+}
+
+
+@pytest.mark.parametrize("text", SIZES.values(), ids=SIZES)
+def test_the_estimate_of_what_is_kept_is_no_less_than_it_takes(text: str) -> None:
+    pushdown = Pushdown("always")
+    keep(pushdown, text)  # SQLAlchemy and others keep things of their own at first
+    first = pushdown.statements.bytes
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for n in range(1, 5):
+        keep(pushdown, text + " " * n)
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+
+    # The estimate of a statement is of all that it holds, be it dropped elsewhere.
+    assert taken <= pushdown.statements.bytes - first < 4 * taken
+
+
+def keep(pushdown: Pushdown, text: str) -> None:
+    """Compile the query, so that all that is ever kept of it is kept."""
+    document = parse(text)
+    operation: Any = document.definitions[0]
+    found: Any = pushdown._prepared(document, operation, {})
+    reading, variables, plans, size = found
+    pushdown._keep((reading, ()), reading.compile(variables, plans), size)
 
 
 async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(

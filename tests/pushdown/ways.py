@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import orjson
 import pytest
+from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 from starlette.requests import Request
 
 from community_gql import loaders
@@ -135,10 +136,13 @@ def differences(path: str, one: Any, other: Any) -> Iterator[str]:
 async def both_ways(database_url: str, **options: Any) -> AsyncIterator[Ways]:
     """Both ways over the database, without most limits: what they refuse is not compared."""
     relaxed = replace(
-        LIMITS, aliases=1000, fields=20_000, tokens=50_000, depth=30, root_fields=100, lists=10
+        LIMITS, aliases=MUCH, fields=MUCH, tokens=MUCH, depth=30, root_fields=MUCH, lists=10
     )
     forget()
-    with patch.object(documents, "LIMITS", relaxed):
+    with (
+        patch.object(documents, "LIMITS", relaxed),
+        patch.object(overlapping, "MAX_COMPLEXITY_BUDGET", MUCH),
+    ):
         async with opened(database_url, **options) as database:
             gc.collect()
             gc.freeze()  # collecting what the test run itself holds takes a fifth of the time

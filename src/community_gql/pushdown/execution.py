@@ -43,7 +43,8 @@ COMPILED_FIELD = 50
 
 _BYTES_PER_TOKEN = 750
 """What is kept holds the document's tree: measured with tracemalloc, 360 to 720 for each token."""
-_ENTRY_BYTES = 1000
+_ENTRY_BYTES = 4000
+_BIND_BYTES = 200
 _SIGHT_BYTES = 200
 
 _log = logging.getLogger("community_gql.pushdown")
@@ -187,9 +188,11 @@ class Pushdown:
         return "being compiled"
 
     def _keep(self, key: Any, found: Statement | str, size: int) -> Statement | str:
-        text = found if isinstance(found, str) else found.text
         # Its key holds the reading, which may be dropped from its own place before.
-        self.statements.put(key, found, size + 2 * len(text) + _ENTRY_BYTES)
+        size += _ENTRY_BYTES
+        if isinstance(found, Statement):
+            size += len(found.text) + _BIND_BYTES * len(found.arguments)
+        self.statements.put(key, found, size)
         return found
 
     async def _execute(self, statement: Statement, plans: dict[int, Any], context: Context) -> Ran:
