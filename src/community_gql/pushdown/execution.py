@@ -140,8 +140,8 @@ class Pushdown:
             reading = self.readings.get(key)
             if reading is None:
                 reading = Reading(operation, variables)
-                self.readings.put(key, reading, size + _ENTRY_BYTES)
-            return reading, variables, reading.plans(variables), size
+                self.readings.put(key, reading, size + reading.size + _ENTRY_BYTES)
+            return reading, variables, reading.plans(variables), size + reading.size
         except (BadRequest, GraphQLError):
             return "wrong arguments"
 

@@ -30,6 +30,9 @@ from community_gql.api.limits import cost_of
 from community_gql.pushdown.compiler import Statement, compile_operation, form_of, values_of
 
 
+_PLAN_BYTES = 1500
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
     """An operation of a document with the fragments beside it."""
@@ -79,6 +82,11 @@ class Reading:
     def form(plans: Mapping[int, Any]) -> tuple[Any, ...]:
         """What of the varying plans decides the text of the statement."""
         return tuple(map(form_of, plans.values()))
+
+    @property
+    def size(self) -> int:
+        """What it takes in memory beside the document's tree, in bytes, estimated."""
+        return _PLAN_BYTES * (len(self._fixed) + len(self._varying))
 
     @cached_property
     def fields(self) -> int:
