@@ -29,7 +29,6 @@ from community_gql.api.arguments import Asked, edges_of
 from community_gql.api.limits import cost_of
 from community_gql.pushdown.compiler import Statement, compile_operation, form_of, values_of
 
-
 _PLAN_BYTES = 1500
 
 
