@@ -299,7 +299,7 @@ class Loaders:
     """The batches of one operation, over one snapshot, for one viewer."""
 
     def __init__(self, snapshot: Snapshot, viewer: Viewer) -> None:
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._binds = viewer.binds()
         self._loaders: dict[Batch, DataLoader[Any, Any]] = {}
 
@@ -321,7 +321,7 @@ class Loaders:
         values = {**self._binds, **batch.values()}
         if not (isinstance(batch, Pages | Counts) and batch.edge.parent is None):
             values[KEYS] = keys
-        rows = await self._snapshot.run(batch.statement(), values)
+        rows = await self.snapshot.run(batch.statement(), values)
         return batch.collect(rows, keys)
 
 

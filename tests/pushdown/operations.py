@@ -36,10 +36,9 @@ from graphql import (
     parse,
     visit,
 )
-from graphql.execution.values import VariableValues, get_variable_values
 from sqlalchemy import BigInteger, DateTime, Double, String, Uuid
 
-from community_gql.api.arguments import read_arguments
+from community_gql.api import readings
 from community_gql.api.limits import LIMITS
 from community_gql.api.schema import core
 from community_gql.errors import BadRequest
@@ -380,14 +379,17 @@ class Generator:
         document = parse(text)
         node = document.definitions[0]
         assert isinstance(node, OperationDefinitionNode)
-        variables = get_variable_values(core, node.variable_definitions or (), self._variables)
         fragments = {
             n.name.value: n for n in document.definitions if isinstance(n, FragmentDefinitionNode)
         }
         try:
-            assert isinstance(variables, VariableValues)
-            plans = read_arguments(node, fragments, variables)
-        except (AssertionError, BadRequest, GraphQLError):
+            operation = readings.Operation(document, node, fragments)
+            variables = operation.variables(self._variables)
+            if isinstance(variables, list):
+                return {}
+            reading = readings.Reading(operation, variables)
+            plans = {**reading.fixed, **reading.plans(variables)}
+        except (BadRequest, GraphQLError):
             return {}
         used = _Used()
         visit(document, used)

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import orjson
 import pytest
+from graphql.execution.values import VariableValues, get_variable_values
 from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 from starlette.requests import Request
 
@@ -19,6 +20,7 @@ from community_gql import loaders
 from community_gql.api import documents
 from community_gql.api.budget import MemoryBudget
 from community_gql.api.limits import LIMITS
+from community_gql.api.schema import core
 from community_gql.api.view import Edge, GraphQLView
 from community_gql.database import Database, opened
 from community_gql.pushdown.execution import Pushdown
@@ -74,8 +76,22 @@ class Ways:
 
         return GraphQLView(database, authenticate, pushdown, EDGE)
 
+    def read(self, operation: Operation) -> None:
+        """Compare our reading of the variables, which both ways share, with graphql-core's."""
+        found = self._compiled._documents.get(operation.text).operation(operation.name)
+        definitions = found.node.variable_definitions or ()
+        ours = found.variables(operation.variables)
+        theirs = get_variable_values(core, definitions, operation.variables)
+        if isinstance(ours, VariableValues) and isinstance(theirs, VariableValues):
+            assert ours.coerced == theirs.coerced
+            given = [{n: s.value for n, s in found.sources.items()} for found in (ours, theirs)]
+            assert given[0] == given[1]
+        else:
+            assert [str(error) for error in ours] == [str(error) for error in theirs]
+
     async def compare(self, operation: Operation, viewer: Viewer) -> tuple[Said, str]:
         """The compiled answer, which must be that of the loaders, and which way it took."""
+        self.read(operation)
         self._compiling.way = "refused"  # unless it comes to run
         compiled = await _ask(self._compiled, operation, viewer)
         way = self._compiling.way

@@ -138,6 +138,21 @@ def compile_operation(
     return _Compiler(Selections(fragments, variables), plans, varying).compile(operation)
 
 
+def arguments_of(
+    statement: Statement, plans: Mapping[int, Any], viewer: Mapping[str, Any]
+) -> list[Any]:
+    """The values of ``$1``, ``$2``, ... for one request."""
+    arguments = list(statement.arguments)
+    for place, name in statement.viewer:
+        arguments[place] = viewer[name]
+    values: dict[int, dict[str, Any]] = {}
+    for place, node, local in statement.asked:
+        if node not in values:
+            values[node] = values_of(plans[node])
+        arguments[place] = values[node][local]
+    return arguments
+
+
 def values_of(plan: Any) -> dict[str, Any]:
     """The values that a plan gives to the binds of its field, by name."""
     if isinstance(plan, Pages):
