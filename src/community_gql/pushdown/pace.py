@@ -2,10 +2,14 @@
 
 A thread that computes takes every second turn at the interpreter, five milliseconds long, and a
 request has many turns. So the compiler rests after each burst of work, three times as long.
+
+Its many small objects would also set off collections of all that the process holds, 30 ms each,
+which took a quarter of the time. So those are off meanwhile, and its own are collected as it goes.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -22,11 +26,16 @@ _thread = threading.local()
 @contextmanager
 def paced() -> Iterator[None]:
     """Let ``rest`` rest in this thread."""
+    enabled = gc.isenabled()
+    gc.disable()
     _thread.since = time.thread_time()
     try:
         yield
     finally:
         del _thread.since
+        gc.collect(1)
+        if enabled:
+            gc.enable()
 
 
 def rest() -> None:
@@ -34,7 +43,7 @@ def rest() -> None:
     since = getattr(_thread, "since", None)
     if since is None:
         return
-    worked = time.thread_time() - since
-    if worked >= BURST:
-        time.sleep(REST * worked)
+    if time.thread_time() - since >= BURST:
+        gc.collect(0)
+        time.sleep(REST * (time.thread_time() - since))
         _thread.since = time.thread_time()
