@@ -87,6 +87,19 @@ async def test_the_log_and_the_extensions_say_which_way(api: Client, query: str)
     assert (answer.line.way, answer.line.statements) == ("compiled", 1)  # type: ignore[attr-defined]
 
 
+async def test_a_row_of_which_only_its_key_is_needed_is_not_read(api: Client) -> None:
+    query = "{ stories { nodes { author { %s } } } }"
+    for asked, read in (
+        ("__typename profile { bio } stories { totalCount } tags { name }", False),
+        ("createdAt", True),
+        ("id", True),
+        ("profile { bio } createdAt", True),
+    ):
+        answer = await api(query % asked)
+        assert answer.way == "compiled"
+        assert ("FROM users" in answer.statements[0]) == read, asked
+
+
 # --- A rule, an error ---
 
 FEED = "{ stories { totalCount nodes { title } } }"
@@ -120,6 +133,23 @@ async def test_both_ways_follow_the_rule_of_visibility(
     monkeypatch.undo()
     assert await found("always") == {"seen"}
     await found("off")
+
+
+async def test_a_row_that_not_everyone_may_see_is_read(
+    database_url: str,
+    db: asyncpg.Connection,
+    issuer: DevelopmentIssuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await make.garden(db, await make.person(db))
+    query = "{ users { nodes { garden { owner { tags { name } } } } } }"
+    rules: dict[Any, Any] = visibility._rules
+    monkeypatch.setitem(rules, m.User, lambda user: user.email != "x")
+    async with serving(database_url, issuer, pushdown="always") as api:
+        answer = await api(query)
+
+    assert answer.way == "compiled"
+    assert answer.statements[0].count("FROM users") == 2
 
 
 async def test_null_where_the_schema_has_none_is_an_error_either_way(
@@ -167,8 +197,11 @@ async def test_a_query_is_compiled_at_its_second_sight(database: Database) -> No
     assert await way(query) == "being compiled"
     await compiled(pushdown)
     assert await way(query) == Way.COMPILED
+    assert await way(query, n=20) == Way.COMPILED, "20 is what it is without"
+    assert await way(query, n=7) == "being compiled", "the size guides the planner"
+    await compiled(pushdown)
     assert await way(query, n=7) == Way.COMPILED
-    assert len(pushdown.statements) == 1
+    assert len(pushdown.statements) == 2
     pushdown.close()
 
 
@@ -344,6 +377,42 @@ async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(
         assert await database.value(query, []) == 0
 
     assert 50 < count <= 110
+
+
+async def test_a_filtered_list_is_planned_for_its_values(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, asked = Database.value, []
+
+    async def noted(self: Database, text: str, arguments: Any, *, anew: bool = False) -> Any:
+        asked.append(anew)
+        return await value(self, text, arguments, anew=anew)
+
+    monkeypatch.setattr(Database, "value", noted)
+    for query in (
+        "{ stories { nodes { title } } }",
+        '{ stories(filter: {search: "moss"}) { nodes { title } } }',
+        "{ stories(filter: {}) { nodes { title } } }",
+        '{ users { nodes { stories(filter: {tagsAny: ["moss"]}) { totalCount } } } }',
+    ):
+        assert (await api(query)).way == "compiled"
+
+    assert asked == [False, True, False, True]
+
+
+async def test_planned_anew_a_statement_is_not_prepared(database_url: str) -> None:
+    plans = (
+        "SELECT json_agg(json_build_array(custom_plans, generic_plans))::text "
+        "FROM pg_prepared_statements WHERE statement LIKE '%length%' AND statement NOT LIKE '%pg_prepared%'"
+    )
+    async with opened(database_url, pool_size=1) as database:
+        for n in range(8):
+            assert await database.value("SELECT length($1::text)::text", ["a" * n]) == str(n)
+        assert await database.value(plans, []) == "[[5, 3]]"
+        for n in range(8):
+            values = ["a" * n]
+            assert await database.value("SELECT 0 + length($1::text)", values, anew=True) == n
+        assert await database.value(plans, []) == "[[5, 3]]"
 
 
 # --- The database away ---

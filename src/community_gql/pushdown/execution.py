@@ -89,7 +89,7 @@ class Pushdown:
             return Ran(None, found)
         arguments = arguments_of(found, plans, context.viewer.binds())
         try:
-            return Ran(await context.value(found.text, arguments))
+            return Ran(await context.value(found.text, arguments, anew=found.anew))
         except asyncpg.PostgresError as error:
             # Most likely a value that the schema does not allow: the loaders say which.
             _log.warning(
