@@ -152,13 +152,22 @@ async def test_a_row_that_not_everyone_may_see_is_read(
     assert answer.statements[0].count("FROM users") == 2
 
 
+@pytest.mark.parametrize(
+    ("wrong", "query"),
+    [
+        ("user_features SET vector = '[0.5, null]'", "{ viewer { email features { vector } } }"),
+        ("user_features SET vector = '[0.5, \"x\"]'", "{ viewer { email features { vector } } }"),
+        ("user_features SET vector = '{}'", "{ viewer { email features { vector } } }"),
+        ("habits SET meta = 'null'", "{ viewer { user { habits { nodes { meta } } } } }"),
+    ],
+)
 async def test_null_where_the_schema_has_none_is_an_error_either_way(
-    database_url: str, db: asyncpg.Connection, issuer: DevelopmentIssuer
+    database_url: str, db: asyncpg.Connection, issuer: DevelopmentIssuer, wrong: str, query: str
 ) -> None:
     ada = await make.person(db)
     await make.features(db, ada, [0.5])
-    await db.execute("UPDATE user_features SET vector = '[0.5, \"x\"]'")
-    query = "{ viewer { email features { version vector } } }"
+    await make.habit(db, ada)
+    await db.execute(f"UPDATE {wrong}")
     bodies = []
     for way in ("always", "off"):
         async with serving(database_url, issuer, pushdown=way) as api:
@@ -403,7 +412,8 @@ async def test_a_filtered_list_is_planned_for_its_values(
 async def test_planned_anew_a_statement_is_not_prepared(database_url: str) -> None:
     plans = (
         "SELECT json_agg(json_build_array(custom_plans, generic_plans))::text "
-        "FROM pg_prepared_statements WHERE statement LIKE '%length%' AND statement NOT LIKE '%pg_prepared%'"
+        "FROM pg_prepared_statements "
+        "WHERE statement LIKE '%length%' AND statement NOT LIKE '%pg_prepared%'"
     )
     async with opened(database_url, pool_size=1) as database:
         for n in range(8):
