@@ -84,6 +84,7 @@ from community_gql.loaders import (
     page_of,
 )
 from community_gql.paging import cursor_binds, cursor_sql
+from community_gql.pushdown.pace import rest
 from community_gql.pushdown.selections import NotCompiled, Selected, Selections, object_type
 from community_gql.visibility import Viewer, is_everyones, visible
 
@@ -91,6 +92,17 @@ MAX_STATEMENT = 200_000
 """Characters of SQL that are worth planning."""
 
 _DIALECT: Any = asyncpg_dialect()  # type: ignore[no-untyped-call]
+
+
+class _Paced(_DIALECT.statement_compiler):  # type: ignore[misc]
+    def visit_select(self, *given: Any, **named: Any) -> str:
+        rest()
+        text: str = super().visit_select(*given, **named)
+        return text
+
+
+_DIALECT.statement_compiler = _Paced
+
 _IDENTIFIER_BYTES = 63  # PostgreSQL cuts longer names, silently
 _OBJECT_PAIRS = 50  # a function takes 100 arguments
 _COLUMNS = 1600  # a SELECT list has at most 1664
@@ -282,6 +294,7 @@ class _Compiler:
     def _field(
         self, type_: GraphQLObjectType, selected: Selected, entity: Any, shape: Shape
     ) -> ColumnElement[Any]:
+        rest()
         field, definition = selected.declared, selected.definition
         if selected.name == "__typename":
             return _text(type_.name)
@@ -336,6 +349,8 @@ class _Compiler:
                 (_is_list_of_numbers(value), cast(value, JSON)),
                 (value.is_not(None), cast(refusal, JSON)),
             )
+        if is_non_null_type(type_) and isinstance(value.type, JSONB):
+            value, nullable = func.nullif(value, literal_column("'null'::jsonb")), True
         if is_non_null_type(type_) and nullable:
             value = func.coalesce(func.to_json(value), cast(refusal, JSON))
         return value
