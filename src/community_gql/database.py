@@ -109,11 +109,12 @@ class Database:
                 lent = await self._lend(lent)
             driver: Any = lent.driver_connection
             try:
-                # unscoped: runs what pushdown/ compiled from scoped selects
-                runs = await driver.prepare(text, name="") if anew else driver
-                found = await (
-                    runs.fetchval(*arguments) if anew else runs.fetchval(text, *arguments)
-                )
+                if anew:
+                    # unscoped: what pushdown/ compiled from scoped selects
+                    statement = await driver.prepare(text, name="")
+                    found = await statement.fetchval(*arguments)  # unscoped: the same
+                else:
+                    found = await driver.fetchval(text, *arguments)  # unscoped: the same
             except BaseException as error:
                 await greenlet_spawn(self._take_back, lent, error)
                 raise

@@ -71,17 +71,19 @@ from community_gql.api.ids import id_sql
 from community_gql.api.scalars import SQL_FORMS
 from community_gql.api.schema import core
 from community_gql.loaders import (
+    Cut,
     Lookup,
     Pages,
     Shape,
     ToPage,
     Value,
+    all_columns,
     directed,
     filter_binds,
     listed,
     page_of,
 )
-from community_gql.paging import beyond, cursor_binds, cursor_sql
+from community_gql.paging import cursor_binds, cursor_sql
 from community_gql.pushdown.pace import rest
 from community_gql.pushdown.selections import NotCompiled, Selected, Selections, object_type
 from community_gql.visibility import Viewer, is_everyones, visible
@@ -516,21 +518,14 @@ class _Page:
         child = aliased(edge.target.model, name=c._name("t"))
         order = edge.orders[plan.order]
         keys = order.keys(child, self._filters)
-        columns = [
-            *(
-                getattr(child, attribute.key)
-                for attribute in inspect(edge.target.model).column_attrs
-            ),
-            *(key.label(f"key${i}") for i, key in enumerate(keys)),
-        ]
-        query = page_of(edge, self._parent, child, columns, order, self._backward, self._filters)
+        there: Sequence[ColumnElement[Any]] = ()
         if plan.cursor is not None:
             names = [f"cursor_{i}" for i in range(len(keys))]
             there = cursor_binds(keys, c._prefix(self._selected, names))
-            query = query.where(beyond(keys, there, order.descending != self._backward))
-        size = plan.window.size + 1 if self._more else plan.window.size
-        self._limit = literal_column(str(size), Integer)
-        rows = query.limit(self._limit).subquery(c._name("q"))
+        limit = plan.window.size + 1 if self._more else plan.window.size
+        self._limit = literal_column(str(limit), Integer)
+        cut = Cut(order, self._backward, self._filters, there, limit, "key$")
+        rows = page_of(edge, self._parent, child, all_columns, cut).subquery(c._name("q"))
         if numbered or self._more or self._backward:
             rows = _numbered(rows).subquery(c._name("p"))
         self._rows = rows
