@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -11,11 +11,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from community_gql import schemafile
 from community_gql.api.budget import Budget, MemoryBudget, RedisBudget
 from community_gql.api.documents import TrustedDocuments
 from community_gql.api.view import Edge, GraphQLView
@@ -25,6 +26,7 @@ from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.pushdown.execution import Pushdown
 from community_gql.readiness import Readiness
+from community_gql.schemafile import SchemaFile
 from community_gql.settings import Settings, SettingsError
 
 
@@ -66,10 +68,12 @@ def create_app(
         await database.close()
 
     endpoint = _Endpoint(view, identity.authentication)
+    schema = _Endpoint(SchemaFile(identity.authentication, edge), identity.authentication)
     return Starlette(
         routes=[
             Route("/", endpoint),
             Route("/graphql", endpoint),
+            Route(schemafile.PATH, schema, methods=["GET"]),
             Route("/healthz", _alive),
             Route("/readyz", Readiness(database, identity.checks).answer),
             *identity.routes,
@@ -154,9 +158,11 @@ class SecurityHeaders:
 
 
 class _Endpoint:
-    """The view as an ASGI application, so that Starlette leaves its methods to it."""
+    """A view as an ASGI application, so that Starlette leaves its methods to it."""
 
-    def __init__(self, view: GraphQLView, authentication: Authentication) -> None:
+    def __init__(
+        self, view: Callable[[Request], Awaitable[Response]], authentication: Authentication
+    ) -> None:
         self._view, self._authentication = view, authentication
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
