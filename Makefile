@@ -16,7 +16,7 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test compare fuzz check schema migration fmt lock db-psql db-reset clean
+.PHONY: help run install test compare fuzz check schema erd migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -38,7 +38,7 @@ compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running qu
 fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Send the API nonsense for some minutes, with schemathesis (ARGS="--max-examples 500")
 	@$(BIN)/python tests/edge/fuzz.py $(FUZZ)/bin/schemathesis $(ARGS)
 
-check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers, schema and migrations
+check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers, schema, migrations and picture
 	@printf '\n== format\n'; $(BIN)/ruff format --check .
 	@printf '\n== lint\n'; $(BIN)/ruff check .
 	@printf '\n== types\n'; $(BIN)/mypy
@@ -48,6 +48,9 @@ check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers
 
 schema: $(VENV)/project $(VENV)/dev-packages ## Write schema.graphql from the code
 	@$(BIN)/community-gql schema export --output schema.graphql
+
+erd: $(VENV)/project ## Draw docs/erd.svg from models.py
+	@$(BIN)/community-gql db erd
 
 migration: $(VENV)/project $(VENV)/dev-packages ## Write a migration for what changed in models.py (m="add badges")
 	@test -n "$(m)" || { echo 'Say what it does: make migration m="add badges"' >&2; exit 2; }
