@@ -99,7 +99,10 @@ export function Person({ id }: { id: string }) {
                 <Link to={person(match.user.id)}>
                   {match.user.profile?.displayName ?? "Someone"}
                 </Link>{" "}
-                {Math.round(match.score * 100)} %: {match.sharedTags.map(({ name }) => name).join(", ")}
+                {Math.round(match.score * 100)} %{" "}
+                <span className="quiet">
+                  {match.sharedTags.map(({ name }) => name).join(", ")}
+                </span>
               </li>
             ))}
           </ul>
