@@ -9,7 +9,9 @@ does all of it.
 import os
 import sys
 from collections.abc import Iterator
+from typing import cast
 
+import httpx
 from community import Community, CreateHabitInput, HabitFrequency
 from community.exceptions import GraphQLClientGraphQLMultiError, GraphQLClientHttpError
 from community.stories_of import StoriesOfUserStoriesNodes
@@ -60,8 +62,9 @@ if __name__ == "__main__":
         try:
             main(client, " ".join(sys.argv[1:]) or "Write a page")
         except GraphQLClientHttpError as error:  # 401, 422, 429, 503: nothing ran
-            wait = error.response.headers.get("Retry-After")
-            said = error.response.json()["errors"][0]["message"]
+            response = cast(httpx.Response, error.response)
+            wait = response.headers.get("Retry-After")
+            said = response.json()["errors"][0]["message"]
             sys.exit(f"{error.status_code}: {said}" + (f" Try again in {wait} s." if wait else ""))
         except GraphQLClientGraphQLMultiError as error:  # part of the answer is missing
             sys.exit(f"The answer has errors: {error}")
