@@ -115,3 +115,47 @@ def test_trusted_documents_of_both_generators(page: Page) -> None:
         for name in folders:
             page.write(page.made[name], origin)
             page.run(name, origin, on="trusted")
+
+
+@every
+def test_graphql_codegen_takes_the_schema_from_the_server(page: Page) -> None:
+    project = page.project("app")
+    before = project.read("src/gql/graphql.ts")
+    config = project.read("codegen.ts")
+    url = f"{page.live.origin}/schema.graphql"
+    assert f'schema: "schema.graphql", // or {url}' in config
+    project.write("other.ts", config.replace('"schema.graphql"', f'"{url}"'))
+    project.write("schema.graphql", "type Query { nothing: Int }")
+    project.write("src/gql/graphql.ts", "")
+    project.run("graphql-codegen --config other.ts")
+    assert project.read("src/gql/graphql.ts") == before
+
+
+PATIENCE = """
+import type { TypedDocumentNode } from "@graphql-typed-document-node/core";
+import { parse } from "graphql";
+import { ApiError, request } from "./request";
+import { patiently } from "./retry";
+
+type Data = { stories: { nodes: { id: string }[] } };
+const query = parse("{ stories(first: 20) { nodes { id } } }") as TypedDocumentNode<Data, {}>;
+const ask = () => request(query, {});
+let refused: unknown;
+while (refused === undefined) await ask().catch((error: unknown) => (refused = error));
+if (!(refused instanceof ApiError)) throw refused;
+const start = performance.now();
+const { data } = await patiently(ask);
+const waited = (performance.now() - start) / 1000;
+console.log(refused.status, refused.code, waited > 0.9, data.stories.nodes.length);
+"""
+
+
+@every
+def test_retrying_waits_as_long_as_the_server_says(page: Page) -> None:
+    project = page.project("app")
+    port = free_port()
+    with server.process(page.live.database_url, page.live.issuer, port, cost_per_minute=300):
+        page.write(project, f"http://127.0.0.1:{port}")
+        project.write("src/patience.ts", PATIENCE)
+        said = project.run("npx jiti src/patience.ts")
+    assert said == "429 RATE_LIMITED true 20\n"
