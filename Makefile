@@ -46,7 +46,7 @@ example-web: ## Serve the example app at http://127.0.0.1:5173, beside make run
 	@cd examples/web && npm start
 
 example-script: $(VENV)/project $(CLIENTS)/packages ## Run the example script beside make run (EMAIL=grace@example.com)
-	@cd examples/python && ../../$(CLIENTS)/bin/ariadne-codegen && \
+	@cd examples/python && ../../$(CLIENTS)/bin/ariadne-codegen > /dev/null && \
 		TOKEN=$$(../../$(BIN)/community-gql token $(or $(EMAIL),ada@example.com)) \
 		../../$(CLIENTS)/bin/python journal.py $(ARGS)
 
