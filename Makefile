@@ -17,7 +17,8 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-clients example-web example-script compare fuzz check schema erd migration fmt lock db-psql db-reset clean
+.PHONY: help run install test test-clients example-web example-script compare fuzz check schema erd \
+	migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -57,6 +58,7 @@ check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers
 	@printf '\n== layers\n'; $(BIN)/lint-imports
 	@printf '\n== schema\n'; $(BIN)/community-gql schema check
 	@printf '\n== migrations\n'; $(BIN)/community-gql db check
+	@printf '\n== picture of the tables\n'; $(BIN)/community-gql db erd --check
 
 schema: $(VENV)/project $(VENV)/dev-packages ## Write schema.graphql from the code
 	@$(BIN)/community-gql schema export --output schema.graphql

@@ -16,7 +16,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from community_gql import schemafile
 from community_gql.api.budget import Budget, MemoryBudget, RedisBudget
 from community_gql.api.documents import TrustedDocuments
 from community_gql.api.view import Edge, GraphQLView
@@ -73,7 +72,7 @@ def create_app(
         routes=[
             Route("/", endpoint),
             Route("/graphql", endpoint),
-            Route(schemafile.PATH, schema, methods=["GET"]),
+            Route("/schema.graphql", schema, methods=["GET"]),
             Route("/healthz", _alive),
             Route("/readyz", Readiness(database, identity.checks).answer),
             *identity.routes,

@@ -31,6 +31,7 @@ COLUMNS = (
 WIDTH, ROW, HEAD, PAD = 316, 20, 30, 12
 GUTTER, GAP, MARGIN = 96, 26, 24
 LANE = 14
+"""How far apart lines run in a gutter. All these are pixels."""
 TYPE, LEADS_TO = 160, 172
 """How far right of a table's edge the second of two texts begins."""
 
@@ -41,7 +42,7 @@ STYLE = """
   .page { fill: #fbfaf7 } .box { fill: #ffffff; stroke: #c9c4b8 } .head { fill: #2f5d50 }
   .rule { stroke: #e4e0d6 } text { fill: #2b2a27; font: 11px ui-monospace, Menlo, Consolas,
   "DejaVu Sans Mono", monospace } .name { fill: #ffffff; font-weight: 700; font-size: 13px }
-  .class { fill: #d3e5de } .key { font-weight: 700 } .type, .mark { fill: #77736a }
+  .key { font-weight: 700 } .type, .mark { fill: #77736a }
   .leads { fill: #2f5d50 } .line { fill: none; stroke: #7c9a8f; stroke-width: 1.4 }
   .note { fill: #77736a }
   @media (prefers-color-scheme: dark) {
@@ -235,8 +236,8 @@ def _line(
     path = f"M{start} {y:g}H{middle}V{target:g}H{end}"
     one = f"M{end + back * 7} {target - 5:g}v10"
     if column.nullable:
-        arc = f"a4 4 0 1 0 {back * 8} 0"
-        one += f"M{end + back * 10} {target:g}{arc}{arc.replace(str(back * 8), str(-back * 8))}"
+        across = back * 8
+        one += f"M{end + back * 10} {target:g}a4 4 0 1 0 {across} 0a4 4 0 1 0 {-across} 0"
     if _is_unique(column):
         many = f"M{start + out * 7} {y - 5:g}v10"
     else:

@@ -17,8 +17,6 @@ from community_gql.api.view import Authenticate, Edge, refused
 from community_gql.errors import PublicError, SchemaClosed, Unauthenticated
 from community_gql.visibility import ANONYMOUS
 
-PATH = "/schema.graphql"
-
 
 class SchemaFile:
     """Answers with the text and a strong validator of it."""

@@ -120,6 +120,7 @@ def test_trusted_documents_of_both_generators(page: Page) -> None:
 @every
 def test_graphql_codegen_takes_the_schema_from_the_server(page: Page) -> None:
     project = page.project("app")
+    page.write(project, page.live.origin)
     before = project.read("src/gql/graphql.ts")
     config = project.read("codegen.ts")
     url = f"{page.live.origin}/schema.graphql"
