@@ -30,7 +30,7 @@ from sqlalchemy import (
     literal_column,
     true,
 )
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import MANYTOONE, aliased
 from sqlalchemy.types import TypeEngine
 
 from community_gql import models as m
@@ -131,10 +131,37 @@ class Edge:
         )
         return joined
 
+    def starts_from(self) -> set[str]:
+        """The attributes of the parent that ``arrives`` speaks of."""
+        assert self.parent is not None
+        mapper = inspect(self.parent)
+        if self.relationship is None:
+            return {primary_key(self.parent)}
+        columns = mapper.relationships[self.relationship].local_columns
+        return {mapper.get_property_by_column(column).key for column in columns}
+
 
 @dataclass(frozen=True, eq=False)
 class ToOne(Edge):
     """To at most one row."""
+
+    def key_in(self, parent: Any) -> ColumnElement[Any] | None:
+        """The target's primary key as a foreign key of ``parent`` that is never NULL, if it is one.
+
+        The target's row is then there whenever the parent's is.
+        """
+        if self.parent is None or self.relationship is None:
+            return None
+        mapper = inspect(self.parent)
+        relation = mapper.relationships[self.relationship]
+        if relation.direction is not MANYTOONE or len(relation.local_remote_pairs or ()) != 1:
+            return None
+        ((local, remote),) = relation.local_remote_pairs or ()
+        is_key = remote.primary_key and any(f.column is remote for f in local.foreign_keys)
+        if local.nullable or not is_key:
+            return None
+        key: ColumnElement[Any] = getattr(parent, mapper.get_property_by_column(local).key)
+        return key
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,17 +296,23 @@ class Pages:
         return cls(edge, window, name, filters, cursors, values)
 
     @property
-    def form(self) -> tuple[str, bool, bool, tuple[str, ...]]:
-        """What decides the text of a statement: order, direction, a cursor or none, filters."""
-        backward = self.window.backward
-        return self.order, backward, self.cursor is not None, _names(self.filters)
+    def form(self) -> tuple[str, bool, bool, tuple[str, ...], int]:
+        """What decides the text of a statement: order, direction, a cursor or none, filters, size.
+
+        The size is written into it. With a bind for it PostgreSQL takes a tenth of the table for
+        the page, finds every plan for all values too dear, and plans each execution anew: measured
+        at four times the cost of a page.
+        """
+        window = self.window
+        names = _names(self.filters)
+        return self.order, window.backward, self.cursor is not None, names, window.size
 
     def statement(self) -> Select[Any]:
         return _pages(self.edge, *self.form)
 
     def values(self) -> dict[str, Any]:
         cursor = {f"cursor_{i}": value for i, value in enumerate(self.cursor or ())}
-        return {**dict(self.filters), **cursor, "take": self.window.size + 1}
+        return {**dict(self.filters), **cursor}
 
     def collect(self, rows: Iterable[Any], keys: Sequence[Any]) -> list[Any]:
         found: dict[Any, list[tuple[Any, Sequence[Any]]]] = {key: [] for key in keys}
@@ -299,7 +332,7 @@ class Loaders:
     """The batches of one operation, over one snapshot, for one viewer."""
 
     def __init__(self, snapshot: Snapshot, viewer: Viewer) -> None:
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._binds = viewer.binds()
         self._loaders: dict[Batch, DataLoader[Any, Any]] = {}
 
@@ -321,7 +354,7 @@ class Loaders:
         values = {**self._binds, **batch.values()}
         if not (isinstance(batch, Pages | Counts) and batch.edge.parent is None):
             values[KEYS] = keys
-        rows = await self._snapshot.run(batch.statement(), values)
+        rows = await self.snapshot.run(batch.statement(), values)
         return batch.collect(rows, keys)
 
 
@@ -389,7 +422,7 @@ def _counts(edge: ToPage, filters: tuple[str, ...]) -> Select[Any]:
 
 @lru_cache(maxsize=1024)
 def _pages(
-    edge: ToPage, order_name: str, backward: bool, cursor: bool, filters: tuple[str, ...]
+    edge: ToPage, order_name: str, backward: bool, cursor: bool, filters: tuple[str, ...], size: int
 ) -> Select[Any]:
     parent = aliased(edge.parent) if edge.parent is not None else None
     child = aliased(edge.target.model)
@@ -404,7 +437,7 @@ def _pages(
     query = page_of(edge, parent, child, columns, order, backward, binds)
     if cursor:
         query = query.where(beyond(keys, cursor_binds(keys), order.descending != backward))
-    query = query.limit(bindparam("take", type_=Integer))
+    query = query.limit(literal_column(str(size + 1), Integer))
     if parent is None or edge.parent is None:
         return query
     page = query.lateral("page")

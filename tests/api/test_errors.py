@@ -18,6 +18,7 @@ from sqlalchemy import text
 import factories as make
 from client import Answer, Client, serving
 from community_gql.api import view
+from community_gql.api.view import GraphQLView
 from community_gql.database import Snapshot
 from community_gql.errors import BadRequest
 from community_gql.identity.development import DevelopmentIssuer
@@ -116,14 +117,14 @@ async def test_a_fault_in_the_database_shows_no_sql(
     assert "division" not in answer.response.text
 
 
-@pytest.mark.parametrize("place", ["read_arguments", "execute"])
+@pytest.mark.parametrize(("home", "place"), [(GraphQLView, "_read"), (view, "execute")])
 async def test_a_fault_outside_of_execution(
-    api: Client, monkeypatch: pytest.MonkeyPatch, place: str
+    api: Client, monkeypatch: pytest.MonkeyPatch, home: Any, place: str
 ) -> None:
     def fail(*_: Any) -> Any:
         raise SecretError("secret")
 
-    monkeypatch.setattr(view, place, fail)
+    monkeypatch.setattr(home, place, fail)
 
     answer = await api("{ __typename }")
 

@@ -34,7 +34,8 @@ from graphql import (
 from graphql.execution.values import get_variable_values
 from sqlalchemy import BigInteger, DateTime, Double, Uuid
 
-from community_gql.api.arguments import read_arguments
+from community_gql.api import readings
+from community_gql.api.readings import Reading
 from community_gql.api.schema import core
 from community_gql.errors import BadRequest
 from community_gql.loaders import Pages
@@ -254,7 +255,8 @@ class Generator:
             return
         fragments = {n.name.value: n for n in document.definitions[1:]}  # type: ignore[attr-defined]
         try:
-            plans = read_arguments(node, fragments, variables)  # type: ignore[arg-type]
+            reading = Reading(readings.Operation(document, node, fragments), variables)  # type: ignore[arg-type]
+            plans = {**reading.fixed, **reading.plans(variables)}
         except BadRequest:
             return
         used = _Used()

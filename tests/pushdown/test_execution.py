@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import asyncpg
 import pytest
-from graphql import GraphQLField, get_named_type, is_composite_type, parse
-from sqlalchemy import true
+from graphql import GraphQLField, get_named_type, is_composite_type
+from sqlalchemy import text, true
 
 import factories as make
 import graph
 from client import Client, serving
 from community_gql import loaders, visibility
 from community_gql import models as m
+from community_gql.api import documents
 from community_gql.api.context import Context
+from community_gql.api.documents import Documents
 from community_gql.api.ids import write_id
-from community_gql.database import Database, opened
+from community_gql.api.readings import Readings
+from community_gql.database import Database, Transaction, opened
 from community_gql.errors import Unavailable
 from community_gql.identity.development import DevelopmentIssuer
+from community_gql.kept import Kept
 from community_gql.pushdown import execution
 from community_gql.pushdown.execution import Pushdown, Way
-from community_gql.pushdown.plans import Kept
 from community_gql.visibility import ANONYMOUS
 
 # --- What is compiled ---
@@ -74,8 +77,6 @@ async def test_every_type_and_edge_is_compiled(api: Client, start: str) -> None:
 LEFT = {
     "{ __schema { queryType { name } } }": "loaders __schema is not a field of ours",
     'mutation { createTag(input: {name: "moss"}) { __typename } }': "loaders not a query",
-    "{ users(first: 101) { totalCount } }": "loaders wrong arguments",
-    "query($n: Int!) { users(first: $n) { totalCount } }": "loaders wrong variables",
 }
 """All that is left to the loaders, and why."""
 
@@ -95,6 +96,19 @@ async def test_the_log_and_the_extensions_say_which_way(api: Client, query: str)
     assert said["execution"] == {"way": "compiled", "why": None}
     assert said["cost"] == {"requested": answer.line.cost}  # type: ignore[attr-defined]
     assert (answer.line.way, answer.line.statements) == ("compiled", 1)  # type: ignore[attr-defined]
+
+
+async def test_a_row_of_which_only_its_key_is_needed_is_not_read(api: Client) -> None:
+    query = "{ stories { nodes { author { %s } } } }"
+    for asked, read in (
+        ("__typename profile { bio } stories { totalCount } tags { name }", False),
+        ("createdAt", True),
+        ("id", True),
+        ("profile { bio } createdAt", True),
+    ):
+        answer = await api(query % asked)
+        assert answer.way == "compiled"
+        assert ("FROM users" in answer.statements[0]) == read, asked
 
 
 # --- A rule, an error ---
@@ -132,6 +146,23 @@ async def test_both_ways_follow_the_rule_of_visibility(
     await found("off")
 
 
+async def test_a_row_that_not_everyone_may_see_is_read(
+    database_url: str,
+    db: asyncpg.Connection,
+    issuer: DevelopmentIssuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await make.garden(db, await make.person(db))
+    query = "{ users { nodes { garden { owner { tags { name } } } } } }"
+    rules: dict[Any, Any] = visibility._rules
+    monkeypatch.setitem(rules, m.User, lambda user: user.email != "x")
+    async with serving(database_url, issuer, pushdown="always") as api:
+        answer = await api(query)
+
+    assert answer.way == "compiled"
+    assert answer.statements[0].count("FROM users") == 2
+
+
 async def test_null_where_the_schema_has_none_is_an_error_either_way(
     database_url: str, db: asyncpg.Connection, issuer: DevelopmentIssuer
 ) -> None:
@@ -160,19 +191,22 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-async def free(_: int) -> None:
-    """Charges nothing."""
+class Asking:
+    """What the view does before and after ``Pushdown.run``."""
 
+    def __init__(self, pushdown: Pushdown, database: Database) -> None:
+        self.pushdown, self.database = pushdown, database
+        self.documents, self.readings = Documents(), Readings()
 
-async def way(pushdown: Pushdown, database: Database, text: str, **variables: Any) -> str:
-    """How a query is run, and why."""
-    document = parse(text)
-    context = Context(ANONYMOUS, database)
-    try:
-        ran = await pushdown.run(document, document.definitions[0], variables, context, free)  # type: ignore[arg-type]
+    async def __call__(self, text: str, **raw: Any) -> str:
+        """How a query is run, and why."""
+        operation = self.documents.get(text).operation(None)
+        variables = operation.variables(raw)
+        assert not isinstance(variables, list)
+        reading = self.readings.of(operation, variables)
+        context = Context(ANONYMOUS, self.database)
+        ran = await self.pushdown.run(reading, variables, reading.plans(variables), context)
         return ran.why or ran.way
-    finally:
-        await context.close()
 
 
 async def compiled(pushdown: Pushdown) -> None:
@@ -184,16 +218,18 @@ async def compiled(pushdown: Pushdown) -> None:
 
 async def test_a_query_is_compiled_at_its_second_sight(database: Database) -> None:
     pushdown = Pushdown()
+    way = Asking(pushdown, database)
     query = "query($n: Int, $after: String) { tags(first: $n, after: $after) { totalCount } }"
 
-    assert await way(pushdown, database, query) == "first sight"
-    assert await way(pushdown, database, query) == "being compiled"
+    assert await way(query) == "first sight"
+    assert await way(query) == "being compiled"
     await compiled(pushdown)
-    assert await way(pushdown, database, query) == Way.COMPILED
-    assert await way(pushdown, database, query, n=7) == Way.COMPILED
-    assert await way(pushdown, database, query, n=101) == "wrong arguments"
-    assert await way(pushdown, database, query, after="bm9uc2Vuc2U") == "wrong arguments"
-    assert len(pushdown.statements) == 1
+    assert await way(query) == Way.COMPILED
+    assert await way(query, n=20) == Way.COMPILED, "20 is what it is without"
+    assert await way(query, n=7) == "being compiled", "the size guides the planner"
+    await compiled(pushdown)
+    assert await way(query, n=7) == Way.COMPILED
+    assert len(pushdown.statements) == 2
     pushdown.close()
 
 
@@ -201,6 +237,7 @@ async def test_forms_of_arguments_and_switches_have_statements_of_their_own(
     database: Database,
 ) -> None:
     pushdown = Pushdown("always")
+    way = Asking(pushdown, database)
     query = """query($id: ID!, $yes: Boolean = true, $o: StoryOrder, $f: StoryFilter) {
       node(id: $id) { id } stories(orderBy: $o, filter: $f) @include(if: $yes) { totalCount }
     }"""
@@ -217,16 +254,20 @@ async def test_forms_of_arguments_and_switches_have_statements_of_their_own(
         ({"id": tag, "f": {"search": "moss"}}, 6),
         ({"id": tag, "f": {"search": "rain"}}, 6),
     ):
-        assert await way(pushdown, database, query, **variables) == Way.COMPILED
+        assert await way(query, **variables) == Way.COMPILED
         assert len(pushdown.statements) == statements, variables
 
 
 async def test_switched_off_it_leaves_all_to_the_loaders(database: Database) -> None:
-    assert await way(Pushdown("off"), database, FEED) == "switched off"
+    assert await Asking(Pushdown("off"), database)(FEED) == "switched off"
 
 
-async def test_what_cannot_be_compiled_is_tried_once(database: Database) -> None:
+async def test_what_cannot_be_compiled_is_tried_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "check_shape", lambda *_: False)  # it would refuse this one
     pushdown = Pushdown("always")
+    way = Asking(pushdown, database)
     fragments = [
         f"fragment F{n} on User {{ id a: garden {{ owner {{ ...F{n + 1} }} }} "
         f"b: garden {{ owner {{ ...F{n + 1} }} }} }}"
@@ -234,8 +275,8 @@ async def test_what_cannot_be_compiled_is_tried_once(database: Database) -> None
     ]
     query = "{ users { nodes { ...F0 } } } " + " ".join(fragments) + "fragment F14 on User { id }"
 
-    assert await way(pushdown, database, query) == "too many fields"
-    assert await way(pushdown, database, query) == "too many fields"
+    assert await way(query) == "too many fields"
+    assert await way(query) == "too many fields"
     assert len(pushdown.statements) == 1
 
 
@@ -261,14 +302,15 @@ def test_what_is_kept_has_a_bound() -> None:
 async def test_ever_new_documents_do_not_grow_what_is_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch, new: Callable[[int], int]
 ) -> None:
-    for name in ("STATEMENTS_BYTES", "READINGS_BYTES", "SIGHTS_BYTES"):
-        monkeypatch.setattr(execution, name, 20_000)
+    monkeypatch.setattr(execution, "STATEMENTS_BYTES", 20_000)
     pushdown = Pushdown()
+    way = Asking(pushdown, database)
+    way.documents, way.readings = Documents(50_000), Readings(20_000)
 
     for n in range(300):
-        await way(pushdown, database, f"{{ a{new(n)}: tags(first: 1) {{ totalCount }} }}")
+        await way(f"{{ a{new(n)}: tags(first: 1) {{ totalCount }} }}")
         assert len(pushdown._compiling) <= execution.WAITING
-        for kept in (pushdown.operations, pushdown.readings, pushdown.statements, pushdown.sights):
+        for kept in (pushdown.statements, way.readings.kept):
             assert kept.bytes <= 20_000
             assert len(kept) <= 100
     await compiled(pushdown)
@@ -337,3 +379,36 @@ async def test_a_statement_that_takes_too_long_is_not_tried_again(database_url: 
     async with opened(database_url, statement_timeout=0.2) as database:
         with pytest.raises(Unavailable, match="too long"):
             await database.value("SELECT pg_sleep(10)::text", ())
+
+
+async def test_a_kept_connection_is_nobodys_wait(database_url: str) -> None:
+    """Statements keep their connection at hand, but writers and snapshots come first."""
+
+    async def write(transaction: Transaction) -> Sequence[Any]:
+        return await transaction.run(text("SELECT 1"))
+
+    async with opened(database_url, pool_size=1, pool_timeout=2) as database:
+        backend = "SELECT pg_backend_pid()"
+        first = await database.value(backend, [])
+        assert await database.value(backend, []) == first
+        # One at a time: it is given back for them.
+        await database.write(write)
+        snapshot = database.snapshot()
+        await snapshot.run(text("SELECT 1"), {})
+        await snapshot.close()
+        # All at once, with a single connection: none of them starves.
+        statements = [database.value("SELECT 1 FROM pg_sleep(0.005)", []) for _ in range(40)]
+        await asyncio.gather(*statements, *(database.write(write) for _ in range(10)))
+        assert await database.value(backend, []) == first
+        assert database._wanted == 0
+
+
+async def test_kept_connections_are_closed_with_the_database(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    async with opened(database_url, pool_size=3) as database:
+        await asyncio.gather(*(database.value("SELECT 1 FROM pg_sleep(0.05)", []) for _ in "abc"))
+        assert len(database._kept) == 3
+    await asyncio.sleep(0.1)
+    left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'community-gql'"
+    assert await db.fetchval(f"{left} AND datname = current_database()") == 0

@@ -111,9 +111,9 @@ class EdgeField(StrawberryField):
         shape: Shape | None = getattr(self.origin, "shape", None)
         return None if shape is None else shape.model
 
-    @property
+    @cached_property
     def _target(self) -> Shape:
-        return shape_of(self.type)
+        return shape_of(self.type)  # Strawberry looks a type up each time it is asked
 
     def plan(self, arguments: Mapping[str, Any]) -> Any:
         """What the field's arguments ask for. Raises BadRequest when they cannot be."""

@@ -83,7 +83,7 @@ from community_gql.loaders import (
 )
 from community_gql.paging import beyond, cursor_binds, cursor_sql
 from community_gql.pushdown.selections import NotCompiled, Selected, Selections, object_type
-from community_gql.visibility import Viewer, visible
+from community_gql.visibility import Viewer, is_everyones, visible
 
 MAX_STATEMENT = 200_000
 """Characters of SQL that are worth planning."""
@@ -126,11 +126,25 @@ def compile_operation(
     return _Compiler(Selections(fragments, variables), plans, varying).compile(operation)
 
 
+def arguments_of(
+    statement: Statement, plans: Mapping[int, Any], viewer: Mapping[str, Any]
+) -> list[Any]:
+    """The values of ``$1``, ``$2``, ... for one request."""
+    arguments = list(statement.arguments)
+    for place, name in statement.viewer:
+        arguments[place] = viewer[name]
+    values: dict[int, dict[str, Any]] = {}
+    for place, node, local in statement.asked:
+        if node not in values:
+            values[node] = values_of(plans[node])
+        arguments[place] = values[node][local]
+    return arguments
+
+
 def values_of(plan: Any) -> dict[str, Any]:
     """The values that a plan gives to the binds of its field, by name."""
     if isinstance(plan, Pages):
-        size = plan.window.size
-        values = {**plan.values(), "size": size, "digest": plan.cursors.digest}
+        values = {**plan.values(), "digest": plan.cursors.digest}
     elif isinstance(plan, Value):
         values = plan.values()
     elif isinstance(plan, tuple):
@@ -217,13 +231,6 @@ class _Compiler:
         name = f"b{next(self._numbers)}"
         self._binds[name] = (id(selected.nodes[0]), local)
         return bindparam(name, type_=type_)
-
-    def _number(self, selected: Selected, local: str) -> ColumnElement[Any]:
-        """A LIMIT or so: written out where the document has it, since it guides the planner."""
-        node = id(selected.nodes[0])
-        if node in self._varying:
-            return self._bind(selected, local, Integer())
-        return literal_column(str(int(self._known(node)[local])), Integer)
 
     def _prefix(self, selected: Selected, names: Sequence[str]) -> str:
         """A prefix for the binds that declarations make by themselves."""
@@ -326,13 +333,32 @@ class _Compiler:
 
     def _one(self, selected: Selected, field: OneField, entity: Any) -> ColumnElement[Any]:
         edge = field.source
-        child = aliased(edge.target.model, name=self._name("t"))
+        name = self._name("t")
+        key = edge.key_in(entity) if is_everyones(edge.target.model) else None
+        if key is not None and self._asks_for_key_alone(selected, edge.target):
+            # The row must be there, and nothing is asked of it that its parent does not have.
+            row = _stand_in(edge.target, key).correlate(entity).lateral(name)
+            child = aliased(edge.target.model, row)
+        else:
+            child = aliased(edge.target.model, name=name)
+            row = None
         entries = self._row(object_type(selected), selected, child, edge.target)
 
         def query(*columns: Any) -> Select[Any]:
-            return visible(child, *columns).where(edge.arrives(entity, child)).correlate(entity)
+            if row is not None:
+                found = select(*columns).select_from(row)  # unscoped: a row that everyone may see
+            else:
+                found = visible(child, *columns).where(edge.arrives(entity, child))
+            return found.correlate(entity)
 
         return self._only(query, entries)
+
+    def _asks_for_key_alone(self, selected: Selected, shape: Shape) -> bool:
+        """Whether all that is asked of a row, and hangs on it, starts from its primary key."""
+        return all(
+            inner.name == "__typename" or _starts_from_key(inner.declared, shape)
+            for inner in self._selections.of(object_type(selected), selected.sets)
+        )
 
     def _through(self, selected: Selected, field: ThroughField, entity: Any) -> ColumnElement[Any]:
         edge = field.source
@@ -479,7 +505,8 @@ class _Page:
             names = [f"cursor_{i}" for i in range(len(keys))]
             there = cursor_binds(keys, c._prefix(self._selected, names))
             query = query.where(beyond(keys, there, order.descending != self._backward))
-        self._limit = c._number(self._selected, "take" if self._more else "size")
+        size = plan.window.size + 1 if self._more else plan.window.size
+        self._limit = literal_column(str(size), Integer)
         rows = query.limit(self._limit).subquery(c._name("q"))
         if numbered or self._more or self._backward:
             rows = _numbered(rows).subquery(c._name("p"))
@@ -661,6 +688,20 @@ def _is_list_of_numbers(value: ColumnElement[Any]) -> ColumnElement[bool]:
     return (func.jsonb_typeof(value) == _text("array")) & ~func.jsonb_path_exists(
         value, path, type_=Boolean
     )
+
+
+def _starts_from_key(field: Any, shape: Shape) -> bool:
+    """Whether an edge needs nothing of the row it starts from but its primary key."""
+    edges = OneField | ThroughField | PageField
+    return isinstance(field, edges) and field.source.starts_from() == {shape.key_name}
+
+
+def _stand_in(shape: Shape, key: ColumnElement[Any]) -> Select[Any]:
+    """A row of the shape's table that has nothing but its primary key."""
+    column_: Any = key.label(shape.key_name)
+    # An alias finds its columns in what it stands for by where they come from.
+    column_._proxies.append(inspect(shape.model).primary_key[0])
+    return select(column_)  # unscoped: of a row that everyone may see
 
 
 def _column_of(value: ColumnElement[Any]) -> Any:
