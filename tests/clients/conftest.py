@@ -22,6 +22,7 @@ class Live:
     origin: str
     database_url: str
     issuer: Path
+    workbench: Any
 
     def token(self, email: str) -> str:
         """What ``community-gql token`` prints for one of the people."""
@@ -31,8 +32,6 @@ class Live:
     def value(self, query: str, *given: Any) -> Any:
         """One value out of the database."""
         return self.workbench.run(self._value(query, *given))
-
-    workbench: Any
 
     async def _value(self, query: str, *given: Any) -> Any:
         connection = await asyncpg.connect(plain_address(self.database_url))

@@ -1,20 +1,19 @@
-"""``examples/web``: built from a clean checkout's files, and used in a real browser."""
+"""``examples/web``: built, and used in a real browser."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import time
-from pathlib import Path
 
 import httpx
 
 from clients.conftest import Live
+from clients.projects import WEB
 from identity.browser import chromium
 from identity.issuer import free_port
 from node import installed
 
-FOLDER = Path(__file__).parents[2] / "examples" / "web"
 WITHOUT_GARDEN = (
     "SELECT email::text FROM users WHERE auth0_sub NOT IN (SELECT user_id FROM gardens) "
     "ORDER BY created_at LIMIT 1"
@@ -23,15 +22,15 @@ WITHOUT_GARDEN = (
 
 def test_the_app(live: Live) -> None:
     program = chromium()
-    installed(FOLDER, "the example of a web app")
-    built = subprocess.run(["npm", "run", "build"], cwd=FOLDER, capture_output=True, text=True)
+    installed(WEB, "the example of a web app")
+    built = subprocess.run(["npm", "run", "build"], cwd=WEB, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
 
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     preview = subprocess.Popen(
-        [FOLDER / "node_modules/.bin/vite", "preview", "--port", str(port), "--strictPort"],
-        cwd=FOLDER,
+        [WEB / "node_modules/.bin/vite", "preview", "--port", str(port), "--strictPort"],
+        cwd=WEB,
         env=os.environ | {"API": live.origin},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -42,7 +41,7 @@ def test_the_app(live: Live) -> None:
         email = live.value(WITHOUT_GARDEN)
         used = subprocess.run(
             ["node", "--test", "--test-reporter=spec", "e2e.mjs"],
-            cwd=FOLDER,
+            cwd=WEB,
             env=os.environ | {"ORIGIN": origin, "EMAIL": email, "CHROMIUM": program},
             capture_output=True,
             text=True,
