@@ -92,8 +92,11 @@ class Database:
         """What one operation reads through; close it when the operation ends."""
         return Snapshot(self)
 
-    async def value(self, text: str, arguments: Sequence[Any]) -> Any:
+    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
         """The single value of one SELECT with ``$1``, ``$2``, ..., run on the driver itself.
+
+        It stays prepared, so that PostgreSQL may use one plan for all values; with ``anew`` it is
+        planned for these.
 
         A statement is a snapshot of its own and needs no transaction; SQLAlchemy only lends the
         connection, which is kept for the next statement unless someone else waits for one: lending
@@ -106,8 +109,12 @@ class Database:
                 lent = await self._lend(lent)
             driver: Any = lent.driver_connection
             try:
-                # unscoped: runs what pushdown/ compiled from scoped selects
-                found = await driver.fetchval(text, *arguments)
+                if anew:
+                    # unscoped: what pushdown/ compiled from scoped selects
+                    statement = await driver.prepare(text, name="")
+                    found = await statement.fetchval(*arguments)  # unscoped: the same
+                else:
+                    found = await driver.fetchval(text, *arguments)  # unscoped: the same
             except BaseException as error:
                 await greenlet_spawn(self._take_back, lent, error)
                 raise

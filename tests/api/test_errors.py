@@ -173,6 +173,22 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("a variable that is missing", {"query": QUERY_OF_A_TAG}, BAD),
     ("a variable that is null", {"query": QUERY_OF_A_TAG, "variables": {"name": None}}, BAD),
     ("a variable of another type", {"query": QUERY_OF_A_TAG, "variables": {"name": 5}}, BAD),
+    (
+        "null for a variable that fits by its default",
+        {
+            "query": 'query($name: String = "moss") { tag(name: $name) { id } }',
+            "variables": {"name": None},
+        },
+        BAD,
+    ),
+    (
+        "null for a switch that fits by its default",
+        {
+            "query": "query($yes: Boolean = true) { viewer @include(if: $yes) { email } }",
+            "variables": {"yes": None},
+        },
+        BAD,
+    ),
     ("a page that is too long", {"query": "{ users(first: 101) { totalCount } }"}, BAD),
     ("a foreign cursor", {"query": '{ users(after: "x") { totalCount } }'}, BAD),
     (

@@ -50,10 +50,10 @@ class Context:
             self._loaders = Loaders(self.database.snapshot(), self.viewer)
         return self._loaders
 
-    async def value(self, text: str, arguments: Sequence[Any]) -> Any:
+    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
         """The single value of a compiled statement, see ``Database.value``."""
         self._statements += 1
-        return await self.database.value(text, arguments)
+        return await self.database.value(text, arguments, anew=anew)
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in a transaction of its own and commit it.

@@ -509,12 +509,14 @@ def member(
     predicate: Callable[[Any, Any], Any],
     description: str,
     read: Callable[[Any], Any] = lambda value: value,
+    *,
+    scarce: bool = False,
 ) -> Any:
-    """A member of a filter input, absent by default."""
+    """A member of a filter input, absent by default; for ``scarce`` see ``Filter``."""
     return strawberry.field(
         description=description,
         default=UNSET,
-        metadata={_FILTERS: FilterMember(Filter(type_, predicate), read)},
+        metadata={_FILTERS: FilterMember(Filter(type_, predicate, scarce), read)},
     )
 
 

@@ -218,9 +218,18 @@ class GraphQLView:
         line.cost = cost = reading.cost(variables, plans)
         check_cost(cost, self._edge.cost_limit)
         balance = await self._edge.budget.charge(key, max(cost, 1))
+
+        async def afford(points: int) -> bool:
+            nonlocal balance
+            try:
+                balance = await self._edge.budget.charge(key, points)
+            except RateLimited:
+                return False
+            return True
+
         context = Context(viewer, self._database)
         try:
-            ran = await self._pushdown.run(reading, variables, plans, context)
+            ran = await self._pushdown.run(reading, variables, plans, context, afford)
             line.way, line.why = ran.way, ran.why
             if ran.data is not None:
                 done = Executed(ran.data, [])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,9 +21,10 @@ from graphql import OperationType
 from graphql.execution.values import VariableValues
 
 from community_gql.api.context import Context
-from community_gql.api.readings import ENTRY_BYTES, Reading
+from community_gql.api.readings import Reading
 from community_gql.kept import Kept
 from community_gql.pushdown.compiler import Statement, arguments_of, compile_operation, form_of
+from community_gql.pushdown.pace import paced
 from community_gql.pushdown.selections import NotCompiled
 
 Mode = Literal["on", "off", "always"]
@@ -30,6 +32,10 @@ Mode = Literal["on", "off", "always"]
 STATEMENTS_BYTES = 32 * 2**20
 WAITING = 32
 """So many compilations may wait; more are asked for again by a later request."""
+COMPILED_FIELD = 50
+"""What compiling is charged for each field: it takes half a millisecond or more."""
+
+_BIND_BYTES = 200
 
 _log = logging.getLogger("community_gql.pushdown")
 
@@ -61,7 +67,7 @@ class Pushdown:
         self._mode = mode
         self.statements: Kept[Statement | str] = Kept(STATEMENTS_BYTES)
         """Statements, or why there is none, by reading and form."""
-        self._compiling: dict[Any, asyncio.Future[Statement | str]] = {}
+        self._compiling: set[Any] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
     async def run(
@@ -70,17 +76,20 @@ class Pushdown:
         variables: VariableValues,
         plans: dict[int, Any],
         context: Context,
+        afford: Callable[[int], Awaitable[bool]],
     ) -> Ran:
         """Run the operation, unless the loaders must. ``plans`` are those of ``Reading.plans``.
 
-        Raises Unavailable.
+        ``afford`` takes the price of a compilation, and says whether it could. Raises Unavailable.
         """
         found = self._statement(reading, variables, plans)
+        if found is None:
+            found = await self._compile(reading, variables, plans, afford)
         if isinstance(found, str):
             return Ran(None, found)
         arguments = arguments_of(found, plans, context.viewer.binds())
         try:
-            return Ran(await context.value(found.text, arguments))
+            return Ran(await context.value(found.text, arguments, anew=found.anew))
         except asyncpg.PostgresError as error:
             # Most likely a value that the schema does not allow: the loaders say which.
             _log.warning(
@@ -90,8 +99,8 @@ class Pushdown:
 
     def _statement(
         self, reading: Reading, variables: VariableValues, plans: dict[int, Any]
-    ) -> Statement | str:
-        """The operation's statement; or why the loaders must run it."""
+    ) -> Statement | str | None:
+        """The operation's statement, or why the loaders must run it; None if nobody knows yet."""
         if self._mode == "off":
             return "switched off"
         operation = reading.operation
@@ -101,33 +110,48 @@ class Pushdown:
             operation.seen = True
             return "first sight"
         key = reading, form(plans)
-        return self.statements.get(key) or self._compile(key, reading, variables, plans)
-
-    def _compile(
-        self, key: Any, reading: Reading, variables: VariableValues, plans: dict[int, Any]
-    ) -> Statement | str:
-        if self._mode == "always":
+        found = self.statements.get(key)
+        if found is None and self._mode == "always":
             return self._keep(key, _compiled(reading, variables, plans))
+        return found
+
+    async def _compile(
+        self,
+        reading: Reading,
+        variables: VariableValues,
+        plans: dict[int, Any],
+        afford: Callable[[int], Awaitable[bool]],
+    ) -> str:
+        """Have the statement made, for later requests; says why there is none for this one."""
+        key = reading, form(plans)
         if key in self._compiling:
             return "being compiled"
         if len(self._compiling) >= WAITING:
             return "too much to compile"
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._thread, _compiled, reading, variables, plans)
-        self._compiling[key] = future
+        self._compiling.add(key)  # before anything is awaited
+        work: asyncio.Future[Statement | str] | None = None
+        try:
+            if not await afford(COMPILED_FIELD * reading.fields):
+                return "too dear to compile"
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self._thread, _paced, reading, variables, plans)
+        finally:
+            if work is None:
+                self._compiling.remove(key)
 
-        def done(future: asyncio.Future[Statement | str]) -> None:
-            del self._compiling[key]
-            if not future.cancelled():
-                self._keep(key, future.result())
+        def done(work: asyncio.Future[Statement | str]) -> None:
+            self._compiling.remove(key)
+            if not work.cancelled():
+                self._keep(key, work.result())
 
-        future.add_done_callback(done)
+        work.add_done_callback(done)
         return "being compiled"
 
     def _keep(self, key: tuple[Reading, Any], found: Statement | str) -> Statement | str:
-        text = found if isinstance(found, str) else found.text
         # Its key holds the reading, which may be dropped from its own place before.
-        size = key[0].operation.size + 2 * len(text) + ENTRY_BYTES
+        size = key[0].size
+        if isinstance(found, Statement):
+            size += len(found.text) + _BIND_BYTES * len(found.arguments)
         self.statements.put(key, found, size)
         return found
 
@@ -139,6 +163,11 @@ class Pushdown:
 def form(plans: dict[int, Any]) -> tuple[Any, ...]:
     """What of a request's plans decides the text of the statement."""
     return tuple(map(form_of, plans.values()))
+
+
+def _paced(reading: Reading, variables: VariableValues, plans: dict[int, Any]) -> Statement | str:
+    with paced():
+        return _compiled(reading, variables, plans)
 
 
 def _compiled(
