@@ -537,9 +537,11 @@ def page_of(
     hits = select(*all_columns(hit)).where(*matches).offset(literal_column("0")).subquery()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == limit).select_from(near).scalar_subquery()
+    far = page(aliased(model, hits)).where(not_(is_full)).subquery()
+    # Of subqueries: SQLAlchemy cannot see through a SELECT with a LIMIT in a union.
     both = union_all(
         select(*near.c).where(is_full),  # unscoped: the page, if it is full
-        page(aliased(model, hits)).where(not_(is_full)),
+        select(*far.c),  # unscoped: the other page
     ).subquery()
     # unscoped: of two pages of which one is empty
     whole = select(*both.c)

@@ -135,6 +135,14 @@ async def test_both_ways_follow_the_rule_of_visibility(
     await found("off")
 
 
+async def test_what_hangs_on_a_searched_list_is_compiled(api: Client) -> None:
+    query = """{ stories(filter: {search: "moss"}) { nodes {
+      author { stories { nodes { title } } matches { nodes { score } } friends: tags { name } }
+      tags { users { totalCount } } } } }"""
+
+    assert (await api(query)).way == "compiled"
+
+
 async def test_a_row_that_not_everyone_may_see_is_read(
     database_url: str,
     db: asyncpg.Connection,
