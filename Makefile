@@ -16,7 +16,7 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test compare fuzz check schema migration fmt lock db-psql db-reset clean
+.PHONY: help run install explorer test compare fuzz check schema migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -24,9 +24,13 @@ help: ## Show this list
 		$(MAKEFILE_LIST)
 
 run: $(VENV)/project ## Serve at http://127.0.0.1:8000 with a database and people (PORT=8080 changes it)
+	@$(BIN)/python explorer/build.py --if-node
 	@exec $(BIN)/community-gql dev $(ARGS)
 
 install: $(VENV)/project $(VENV)/dev-packages ## Make .venv with all the tools, without running anything
+
+explorer: $(BIN)/python ## Build the explorer's pages (Node 20 or newer); `make run` does it too
+	@$(BIN)/python explorer/build.py
 
 test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-k embedded -x" to choose)
 	@$(BIN)/python -m pytest -n auto $(ARGS)
@@ -69,7 +73,7 @@ db-reset: $(VENV)/project ## Remove the embedded database with all its data
 	@$(BIN)/community-gql db reset
 
 clean: ## Remove .venv, caches and builds (the database stays: make db-reset)
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist build explorer/node_modules src/community_gql/explorer_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment ---

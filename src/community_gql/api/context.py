@@ -25,6 +25,8 @@ class Context:
 
     viewer: Viewer
     database: Database
+    texts: list[str] | None = None
+    """The statements that have run, if somebody asked for them."""
     plans: dict[int, Any] = field(default_factory=dict)
     """What each field node asks for, by ``id(node)``; filled by ``api/arguments.py``."""
     snapshot: Snapshot = field(init=False)
@@ -41,6 +43,7 @@ class Context:
 
     def _look_anew(self) -> None:
         self.snapshot = self.database.snapshot()
+        self.snapshot.texts = self.texts
         self.loaders = Loaders(self.snapshot, self.viewer)
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -55,6 +58,7 @@ class Context:
         self._look_anew()
 
         async def counted(session: Transaction) -> T:
+            session.texts = self.texts
             try:
                 return await action(session)
             finally:

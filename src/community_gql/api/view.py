@@ -138,7 +138,7 @@ class GraphQLView:
         media = accepted_type(accept, RESPONSE_TYPE, JSON_TYPE)
         offered = (RESPONSE_TYPE, JSON_TYPE, PAGE_TYPE)
         if safe and not has_document(request) and accepted_type(accept, *offered) == PAGE_TYPE:
-            return explorer()
+            return explorer(request)
         start, line = time.perf_counter(), Line()
         try:
             answer = await self._answer(request, media, line)
@@ -182,6 +182,7 @@ class GraphQLView:
             return fault(error, _values(params))
 
     async def _run(self, request: Request, params: Params, viewer: Viewer, line: Line) -> Answer:
+        start = time.perf_counter()
         key = key_of(viewer.sub, request.client.host if request.client else None)
         headers: dict[str, str] = {}
 
@@ -210,7 +211,8 @@ class GraphQLView:
             raise HttpError(405, "Only queries are answered over GET: use POST.", {"Allow": "POST"})
         if operation.operation is OperationType.SUBSCRIPTION:
             raise BadRequest("Subscriptions are not answered over HTTP requests.")
-        context = Context(viewer, self._database)
+        asks_for_sql = self._edge.development and params.extensions.get("sql") is True
+        context = Context(viewer, self._database, texts=[] if asks_for_sql else None)
         try:
             ran = await self._pushdown.run(
                 document.node, operation, params.variables, context, charge
@@ -232,7 +234,14 @@ class GraphQLView:
             raise Unavailable("The database cannot answer at the moment. Try again shortly.")
         extensions: dict[str, Any] = {"cost": {"requested": line.cost}}
         if self._edge.development:
-            extensions["execution"] = {"way": line.way, "why": line.why}
+            extensions["execution"] = {
+                "way": line.way,
+                "why": line.why,
+                "statements": line.statements,
+                "milliseconds": round((time.perf_counter() - start) * 1000, 1),
+            }
+            if context.texts is not None:
+                extensions["execution"]["sql"] = context.texts
         return Answer(
             PARTIAL if done.errors else 200,
             done.data,

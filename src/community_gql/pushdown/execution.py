@@ -179,6 +179,8 @@ class Pushdown:
     async def _execute(self, statement: Statement, plans: dict[int, Any], context: Context) -> Ran:
         arguments = arguments_of(statement, plans, context.viewer.binds())
         context.snapshot.statements += 1
+        if context.texts is not None:
+            context.texts.append(statement.text)
         try:
             return Ran(await context.database.value(statement.text, arguments))
         except asyncpg.PostgresError as error:

@@ -1,0 +1,16 @@
+import react from '@vitejs/plugin-react';
+import { defineConfig } from 'vite';
+
+// Two pages: the explorer, and the picture of the schema, which needs a policy of its own
+// (src/community_gql/api/explorer.py serves both).
+export default defineConfig({
+  base: '/explorer/',
+  plugins: [react()],
+  build: {
+    target: 'es2022',
+    assetsInlineLimit: 0, // the policy allows no data: but for pictures
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 5000, // Monaco is as large as it is
+    rollupOptions: { input: ['index.html', 'schema.html'] },
+  },
+});
