@@ -1,8 +1,7 @@
 import react from '@vitejs/plugin-react';
 import { defineConfig } from 'vite';
 
-// Two pages: the explorer, and the picture of the schema, which needs a policy of its own
-// (src/community_gql/api/explorer.py serves both).
+// Two pages, the explorer and the map of the schema; src/community_gql/api/explorer.py serves both.
 export default defineConfig({
   base: '/explorer/',
   plugins: [react()],

@@ -2,6 +2,7 @@ import 'graphiql/setup-workers/vite';
 import 'graphiql/style.css';
 import '@graphiql/plugin-explorer/style.css';
 import './style.css';
+import './repairs';
 
 import { DOC_EXPLORER_PLUGIN, DocExplorerStore } from '@graphiql/plugin-doc-explorer';
 import { explorerPlugin } from '@graphiql/plugin-explorer';
@@ -9,12 +10,13 @@ import { HISTORY_PLUGIN, HistoryStore } from '@graphiql/plugin-history';
 import { GraphiQLProvider } from '@graphiql/react';
 import { GraphiQL, GraphiQLInterface } from 'graphiql';
 import { createRoot } from 'react-dom/client';
+import { EDITOR_THEME } from './editors';
 import { Header } from './header';
 import { People } from './people';
 import { RunBar } from './runbar';
 import { fetcher } from './runs';
 import { TABS } from './tabs';
-import { Shortcuts, ThemeButton } from './toolbar';
+import { ExplorerTheme, Shortcuts } from './toolbar';
 
 const PLUGINS = [DOC_EXPLORER_PLUGIN, explorerPlugin(), HISTORY_PLUGIN];
 
@@ -25,12 +27,13 @@ function Explorer() {
       plugins={PLUGINS}
       referencePlugin={DOC_EXPLORER_PLUGIN}
       defaultTabs={TABS}
+      editorTheme={EDITOR_THEME}
     >
       <HistoryStore>
         <DocExplorerStore>
           <Header page="explorer">
             <Shortcuts />
-            <ThemeButton />
+            <ExplorerTheme />
             <People />
           </Header>
           <main>

@@ -1,8 +1,8 @@
 import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { type Options, type Person, options, signIn, signOut, viewer } from './api';
 
-/** Who asks, and the way to be someone else. Changing it runs nothing. */
-export function People() {
+/** Who asks, and the way to be someone else. In the explorer, changing it runs nothing. */
+export function People({ onChange }: { onChange?: () => void }) {
   const [who, setWho] = useState<Person | null | undefined>();
   const [ways, setWays] = useState<Options>();
   useEffect(() => {
@@ -10,7 +10,13 @@ export function People() {
     void options().then(setWays);
   }, []);
   if (who === undefined || ways === undefined) return <span className="who" />;
-  if (ways.signIn === 'people') return <Menu who={who} setWho={setWho} first={ways.people} />;
+  if (ways.signIn === 'people') {
+    const change = (person: Person | null) => {
+      setWho(person);
+      onChange?.();
+    };
+    return <Menu who={who} setWho={change} first={ways.people} />;
+  }
   if (who) {
     return (
       <span className="who">

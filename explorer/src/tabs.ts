@@ -8,7 +8,7 @@ query People {
   viewer {
     email
   }
-  users(first: 5, orderBy: NAME) {
+  users(first: 5, orderBy: NAME, filter: { search: "a" }) {
     totalCount
     nodes {
       profile {

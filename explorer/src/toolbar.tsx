@@ -1,4 +1,7 @@
 import { KEY_MAP, formatShortcutForOS, useGraphiQL, useGraphiQLActions } from '@graphiql/react';
+import { useEffect } from 'react';
+import { useEditorTheme } from './editors';
+import { ThemeButton } from './theme';
 
 const SHOWN = [
   { what: 'run', key: KEY_MAP.runQuery.key },
@@ -19,28 +22,17 @@ export function Shortcuts() {
   );
 }
 
-const THEMES = [
-  { theme: null, name: 'system', sign: '◐' },
-  { theme: 'light', name: 'light', sign: '☀' },
-  { theme: 'dark', name: 'dark', sign: '☾' },
-] as const;
-
-/** Light, dark, or as the system is. */
-export function ThemeButton() {
+/** The theme of GraphiQL, which keeps it. */
+export function ExplorerTheme() {
   const theme = useGraphiQL((state) => state.theme);
   const { setTheme } = useGraphiQLActions();
-  const index = THEMES.findIndex((each) => each.theme === (theme ?? null));
-  const now = THEMES[index]!;
-  const next = THEMES[(index + 1) % THEMES.length]!;
-  return (
-    <button
-      type="button"
-      className="plain"
-      title={`Theme: ${now.name}. Click for ${next.name}.`}
-      aria-label={`Theme: ${now.name}. Change to ${next.name}`}
-      onClick={() => setTheme(next.theme)}
-    >
-      <span aria-hidden="true">{now.sign}</span>
-    </button>
-  );
+  useEditorTheme(() => setTheme(theme ?? null));
+  useEffect(() => {
+    // The page itself follows the system by CSS; the editors have to be told.
+    const system = matchMedia('(prefers-color-scheme: dark)');
+    const follow = () => setTheme(theme ?? null);
+    system.addEventListener('change', follow);
+    return () => system.removeEventListener('change', follow);
+  }, [theme, setTheme]);
+  return <ThemeButton theme={theme ?? null} setTheme={setTheme} />;
 }

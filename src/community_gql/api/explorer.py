@@ -23,13 +23,6 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Voyager draws with Graphviz: WebAssembly, in a worker that it makes of a blob, and keeps what was
-# drawn as data.
-MAP_POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src blob:; "
-    "connect-src 'self' data:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 NOT_BUILT_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 NOT_BUILT = """<!doctype html>
 <html lang="en">
@@ -45,7 +38,7 @@ then reload this page; the API answers at <code>/graphql</code> all the same.</p
 
 def explorer(request: Request) -> Response:
     """The explorer's page, or one that says how to get it."""
-    return _page(request, "index.html", POLICY)
+    return _page(request, "index.html")
 
 
 def routes() -> list[BaseRoute]:
@@ -57,10 +50,11 @@ def routes() -> list[BaseRoute]:
 
 
 async def _map(request: Request) -> Response:
-    return _page(request, "schema.html", MAP_POLICY)
+    return _page(request, "schema.html")
 
 
-def _page(request: Request, name: str, policy: str) -> Response:
+def _page(request: Request, name: str) -> Response:
+    policy = POLICY
     try:
         # Read anew each time: it is small, and may be built while we serve.
         text = (BUILD / name).read_text(encoding="utf-8")
