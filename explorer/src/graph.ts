@@ -50,7 +50,7 @@ export function boxes(schema: GraphQLSchema, root: Root): Box[] {
       rows,
       x: 0,
       y: 0,
-      width: WIDTH,
+      width: type.name === 'Mutation' ? 1.4 * WIDTH : WIDTH, // long names
       height: HEAD + rows.length * ROW + FOOT,
     });
     waiting.push(...rows.map(({ target }) => schema.getType(target ?? '')));

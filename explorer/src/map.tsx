@@ -7,6 +7,7 @@ import {
   Background,
   Controls,
   type Edge,
+  type FitViewOptions,
   Handle,
   type Node,
   type NodeProps,
@@ -84,9 +85,10 @@ function Picture({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
     setChosen(name);
   };
   const near = useMemo(() => neighbours(all, chosen), [all, chosen]);
-  const view = useMemo(() => {
+  const view = useMemo((): FitViewOptions => {
     const nodes = [...near].map((id) => ({ id }));
-    return { ...(near.size && { nodes }), maxZoom: 1, padding: 0.06, duration: 300 };
+    const padding = { top: '64px', x: '24px', bottom: '24px' } as const; // below the buttons
+    return { ...(near.size && { nodes }), maxZoom: 1, padding, duration: 300 };
   }, [near]);
   useEffect(() => void fitView(view), [view, fitView]);
 
@@ -117,7 +119,7 @@ function Picture({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
   );
   return (
     <>
-      <Types schema={schema} chosen={chosen} choose={choose} />
+      <Types key={chosen} schema={schema} chosen={chosen} choose={choose} />
       <section className="canvas" aria-label="Picture of the schema">
         <div className="roots" role="group" aria-label="Start from">
           {ROOTS.map((each) => (
