@@ -5,6 +5,7 @@ python tests/server.py PORT ISSUER_FOLDER    (DATABASE_URL in the environment)
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import uvicorn
 
 from community_gql.app import create_app
 from community_gql.identity.development import DevelopmentIssuer
+from community_gql.seeding import known_people
 from community_gql.settings import Settings, plain_address
 
 
@@ -57,8 +59,10 @@ def _answers(port: int) -> bool:
 
 
 if __name__ == "__main__":
+    settings = Settings.load()
+    people = functools.partial(known_people, settings.database_url)
     uvicorn.run(
-        create_app(Settings.load(), development=DevelopmentIssuer(Path(sys.argv[2]))),
+        create_app(settings, development=DevelopmentIssuer(Path(sys.argv[2])), people=people),
         host="127.0.0.1",
         port=int(sys.argv[1]),
         log_config=None,

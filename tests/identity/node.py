@@ -48,19 +48,19 @@ class NodeProvider:
         return str(response.json()["access_token"])
 
 
-def installed() -> Path:
-    """The folder of the provider with its packages, or a skip that says what is missing."""
+def installed(folder: Path = FOLDER) -> Path:
+    """The folder with its packages, or a skip that says what is missing."""
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node is not installed: the real OpenID provider needs it")
-    wanted = (FOLDER / "package-lock.json").read_bytes()
-    stamp = FOLDER / "node_modules" / ".installed"
-    with open(FOLDER / "package.json") as lock:
+        pytest.skip("Node is not installed: the real OpenID provider and browser need it")
+    wanted = (folder / "package-lock.json").read_bytes()
+    stamp = folder / "node_modules" / ".installed"
+    with open(folder / "package.json") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one worker installs, the others wait for it
         if not stamp.exists() or stamp.read_bytes() != wanted:
-            done = subprocess.run(["npm", "ci"], cwd=FOLDER, capture_output=True, text=True)
+            done = subprocess.run(["npm", "ci"], cwd=folder, capture_output=True, text=True)
             assert done.returncode == 0, f"npm ci failed:\n{done.stderr}"
             stamp.write_bytes(wanted)
-    return FOLDER
+    return folder
 
 
 @contextmanager
