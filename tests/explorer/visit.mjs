@@ -179,7 +179,7 @@ async function development() {
   await examine('map');
   seen.boxes = await page.locator('.box strong').allInnerTexts();
   await picture('schema');
-  await button('Mutation').click();
+  await page.locator('.roots button', { hasText: 'Mutation' }).click();
   await page.fill('.types input', 'garden');
   await page.locator('.names button', { hasText: /^Garden$/ }).click();
   await pause(500);
