@@ -16,11 +16,11 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install explorer test compare fuzz check schema migration fmt lock db-psql db-reset clean
+.PHONY: help run install explorer screenshots test compare fuzz check schema migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' \
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
 run: $(VENV)/project ## Serve at http://127.0.0.1:8000 with a database and people (PORT=8080 changes it)
@@ -31,6 +31,9 @@ install: $(VENV)/project $(VENV)/dev-packages ## Make .venv with all the tools, 
 
 explorer: $(BIN)/python ## Build the explorer's pages (Node 20 or newer); `make run` does it too
 	@$(BIN)/python explorer/build.py
+
+screenshots: $(VENV)/project $(VENV)/dev-packages ## Take the pictures of the explorer in docs/images (Node and Chromium)
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/explorer
 
 test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-k embedded -x" to choose)
 	@$(BIN)/python -m pytest -n auto $(ARGS)

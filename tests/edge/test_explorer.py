@@ -144,7 +144,9 @@ PEOPLE = "{ users(first: 3) { nodes { stories(first: 2) { nodes { title } } } } 
 WRITE = 'mutation { createGarden(input: {name: "a"}) { garden { owner { id } } } }'
 
 
-async def ask(api: Client, query: str, who: Person | None = None, **extensions: object) -> Answer:
+async def ask(
+    api: Client, query: str, who: Person | None = None, /, **extensions: object
+) -> Answer:
     headers = {} if who is None else api.authorization(who.sub)
     if who is not None:
         await api.meet(who)
@@ -180,7 +182,7 @@ async def test_what_a_mutation_ran_is_told_in_order(api: Client, db: asyncpg.Con
 
 @pytest.mark.parametrize("wish", [{}, {"sql": False}, {"sql": "true"}, {"sql": None}])
 async def test_nobody_else_is_told(api: Client, wish: dict[str, object]) -> None:
-    answer = await ask(api, PEOPLE, **wish)
+    answer = await ask(api, PEOPLE, None, **wish)
 
     assert answer.response.json()["extensions"]["execution"].keys() == {
         "way",

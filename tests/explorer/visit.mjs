@@ -81,7 +81,6 @@ async function development() {
   await page.goto(`${address}/`);
   await ready();
   await pause(1500); // the schema comes
-  await examine('first');
   seen.who = [await who()];
   seen.tabs = await tabs();
 
@@ -118,7 +117,6 @@ async function development() {
     await pause(300);
     seen.runs[name] = (await run()).body;
   }
-  await examine('mutation');
 
   // One's own tab, and who one is, outlive a reload.
   await button('New tab').click();

@@ -238,8 +238,10 @@ class GraphQLView:
                 "way": line.way,
                 "why": line.why,
                 "statements": line.statements,
-                "milliseconds": round((time.perf_counter() - start) * 1000, 1),
             }
+            if request.method == "POST":  # the others may be kept: they must not differ by it
+                milliseconds = (time.perf_counter() - start) * 1000
+                extensions["execution"]["milliseconds"] = round(milliseconds, 1)
             if context.texts is not None:
                 extensions["execution"]["sql"] = context.texts
         return Answer(
