@@ -29,7 +29,7 @@ run: $(VENV)/project ## Serve at http://127.0.0.1:8000 with a database and peopl
 
 install: $(VENV)/project $(VENV)/dev-packages ## Make .venv with all the tools, without running anything
 
-explorer: $(BIN)/python ## Build the explorer's pages (Node 20 or newer); `make run` does it too
+explorer: $(BIN)/python ## Build the explorer's pages (Node 20.19 or newer); `make run` does it too
 	@$(BIN)/python explorer/build.py
 
 screenshots: $(VENV)/project $(VENV)/dev-packages ## Take the pictures of the explorer in docs/images (Node and Chromium)

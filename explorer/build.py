@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ BUILD = SOURCES.parent / "src" / "community_gql" / "explorer_build"
 STAMP = "built-from"
 LOCK = "package-lock.json"
 INSTALLED = "node_modules/.installed"
-NODE = 20
+NODE = (20, 19)  # what Vite needs
 
 
 class BuildError(Exception):
@@ -89,11 +90,13 @@ def _stamp() -> str | None:
 
 
 def _check_node() -> None:
+    needed = f"Node.js {'.'.join(map(str, NODE))} or newer is needed"
     if not shutil.which("node") or not shutil.which("npm"):
-        raise BuildError(f"Node.js {NODE} or newer is needed, and is not installed.")
+        raise BuildError(f"{needed}, and is not installed.")
     done = subprocess.run(["node", "--version"], capture_output=True, text=True)
-    if int(done.stdout.lstrip("v").partition(".")[0] or 0) < NODE:
-        raise BuildError(f"Node.js {NODE} or newer is needed; this is {done.stdout.strip()}.")
+    found = done.stdout.strip()
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < NODE:
+        raise BuildError(f"{needed}; this is {found or 'none that runs'}.")
 
 
 def _run(*command: str) -> None:

@@ -62,7 +62,7 @@ def test_without_node_run_goes_on_in_silence(checkout: Checkout) -> None:
 
     assert (lenient.returncode, lenient.stderr) == (0, "")
     assert strict.returncode == 1
-    assert "Node.js 20 or newer is needed, and is not installed." in strict.stderr
+    assert "Node.js 20.19 or newer is needed, and is not installed." in strict.stderr
 
 
 def test_an_old_node_is_named(checkout: Checkout) -> None:

@@ -30,7 +30,7 @@ NOT_BUILT = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>community-gql</title>
 <h1>community-gql</h1>
-<p>The explorer is not built: install Node.js 20 or newer and run <code>make explorer</code>, \
+<p>The explorer is not built: install Node.js 20.19 or newer and run <code>make explorer</code>, \
 then reload this page; the API answers at <code>/graphql</code> all the same.</p>
 </html>
 """
