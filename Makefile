@@ -8,6 +8,7 @@ export PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 FUZZ := $(VENV)/fuzz
+CLIENTS := $(VENV)/clients
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -16,11 +17,12 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install explorer screenshots test compare fuzz check schema migration fmt lock db-psql db-reset clean
+.PHONY: help run install explorer screenshots test test-clients example-web example-script \
+	compare fuzz check schema erd migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
 run: $(VENV)/project ## Serve at http://127.0.0.1:8000 with a database and people (PORT=8080 changes it)
@@ -45,16 +47,31 @@ compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running qu
 fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Send the API nonsense for some minutes, with schemathesis (ARGS="--max-examples 500")
 	@$(BIN)/python tests/edge/fuzz.py $(FUZZ)/bin/schemathesis $(ARGS)
 
-check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers, schema and migrations
+test-clients: $(VENV)/project $(VENV)/dev-packages $(CLIENTS)/packages ## Give the schema to all client generators, run docs/clients.md and the examples
+	@CLIENTS=all $(BIN)/python -m pytest -n auto tests/clients $(ARGS)
+
+example-web: ## Serve the example app at http://127.0.0.1:5173, beside make run
+	@cd examples/web && npm start
+
+example-script: $(VENV)/project $(CLIENTS)/packages ## Run the example script beside make run (EMAIL=grace@example.com)
+	@cd examples/python && ../../$(CLIENTS)/bin/ariadne-codegen > /dev/null && \
+		TOKEN=$$(../../$(BIN)/community-gql token $(or $(EMAIL),ada@example.com)) \
+		../../$(CLIENTS)/bin/python journal.py $(ARGS)
+
+check: $(VENV)/project $(VENV)/dev-packages ## Check format, lint, types, layers, schema, migrations and picture
 	@printf '\n== format\n'; $(BIN)/ruff format --check .
 	@printf '\n== lint\n'; $(BIN)/ruff check .
 	@printf '\n== types\n'; $(BIN)/mypy
 	@printf '\n== layers\n'; $(BIN)/lint-imports
 	@printf '\n== schema\n'; $(BIN)/community-gql schema check
 	@printf '\n== migrations\n'; $(BIN)/community-gql db check
+	@printf '\n== picture of the tables\n'; $(BIN)/community-gql db erd --check
 
 schema: $(VENV)/project $(VENV)/dev-packages ## Write schema.graphql from the code
 	@$(BIN)/community-gql schema export --output schema.graphql
+
+erd: $(VENV)/project ## Draw docs/erd.svg from models.py
+	@$(BIN)/community-gql db erd
 
 migration: $(VENV)/project $(VENV)/dev-packages ## Write a migration for what changed in models.py (m="add badges")
 	@test -n "$(m)" || { echo 'Say what it does: make migration m="add badges"' >&2; exit 2; }
@@ -68,6 +85,7 @@ lock: $(VENV)/project $(VENV)/dev-packages ## Choose new versions of all package
 	@$(UV) $(ARGS) --group build pyproject.toml -o requirements.lock
 	@$(UV) $(ARGS) --group build --group dev pyproject.toml -o requirements-dev.lock
 	@$(UV) $(ARGS) --group fuzz -o requirements-fuzz.lock
+	@$(UV) $(ARGS) --group clients -o requirements-clients.lock
 
 db-psql: $(VENV)/project ## Open psql on the embedded database
 	@$(BIN)/community-gql db psql
@@ -76,7 +94,9 @@ db-reset: $(VENV)/project ## Remove the embedded database with all its data
 	@$(BIN)/community-gql db reset
 
 clean: ## Remove .venv, caches and builds (the database stays: make db-reset)
-	rm -rf $(VENV) dist build explorer/node_modules src/community_gql/explorer_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf tests/clients/.work examples/web/dist examples/web/src/gql examples/python/community
+	rm -rf explorer/node_modules src/community_gql/explorer_build
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment ---
@@ -125,9 +145,9 @@ $(VENV)/dev-packages: $(VENV)/run-packages requirements-dev.lock
 	$(call install,requirements-dev.lock)
 	@touch $@
 
-$(FUZZ)/packages: $(BIN)/python requirements-fuzz.lock
-	@echo "installing the packages of requirements-fuzz.lock"
-	@$(BIN)/python -m venv $(FUZZ)
-	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
-		-r requirements-fuzz.lock
+# Of `make fuzz` and `make test-clients`: beside ours, whose packages must not change for theirs.
+$(VENV)/%/packages: requirements-%.lock $(BIN)/python
+	@echo "installing the packages of $<"
+	@$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes -r $<
 	@touch $@

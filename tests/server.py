@@ -25,13 +25,17 @@ from community_gql.settings import Settings, plain_address
 
 
 @contextmanager
-def process(database_url: str, issuer: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    database_url: str, issuer: Path, port: int, **settings: object
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server that answers on the port of this machine; killed at the end of the block."""
     unwanted = {name.upper() for name in Settings.model_fields} | {"AUTH0_DOMAIN"}
     kept = {key: item for key, item in os.environ.items() if key not in unwanted}
     made = subprocess.Popen(
         [sys.executable, __file__, str(port), str(issuer)],
-        env={**kept, "DATABASE_URL": plain_address(database_url)},
+        env=kept
+        | {"DATABASE_URL": plain_address(database_url)}
+        | {name.upper(): str(value) for name, value in settings.items()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -59,10 +63,12 @@ def _answers(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    settings = Settings.load()
-    people = functools.partial(known_people, settings.database_url)
     uvicorn.run(
-        create_app(settings, development=DevelopmentIssuer(Path(sys.argv[2])), people=people),
+        create_app(
+            settings := Settings.load(),
+            development=DevelopmentIssuer(Path(sys.argv[2])),
+            people=functools.partial(known_people, settings.database_url),
+        ),
         host="127.0.0.1",
         port=int(sys.argv[1]),
         log_config=None,

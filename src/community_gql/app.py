@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -26,6 +26,7 @@ from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.pushdown.execution import Pushdown
 from community_gql.readiness import Readiness
+from community_gql.schemafile import SchemaFile
 from community_gql.settings import Settings, SettingsError
 
 
@@ -66,9 +67,15 @@ def create_app(
         await edge.budget.close()
         await database.close()
 
+    authentication = identity.authentication
     return Application(
-        GraphQLEndpoint(view, identity.authentication),
+        Endpoint(view, authentication),
         routes=[
+            Route(
+                "/schema.graphql",
+                Endpoint(SchemaFile(authentication, edge), authentication),
+                methods=["GET"],
+            ),
             Route("/healthz", _alive),
             Route("/readyz", Readiness(database, identity.checks).answer),
             *identity.routes,
@@ -93,7 +100,7 @@ class Application(Starlette):
 
     PATHS = frozenset({"/", "/graphql"})
 
-    def __init__(self, endpoint: GraphQLEndpoint, **options: Any) -> None:
+    def __init__(self, endpoint: Endpoint, **options: Any) -> None:
         super().__init__(**options)
         self.endpoint = endpoint
         self._graphql: ASGIApp = endpoint
@@ -182,10 +189,12 @@ class SecurityHeaders:
         await self._app(scope, receive, complete)
 
 
-class GraphQLEndpoint:
-    """The view as an ASGI application, so that Starlette leaves its methods to it."""
+class Endpoint:
+    """A view as an ASGI application, so that Starlette leaves its methods to it."""
 
-    def __init__(self, view: GraphQLView, authentication: Authentication) -> None:
+    def __init__(
+        self, view: Callable[[Request], Awaitable[Response]], authentication: Authentication
+    ) -> None:
         self._view, self.authentication = view, authentication
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

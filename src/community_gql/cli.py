@@ -514,6 +514,16 @@ def revision(message: str) -> None:
     out.print(f"wrote {made}: read it, and write its downgrade", soft_wrap=True)
 
 
+@db.command(hidden=True)
+def erd(
+    check: Annotated[bool, typer.Option("--check", help="Only compare, write nothing.")] = False,
+) -> None:
+    """Draw docs/erd.svg from models.py."""
+    from community_gql import erd
+
+    out.print(erd.check(home()) if check else f"wrote {erd.write(home())}", soft_wrap=True)
+
+
 # --- tags -----------------------------------------------------------------------------------
 
 TagName = Annotated[str, typer.Argument(help="A tag, in any case.")]

@@ -26,7 +26,7 @@ _REPEATED = ("40001", "40P01")  # serialisation failure, deadlock
 _CANCELLED = "57014"  # by statement_timeout
 _TOO_LONG = "The request took too long. Ask for less at once."
 WRITE_ATTEMPTS = 6
-_CACHED_STATEMENT_BYTES = 64 * 1024
+_CACHED_STATEMENT_BYTES = 16 * 1024
 """The longest text that stays prepared on a connection; asyncpg keeps 100 of them at most."""
 CONNECT_SECONDS = 2.0
 """How long a database that does not even answer is waited for."""

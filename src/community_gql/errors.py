@@ -51,6 +51,12 @@ class CsrfHeaderRequired(PublicError):
     code = "CSRF_HEADER_REQUIRED"
 
 
+class SchemaClosed(PublicError):
+    """The schema is wanted from a server that shows it to nobody."""
+
+    code = "SCHEMA_CLOSED"
+
+
 class AccountGone(Unauthenticated):
     """A write by someone whose account was deleted meanwhile."""
 

@@ -279,8 +279,8 @@ class Settings(BaseSettings):
     )
     introspection: Literal["everyone", "signed-in", "nobody"] = Field(
         default="signed-in",
-        description="Who may introspect the schema and gets names suggested in errors: "
-        "`everyone`, `signed-in` or `nobody`. `dev` lets everyone.",
+        description="Who may introspect the schema, fetch `/schema.graphql` and gets names "
+        "suggested in errors: `everyone`, `signed-in` or `nobody`. `dev` lets everyone.",
     )
     trusted_documents: Literal["off", "allow", "enforce"] = Field(
         default="off",

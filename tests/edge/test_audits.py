@@ -7,7 +7,6 @@ asks otherwise and the edition decides in another way is listed here, with the r
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from edge.server import served
+from node import installed
 
 AUDITS = Path(__file__).parent / "audits"
 
@@ -38,16 +38,7 @@ SUPERSEDED: dict[str, str] = {
 @pytest.fixture(scope="module")
 def node_modules() -> Path:
     """The suite, installed beside its lock file."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node is not installed: the audit suite of GraphQL over HTTP needs it")
-    installed = AUDITS / "node_modules"
-    if not (installed / "graphql-http").is_dir():
-        done = subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund"], cwd=AUDITS, capture_output=True, text=True
-        )
-        if done.returncode:
-            pytest.skip(f"npm cannot install the audit suite: {done.stderr[-500:]}")
-    return installed
+    return installed(AUDITS, "the audit suite of GraphQL over HTTP") / "node_modules"
 
 
 def test_all_musts_hold_and_all_that_the_edition_does_not_supersede(

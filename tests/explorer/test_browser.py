@@ -22,7 +22,7 @@ import server
 from community_gql import seeding
 from edge.server import free_port, served
 from identity.browser import chromium
-from identity.node import installed
+from node import installed
 
 ROOT = Path(__file__).parents[2]
 TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden"]
@@ -32,7 +32,7 @@ TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden"]
 def program() -> str:
     """Chromium, once the pages are built; a skip where it or Node is missing."""
     found = chromium()
-    installed(Path(__file__).parent)
+    installed(Path(__file__).parent, "the explorer")
     command = [sys.executable, str(ROOT / "explorer" / "build.py")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

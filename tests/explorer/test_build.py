@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from identity.node import installed
+from node import installed
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,7 +106,7 @@ def test_a_failure_keeps_what_was_there(checkout: Checkout) -> None:
 
 
 def test_a_wheel_has_the_pages(tmp_path: Path) -> None:
-    installed(Path(__file__).parent)  # or a skip
+    installed(Path(__file__).parent, "the explorer")  # or a skip
     subprocess.run([sys.executable, str(ROOT / "explorer" / "build.py")], check=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir"]
     done = subprocess.run([*command, str(tmp_path), str(ROOT)], capture_output=True, text=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from identity.node import installed
+from identity.node import installed_provider
 
 
 def chromium() -> str:
@@ -23,7 +23,7 @@ def chromium() -> str:
 
 async def browse(*steps: tuple[str, dict[str, Any]]) -> Sequence[Any]:
     """Do the steps of ``browser.mjs`` in a fresh browser; what came of each."""
-    program, folder = chromium(), installed()
+    program, folder = chromium(), installed_provider()
     process = await asyncio.create_subprocess_exec(
         "node",
         "browser.mjs",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
+
+from node import installed
 
 FOLDER = Path(__file__).parent / "provider"
 
@@ -48,25 +47,15 @@ class NodeProvider:
         return str(response.json()["access_token"])
 
 
-def installed(folder: Path = FOLDER) -> Path:
-    """The folder with its packages, or a skip that says what is missing."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node is not installed: the real OpenID provider and browser need it")
-    wanted = (folder / "package-lock.json").read_bytes()
-    stamp = folder / "node_modules" / ".installed"
-    with open(folder / "package.json") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one worker installs, the others wait for it
-        if not stamp.exists() or stamp.read_bytes() != wanted:
-            done = subprocess.run(["npm", "ci"], cwd=folder, capture_output=True, text=True)
-            assert done.returncode == 0, f"npm ci failed:\n{done.stderr}"
-            stamp.write_bytes(wanted)
-    return folder
+def installed_provider() -> Path:
+    """The folder of the provider and the browser, with their packages, or a skip."""
+    return installed(FOLDER, "the real OpenID provider")
 
 
 @contextmanager
 def node_provider(application: str) -> Iterator[NodeProvider]:
     """The provider, for the application at this origin, until the block ends."""
-    folder = installed()
+    folder = installed_provider()
     process = subprocess.Popen(
         ["node", "provider.mjs", application],
         cwd=folder,

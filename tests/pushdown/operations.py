@@ -108,7 +108,7 @@ class Generator:
         """
         self._definitions, self._variables, self._kinds = {}, {}, {}
         self._cursors, self._fragments = set(), []
-        self._number, self._budget = 0, self.chance.choice((3, 4, 6, 8, 10, 15, 40))
+        self._number, self._budget = 0, self.chance.choice((2, 3, 4, 6, 8, 12, 30))
         self._narrow = self._maybe(0.04)
         depth = LIMITS.depth - 1 if self._narrow else self.chance.randint(1, 6)
         assert core.query_type is not None

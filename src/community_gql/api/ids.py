@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -37,16 +39,24 @@ def read_id(text: str, shapes: dict[str, Shape]) -> tuple[Shape, Any] | None:
 
 
 def _key(shape: Shape, text: str) -> int | UUID | None:
-    column_type = getattr(shape.model, shape.model.__global_key__).type
     value: int | UUID
     try:
-        if isinstance(column_type, Uuid):
-            value = UUID(text)
-        elif isinstance(column_type, BigInteger):
-            value = int(text) if len(text) < 20 else _MAX_ID + 1
-        else:
-            raise TypeError(f"no global ids over {column_type!r}")
+        value = _kind(shape)(text)
     except ValueError:
         return None
     known = str(value) == text and not (isinstance(value, int) and value > _MAX_ID)
     return value if known else None
+
+
+@cache
+def _kind(shape: Shape) -> Callable[[str], int | UUID]:
+    column_type = getattr(shape.model, shape.model.__global_key__).type
+    if isinstance(column_type, Uuid):
+        return UUID
+    if isinstance(column_type, BigInteger):
+        return _integer
+    raise TypeError(f"no global ids over {column_type!r}")
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) < 20 else _MAX_ID + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import strawberry
 from graphql import GraphQLSchema, lexicographic_sort_schema, print_schema
 
@@ -16,6 +18,7 @@ core: GraphQLSchema = schema._schema
 """The graphql-core schema behind it: what documents are validated against and executed on."""
 
 
+@cache
 def sdl() -> str:
     """The schema in SDL, sorted: the text of ``schema.graphql``."""
     return print_schema(lexicographic_sort_schema(core)) + "\n"

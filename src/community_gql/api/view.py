@@ -183,15 +183,15 @@ class GraphQLView:
                 return await self._run(request, params, viewer, line)
         except HttpError as error:
             return http_refusal(error.status, error.message, error.headers)
-        except Refused as refused:
-            return refusals(refused.errors, _values(params))
+        except Refused as error:
+            return refusals(error.errors, _values(params))
         except PublicError as error:
-            return _refused(error)
+            return refused(error)
         except TimeoutError:
             if params is None:
                 late = too_late(self._edge.body_timeout)
                 return http_refusal(late.status, late.message, late.headers)
-            return _refused(Unavailable("The request took too long. Ask for less at once."))
+            return refused(Unavailable("The request took too long. Ask for less at once."))
         except ClientDisconnect:
             raise
         except Exception as error:
@@ -326,7 +326,8 @@ def _origin(error: GraphQLError) -> BaseException | None:
     return original
 
 
-def _refused(error: PublicError) -> Answer:
+def refused(error: PublicError) -> Answer:
+    """The answer to a request that this error refuses, with the headers that go with it."""
     answer = refusal(error)
     if isinstance(error, RateLimited):
         answer.headers = {**error.balance.headers(), "Retry-After": str(error.wait)}
