@@ -17,8 +17,8 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-clients example-web example-script compare fuzz check schema erd \
-	migration fmt lock db-psql db-reset clean
+.PHONY: help run install explorer screenshots test test-clients example-web example-script \
+	compare fuzz check schema erd migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -26,9 +26,16 @@ help: ## Show this list
 		$(MAKEFILE_LIST)
 
 run: $(VENV)/project ## Serve at http://127.0.0.1:8000 with a database and people (PORT=8080 changes it)
+	@$(BIN)/python explorer/build.py --if-node
 	@exec $(BIN)/community-gql dev $(ARGS)
 
 install: $(VENV)/project $(VENV)/dev-packages ## Make .venv with all the tools, without running anything
+
+explorer: $(BIN)/python ## Build the explorer's pages (Node 20.19 or newer); `make run` does it too
+	@$(BIN)/python explorer/build.py
+
+screenshots: $(VENV)/project $(VENV)/dev-packages ## Take the pictures of the explorer in docs/images (Node and Chromium)
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/explorer
 
 test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-k embedded -x" to choose)
 	@$(BIN)/python -m pytest -n auto $(ARGS)
@@ -89,6 +96,7 @@ db-reset: $(VENV)/project ## Remove the embedded database with all its data
 clean: ## Remove .venv, caches and builds (the database stays: make db-reset)
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf tests/clients/.work examples/web/dist examples/web/src/gql examples/python/community
+	rm -rf explorer/node_modules src/community_gql/explorer_build
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment ---

@@ -18,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from community_gql.api.budget import Budget, MemoryBudget, RedisBudget
 from community_gql.api.documents import TrustedDocuments
+from community_gql.api.explorer import routes as explorer_routes
 from community_gql.api.view import Edge, GraphQLView
 from community_gql.database import Database
 from community_gql.identity.assembly import development_identity, provider_identity
@@ -78,6 +79,7 @@ def create_app(
             Route("/healthz", _alive),
             Route("/readyz", Readiness(database, identity.checks).answer),
             *identity.routes,
+            *explorer_routes(),
         ],
         middleware=[
             Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)),

@@ -345,7 +345,7 @@ def introduce(
     """Say where everything is, and give a request that works as it stands."""
     address = f"http://{DEV_HOST}:{settings.port}"
     out.print()
-    out.print(f"  GraphQL and GraphiQL  [bold cyan]{address}/graphql[/bold cyan]")
+    out.print(f"  Explorer and GraphQL  [bold cyan]{address}/graphql[/bold cyan]")
     out.print(f"  PostgreSQL            {server.folder} (make db-psql opens it)", soft_wrap=True)
     names = ", ".join(f"{called(person)} <{person.email}>" for person in people[:3])
     out.print(f"  People                {escape(names)}, ...", soft_wrap=True)

@@ -209,6 +209,8 @@ class Snapshot:
         self._closed = False
         self.statements = 0
         """How many statements have run, for the log and the tests."""
+        self.texts: list[str] | None = None
+        """Where their texts are noted, without values; nowhere, unless somebody asked."""
 
     async def run(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """All rows of ``statement``."""
@@ -220,6 +222,8 @@ class Snapshot:
                     self._connection = await self._database.reader()
                 self.statements += 1
                 result = await self._connection.execute(statement, values)
+                if self.texts is not None:
+                    self.texts.append(result.context.statement)
                 return result.all()
 
     async def close(self) -> None:
@@ -237,11 +241,14 @@ class Transaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self.statements = 0
+        self.texts: list[str] | None = None  # as of a Snapshot
 
     async def run(self, statement: Executable, values: Any = None) -> Sequence[Any]:
         """Run ``statement`` (once per set of values in a list); its rows, if it returns any."""
         self.statements += 1
         result = await self._connection.execute(statement, values)
+        if self.texts is not None:
+            self.texts.append(result.context.statement)
         return result.all() if result.returns_rows else ()
 
     async def first(self, statement: Executable, values: Any = None) -> Any:

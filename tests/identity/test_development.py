@@ -108,6 +108,43 @@ async def test_one_click_signs_in(dev: Asking, db: asyncpg.Connection) -> None:
     assert asked.json()["data"]["viewer"] is None
 
 
+async def test_the_explorer_is_told_the_people(dev: Asking, db: asyncpg.Connection) -> None:
+    ada = await make.person(db, "Ada")
+    for number in range(30):
+        await make.person(db, f"Someone {number}")
+    shown = (await dev.http.get("/auth/options")).json()
+    assert shown["signIn"] == "people"
+    assert shown["people"][0] == {"email": ada.email, "name": "Ada", "permissions": []}
+    assert len(shown["people"]) == 20
+
+    async def found(search: str) -> list[str]:
+        answer = await dev.http.get("/auth/options", params={"search": search})
+        return [person["name"] for person in answer.json()["people"]]
+
+    assert await found(" SOMEONE 29") == ["Someone 29"]
+    assert await found(ada.email) == ["Ada"]
+    assert len(await found("someone")) == 20
+    assert await found("nobody") == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "rebound.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+    ],
+)
+async def test_no_other_site_is_told_the_people(
+    dev: Asking, db: asyncpg.Connection, headers: dict[str, str]
+) -> None:
+    ada = await make.person(db, "Ada")
+    refused = await dev.http.get("/auth/options", headers=headers)
+    assert refused.status_code == 403
+    assert ada.email not in refused.text
+
+
 async def test_the_sign_in_leads_nowhere_else_and_lets_no_one_else_in(
     dev: Asking, db: asyncpg.Connection, database_url: str, issuer: DevelopmentIssuer
 ) -> None:
@@ -183,6 +220,9 @@ async def test_with_a_provider_nothing_of_it_is_reachable(
     ):
         await dev.http.post("/auth/login", data={"email": ada.email})
         (cookie,) = dev.http.cookies.jar
+        assert (await plain.http.get("/auth/options")).json() == {"signIn": None, "people": []}
+        told = (await signing_in.http.get("/auth/options")).json()
+        assert told == {"signIn": "provider", "people": []}
         for ask in (plain, signing_in):
             assert (await ask(issuer.token(ada.sub))).refused == (401, "UNAUTHENTICATED")
             # Its claims, its header, its key under the issuer's name: none of it helps.

@@ -25,6 +25,8 @@ class Context:
 
     viewer: Viewer
     database: Database
+    texts: list[str] | None = None
+    """The statements that have run, if somebody asked for them."""
     plans: Mapping[int, Any] = field(default_factory=dict)
     """What each field node asks for, by ``id(node)``; filled by ``api/arguments.py``."""
     _loaders: Loaders | None = None
@@ -47,12 +49,16 @@ class Context:
         if self._loaders is None:
             if self._ended:  # an error elsewhere ended it early
                 raise Unavailable("The operation has ended.")
-            self._loaders = Loaders(self.database.snapshot(), self.viewer)
+            snapshot = self.database.snapshot()
+            snapshot.texts = self.texts
+            self._loaders = Loaders(snapshot, self.viewer)
         return self._loaders
 
     async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
         """The single value of a compiled statement, see ``Database.value``."""
         self._statements += 1
+        if self.texts is not None:
+            self.texts.append(text)
         return await self.database.value(text, arguments, anew=anew)
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -65,6 +71,7 @@ class Context:
         await self._forget()
 
         async def counted(session: Transaction) -> T:
+            session.texts = self.texts
             try:
                 return await action(session)
             finally:

@@ -1,34 +1,80 @@
-"""The page that a browser gets at the endpoint: an explorer of the schema."""
+"""The pages for a browser: the explorer at the endpoint, and the map of the schema.
+
+``explorer/`` has their sources; ``make explorer`` builds them into ``BUILD``, which is in the wheel
+and not in the repository. The API does not need them.
+"""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import re
-from functools import cache
+from pathlib import Path
+from typing import Any
 
-from starlette.responses import HTMLResponse
-from strawberry.http.ides import get_graphql_ide_html
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+BUILD = Path(__file__).parents[1] / "explorer_build"
+
+# Monaco writes styles, GraphiQL's style sheet holds its fonts.
+POLICY = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+NOT_BUILT_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+NOT_BUILT = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>community-gql</title>
+<h1>community-gql</h1>
+<p>The explorer is not built: install Node.js 20.19 or newer and run <code>make explorer</code>, \
+then reload this page; the API answers at <code>/graphql</code> all the same.</p>
+</html>
+"""
 
 
-def explorer() -> HTMLResponse:
-    """The page, under a policy that lets it run its own script and nobody else's."""
-    page, policy = _page()
-    return HTMLResponse(page, headers={"Content-Security-Policy": policy, "Vary": "Accept"})
+def explorer(request: Request) -> Response:
+    """The explorer's page, or one that says how to get it."""
+    return _page(request, "index.html")
 
 
-@cache
-def _page() -> tuple[str, str]:
-    page = get_graphql_ide_html()
-    scripts = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", page, re.DOTALL)
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
-    return page, (
-        f"default-src 'none'; script-src {hashes} https://unpkg.com; "
-        "style-src 'unsafe-inline' https://unpkg.com; font-src data: https://unpkg.com; "
-        "img-src data: https:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
+def routes() -> list[BaseRoute]:
+    """The map of the schema, and the files of both pages."""
+    return [
+        Route("/schema", _map),
+        Mount("/explorer/assets", _Assets(directory=BUILD / "assets", check_dir=False)),
+    ]
 
 
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+async def _map(request: Request) -> Response:
+    return _page(request, "schema.html")
+
+
+def _page(request: Request, name: str) -> Response:
+    policy = POLICY
+    try:
+        # Read anew each time: it is small, and may be built while we serve.
+        text = (BUILD / name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text, policy = NOT_BUILT, NOT_BUILT_POLICY
+    headers = {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-cache",
+        "ETag": f'"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}"',
+        "Vary": "Accept",
+    }
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return HTMLResponse(text, headers=headers)
+
+
+class _Assets(StaticFiles):
+    """Files whose names hold a digest of what they say: a name never changes its content."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response

@@ -45,6 +45,7 @@ class Params:
     document_id: str | None
     variables: dict[str, Any]
     operation_name: str | None
+    extensions: dict[str, Any]
 
 
 def accepted_type(accept: str | None, *offered: str) -> str | None:
@@ -172,15 +173,14 @@ def _params(members: Any) -> Params:
     if not isinstance(members, dict):
         raise BadRequest("The request must be a JSON object.")
     variables = _member(members, "variables", dict, "a JSON object")
-    _member(members, "extensions", dict, "a JSON object")
+    extensions = _member(members, "extensions", dict, "a JSON object")
     query = _member(members, "query", str, "a GraphQL document, as text")
     name = _member(members, "operationName", str, "a text")
     if query is not None:
         check_text(query)
     check_variables(variables)
-    return Params(
-        query, _member(members, "documentId", str, "a text"), variables or {}, name or None
-    )
+    document_id = _member(members, "documentId", str, "a text")
+    return Params(query, document_id, variables or {}, name or None, extensions or {})
 
 
 def _member(members: dict[str, Any], name: str, kind: type, what: str) -> Any:

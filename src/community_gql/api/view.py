@@ -150,7 +150,7 @@ class GraphQLView:
         media = accepted_type(accept, RESPONSE_TYPE, JSON_TYPE)
         offered = (RESPONSE_TYPE, JSON_TYPE, PAGE_TYPE)
         if safe and not has_document(request) and accepted_type(accept, *offered) == PAGE_TYPE:
-            return explorer()
+            return explorer(request)
         start, line = time.perf_counter(), Line()
         try:
             answer = await self._answer(request, media, line)
@@ -198,6 +198,7 @@ class GraphQLView:
             return fault(error, _values(params))
 
     async def _run(self, request: Request, params: Params, viewer: Viewer, line: Line) -> Answer:
+        start = time.perf_counter()
         key = key_of(viewer.sub, request.client.host if request.client else None)
         text = self._edge.trusted.text(params.query, params.document_id)
         try:
@@ -227,7 +228,8 @@ class GraphQLView:
                 return False
             return True
 
-        context = Context(viewer, self._database)
+        asks_for_sql = self._edge.development and params.extensions.get("sql") is True
+        context = Context(viewer, self._database, texts=[] if asks_for_sql else None)
         try:
             ran = await self._pushdown.run(reading, variables, plans, context, afford)
             line.way, line.why = ran.way, ran.why
@@ -246,7 +248,16 @@ class GraphQLView:
             raise Unavailable("The database cannot answer at the moment. Try again shortly.")
         extensions: dict[str, Any] = {"cost": {"requested": line.cost}}
         if self._edge.development:
-            extensions["execution"] = {"way": line.way, "why": line.why}
+            extensions["execution"] = {
+                "way": line.way,
+                "why": line.why,
+                "statements": line.statements,
+            }
+            if request.method == "POST":  # the others may be kept: they must not differ by it
+                milliseconds = (time.perf_counter() - start) * 1000
+                extensions["execution"]["milliseconds"] = round(milliseconds, 1)
+            if context.texts is not None:
+                extensions["execution"]["sql"] = context.texts
         return Answer(
             PARTIAL if done.errors else 200,
             done.data,

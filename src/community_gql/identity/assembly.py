@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from community_gql.database import Database
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, DevelopmentSignIn, People
 from community_gql.identity.keys import ProviderKeys
+from community_gql.identity.pages import options
 from community_gql.identity.provider import Provider
 from community_gql.identity.provisioning import Provisioning
 from community_gql.identity.sessions import Sessions
@@ -20,12 +23,16 @@ from community_gql.identity.tokens import TokenVerifier
 from community_gql.settings import Settings
 
 
+async def _no_sign_in(_: Request) -> Response:
+    return options(None)
+
+
 @dataclass(frozen=True, slots=True)
 class IdentityParts:
     """What the application needs to know who asks."""
 
     authentication: Authentication
-    routes: list[Route] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=lambda: [Route("/auth/options", _no_sign_in)])
     provider: Provider | None = None
     keys: ProviderKeys | None = None
 

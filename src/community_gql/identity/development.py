@@ -24,7 +24,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from community_gql.errors import PublicError
-from community_gql.identity.pages import comes_from_elsewhere, local_path, page, private, problem
+from community_gql.identity.pages import (
+    comes_from_elsewhere,
+    local_path,
+    options,
+    page,
+    private,
+    problem,
+)
 from community_gql.identity.provisioning import Provisioning
 from community_gql.identity.sessions import Sessions, remember
 from community_gql.identity.tokens import ALGORITHM, EMAIL_CLAIM, TokenVerifier
@@ -33,7 +40,8 @@ from community_gql.settings import LOOPBACK
 ISSUER = "https://development.community-gql.invalid/"
 AUDIENCE = "community-gql"
 MAX_FORM_BYTES = 10_000
-SHOWN = 20  # people on the page
+SHOWN = 20  # people on the page, or found by a search
+EVERYONE = 100_000
 
 
 class Person(Protocol):
@@ -125,6 +133,7 @@ class DevelopmentSignIn:
         return [
             Route("/auth/login", self.login, methods=["GET", "POST"]),
             Route("/auth/logout", self.logout, methods=["GET", "POST"]),
+            Route("/auth/options", self.options, methods=["GET"]),
         ]
 
     async def login(self, request: Request) -> Response:
@@ -152,6 +161,22 @@ class DevelopmentSignIn:
         self._sessions.end(request, response)
         return response
 
+    async def options(self, request: Request) -> Response:
+        """The first people whose name or address has what ``search`` says in it."""
+        if request.url.hostname not in LOOPBACK or comes_from_elsewhere(request):
+            return problem("Not here", "Development sign-in answers its own pages only.", 403)
+        search = request.query_params.get("search", "").strip().casefold()
+        found = [
+            {
+                "email": person.email,
+                "name": person.display_name or person.email,
+                "permissions": sorted(person.permissions),
+            }
+            for person in await self._people(EVERYONE if search else SHOWN)
+            if search in f"{person.display_name or ''} {person.email}".casefold()
+        ]
+        return options("people", found[:SHOWN])
+
     async def _choice(self, request: Request) -> Response:
         path = escape(local_path(request.query_params.get("next")))
         people = "".join(
@@ -170,7 +195,7 @@ class DevelopmentSignIn:
         )
 
     async def _enter(self, request: Request, email: str, path: str | None) -> Response:
-        for person in await self._people(100_000):
+        for person in await self._people(EVERYONE):
             if person.email.lower() == email.strip().lower():
                 break
         else:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
+from typing import Any, Literal
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -43,6 +45,16 @@ def problem(title: str, message: str, status: int, link: tuple[str, str] | None 
     address, text = link or ("/auth/login", "Sign in again")
     body = f'<p>{escape(message)}</p>\n<p><a href="{escape(address)}">{escape(text)}</a></p>'
     return page(title, body, status)
+
+
+def options(
+    sign_in: Literal["people", "provider"] | None, people: Sequence[dict[str, Any]] = ()
+) -> Response:
+    """How to sign in here, for the explorer: ``GET /auth/options``.
+
+    As one of the ``people`` (development), at the provider, or not at all.
+    """
+    return private(JSONResponse({"signIn": sign_in, "people": people}))
 
 
 def private(response: Response) -> Response:

@@ -21,7 +21,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from community_gql.errors import EmailRequired, EmailTaken, PublicError, Unavailable
-from community_gql.identity.pages import comes_from_elsewhere, local_path, page, private, problem
+from community_gql.identity.pages import (
+    comes_from_elsewhere,
+    local_path,
+    options,
+    page,
+    private,
+    problem,
+)
 from community_gql.identity.provider import TIMEOUT, Provider, ProviderError
 from community_gql.identity.provisioning import Provisioning
 from community_gql.identity.sessions import Session, Sessions, SessionTooLarge, recall, remember
@@ -59,7 +66,12 @@ class SignIn:
             Route("/auth/login", self.login, methods=["GET"]),
             Route("/auth/callback", self.callback, methods=["GET"]),
             Route("/auth/logout", self.logout, methods=["GET", "POST"]),
+            Route("/auth/options", self.options, methods=["GET"]),
         ]
+
+    async def options(self, _: Request) -> Response:
+        """Say that one signs in at the provider."""
+        return options("provider")
 
     async def login(self, request: Request) -> Response:
         """Send the browser to the provider; ``next`` is the path to come back to."""

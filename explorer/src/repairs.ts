@@ -1,0 +1,43 @@
+// Puts right what assistive technology trips over in GraphiQL's own markup. React never writes
+// these attributes again unless their values change, so each is put right where it appears.
+
+const ARGUMENTS = '.graphiql-explorer-root input, .graphiql-explorer-root select';
+
+function repair(): void {
+  // A "tab" with buttons inside is one thing for a screen reader: a list of buttons instead.
+  for (const list of all('.graphiql-tabs[role]')) list.removeAttribute('role');
+  for (const item of all('.graphiql-tab[role], .graphiql-tab[aria-selected]')) {
+    const current = item.getAttribute('aria-selected') === 'true' ? 'page' : 'false';
+    item.querySelector('.graphiql-tab-button')?.setAttribute('aria-current', current);
+    item.removeAttribute('role');
+    item.removeAttribute('aria-selected');
+  }
+  // Its fields have no labels.
+  for (const field of all(ARGUMENTS)) {
+    const argument = field.closest<HTMLElement>('[data-arg-name]')?.dataset.argName;
+    const fallback = field.matches('select') ? 'Kind of the new operation' : 'Name';
+    if (!field.hasAttribute('aria-label')) field.setAttribute('aria-label', argument ?? fallback);
+  }
+  // "Set active" would hide which operation it is.
+  for (const item of all('.graphiql-history-item-label[aria-label]')) {
+    item.removeAttribute('aria-label');
+  }
+}
+
+function all(selector: string): NodeListOf<HTMLElement> {
+  return document.querySelectorAll<HTMLElement>(selector);
+}
+
+let waiting = false;
+new MutationObserver(() => {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    repair();
+  });
+}).observe(document.body, {
+  subtree: true,
+  childList: true,
+  attributeFilter: ['aria-selected', 'role'],
+});

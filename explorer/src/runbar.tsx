@@ -1,0 +1,72 @@
+import { useGraphiQL } from '@graphiql/react';
+import { useEffect, useState } from 'react';
+import { setActiveTab, useRun } from './runs';
+
+/** What the answer took: cost and duration, and in development the statements that ran. */
+export function RunBar() {
+  const tab = useGraphiQL((state) => state.tabs[state.activeTabIndex]?.id ?? '');
+  setActiveTab(tab);
+  const run = useRun(tab);
+  const [open, setOpen] = useState(false);
+  if (!run) {
+    return <p className="run-hint">Run the operation to see what it costs and how long it takes.</p>;
+  }
+  const { execution, cost } = run;
+  const statements = execution?.sql ?? [];
+  return (
+    <div className="run">
+      <dl>
+        <Fact name="Status">{run.status}</Fact>
+        {cost !== null && <Fact name="Cost">{cost.toLocaleString('en')}</Fact>}
+        <Fact name="Time">{run.milliseconds.toFixed(0)} ms</Fact>
+        {execution && <Fact name="Server">{execution.milliseconds} ms</Fact>}
+        {execution && (
+          <Fact name="SQL">
+            {execution.statements} {execution.statements === 1 ? 'statement' : 'statements'}
+          </Fact>
+        )}
+        {execution && (
+          <Fact name="Way">
+            {execution.way}
+            {execution.why && <small> ({execution.why})</small>}
+          </Fact>
+        )}
+      </dl>
+      {statements.length > 0 && (
+        <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
+          {open ? 'Hide SQL' : 'Show SQL'}
+        </button>
+      )}
+      {open && statements.length > 0 && <Statements texts={statements} />}
+    </div>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: React.ReactNode }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function Statements({ texts }: { texts: string[] }) {
+  const [formatted, setFormatted] = useState<string[]>();
+  useEffect(() => {
+    let late = false;
+    void import('./sql').then(({ pretty }) => late || setFormatted(texts.map(pretty)));
+    return () => {
+      late = true;
+    };
+  }, [texts]);
+  return (
+    <ol className="sql" tabIndex={0} aria-label="SQL statements">
+      {(formatted ?? texts).map((text, index) => (
+        <li key={index}>
+          <pre>{text}</pre>
+        </li>
+      ))}
+    </ol>
+  );
+}

@@ -1,0 +1,152 @@
+// What the explorer opens with. Each runs as it stands; the names become the tabs' titles.
+
+export const TABS = [
+  {
+    query: `# People with their gardens, stories, habits and tags, several levels deep.
+# Sign in as different people (top right): everyone sees what they may see.
+query People {
+  viewer {
+    email
+  }
+  users(first: 5, orderBy: NAME, filter: { search: "a" }) {
+    totalCount
+    nodes {
+      profile {
+        displayName
+        bio
+      }
+      viewerFriendship {
+        status
+      }
+      garden {
+        name
+        theme
+      }
+      habits(first: 2) {
+        nodes {
+          name
+          frequency
+        }
+      }
+      stories(first: 3) {
+        totalCount
+        nodes {
+          title
+          visibility
+          tagNames
+        }
+      }
+    }
+  }
+}
+`,
+  },
+  {
+    query: `# The feed with a search: words in any form, "phrases", -exclusion, or.
+query Feed($search: String!) {
+  stories(first: 5, filter: { search: $search }) {
+    totalCount
+    nodes {
+      title
+      excerpt(length: 80)
+      createdAt
+      tagNames
+      author {
+        profile {
+          displayName
+        }
+      }
+    }
+  }
+}
+`,
+    variables: '{\n  "search": "garden -winter"\n}\n',
+  },
+  {
+    query: `# A page at a time. For the next one, copy pageInfo.endCursor into "after".
+query Paging($first: Int!, $after: String) {
+  stories(first: $first, after: $after, orderBy: OLDEST) {
+    nodes {
+      title
+      createdAt
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+`,
+    variables: '{\n  "first": 3,\n  "after": null\n}\n',
+  },
+  {
+    query: `# Sign in first (top right). One story is written; the other is refused,
+# and userErrors says everything that is wrong with it at once.
+mutation WriteStory($good: CreateStoryInput!, $wrong: CreateStoryInput!) {
+  written: createStory(input: $good) {
+    story {
+      title
+      visibility
+      tagNames
+      viewerCanEdit
+    }
+    userErrors {
+      code
+    }
+  }
+  refused: createStory(input: $wrong) {
+    story {
+      title
+    }
+    userErrors {
+      code
+      message
+      path
+    }
+  }
+}
+`,
+    variables: `{
+  "good": {
+    "title": "Written in the explorer",
+    "content": "It **works** from here too.",
+    "visibility": "FRIENDS",
+    "tags": ["curiosity"]
+  },
+  "wrong": {
+    "title": " ",
+    "content": "A title is missing, and one of the tags.",
+    "tags": ["curiosity", "no such tag"]
+  }
+}
+`,
+  },
+  {
+    query: `# Sign in first (top right). Everyone has at most one garden, and the database
+# sees to it: whoever has one is refused. (Srinivasa Ramanujan has none yet.)
+mutation SecondGarden {
+  createGarden(input: { name: "One more", theme: "meadow" }) {
+    garden {
+      name
+      theme
+    }
+    userErrors {
+      code
+      message
+      path
+    }
+    query {
+      viewer {
+        user {
+          garden {
+            name
+            theme
+          }
+        }
+      }
+    }
+  }
+}
+`,
+  },
+];

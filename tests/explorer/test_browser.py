@@ -1,0 +1,212 @@
+"""The explorer in a real browser, over the people that every seeded database has.
+
+The browser visits once for all workers, and the tests look at what it saw. ``make screenshots`` has
+it keep pictures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import server
+from community_gql import seeding
+from edge.server import free_port, served
+from identity.browser import chromium
+from node import installed
+
+ROOT = Path(__file__).parents[2]
+TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden"]
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    """Chromium, once the pages are built; a skip where it or Node is missing."""
+    found = chromium()
+    installed(Path(__file__).parent, "the explorer")
+    command = [sys.executable, str(ROOT / "explorer" / "build.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return found
+
+
+@pytest.fixture(scope="module")
+def seeded(program: str, workbench: Any, migrated_template: str, worker_id: str) -> Iterator[str]:
+    name = f"explorer_{worker_id}"
+    workbench.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    url: str = workbench.server.url(name)
+    asyncio.run(seeding.seed(url, people=30, seed=1, progress=lambda *_: None))
+    yield url
+    workbench.execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+Once = Callable[[str, Callable[[], Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
+    """A function that has something made by the first worker that asks for it."""
+    folder = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        folder = folder.parent
+
+    def made(name: str, make: Callable[[], Any]) -> Any:
+        file = folder / f"explorer-{name}.json"
+        with open(folder / f"explorer-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                file.write_text(json.dumps(make()))
+        return json.loads(file.read_text())
+
+    return made
+
+
+def visit(program: str, mode: str, address: str) -> Any:
+    command = ["node", "visit.mjs", program, mode, address]
+    if folder := os.environ.get("SCREENSHOTS"):
+        command.append(str(Path(folder).resolve()))
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def seen(program: str, seeded: str, once: Once, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What there was to see in development."""
+
+    def look() -> Any:
+        port = free_port()
+        with server.process(seeded, tmp_path_factory.mktemp("issuer"), port):
+            return visit(program, "development", f"http://127.0.0.1:{port}")
+
+    return once("development", look)
+
+
+@pytest.fixture(scope="module")
+def public(program: str, seeded: str, once: Once, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a stranger sees in production."""
+    signing_in = {
+        "auth0_client_id": "application",
+        "auth0_client_secret": "secret",
+        "session_secret": "a secret of the tests that is long enough",
+    }
+
+    def look() -> Any:
+        with served(seeded, tmp_path_factory.mktemp("serve"), **signing_in) as running:
+            return visit(program, "production", running.url)
+
+    return once("production", look)
+
+
+def test_it_asks_no_other_host_and_nothing_goes_wrong(seen: Any) -> None:
+    assert seen["elsewhere"] == []
+    assert seen["console"] == []
+
+
+def test_every_tab_runs_as_it_stands(seen: Any) -> None:
+    assert seen["tabs"] == TABS
+    runs = seen["runs"]
+    assert all("errors" not in answer for answer in runs.values())
+    assert runs["Feed"]["data"]["stories"]["totalCount"] > 0
+    assert len(runs["Paging"]["data"]["stories"]["nodes"]) == 3
+    written, refused = runs["WriteStory"]["data"].values()
+    assert (written["story"]["title"], written["userErrors"]) == ("Written in the explorer", [])
+    assert refused["story"] is None
+    assert [error["path"] for error in refused["userErrors"]] == [["title"], ["tags", "1"]]
+    garden = runs["SecondGarden"]["data"]["createGarden"]
+    assert garden["garden"] is None
+    assert len(garden["userErrors"]) == 1
+    assert garden["query"]["viewer"]["user"]["garden"]["name"] == "Shipshape"
+
+
+def test_two_people_see_different_stories(seen: Any) -> None:
+    assert seen["ada"]["data"]["viewer"]["email"] == "ada@example.com"
+    assert seen["grace"]["data"]["viewer"]["email"] == "grace@example.com"
+
+    def counts(answer: Any) -> dict[str, int]:
+        nodes = answer["data"]["users"]["nodes"]
+        return {node["profile"]["displayName"]: node["stories"]["totalCount"] for node in nodes}
+
+    # Ada's own five, of which one is for her eyes only.
+    assert counts(seen["ada"])["Ada Lovelace"] == counts(seen["grace"])["Ada Lovelace"] + 1
+
+
+def test_the_menu_has_the_people_and_what_they_may_do(seen: Any) -> None:
+    signed_out, ada, grace, *others = seen["people"]
+    assert "Signed out" in signed_out
+    assert "Ada Lovelace" in ada
+    assert "ada@example.com" in ada
+    assert "may" not in ada
+    assert "may manage:tags" in grace
+    assert len(others) == 18
+
+
+def test_switching_the_person_runs_nothing(seen: Any) -> None:
+    # Who is there now, and nothing else.
+    assert seen["askedBySwitching"] == [None]
+
+
+def test_a_reload_keeps_the_person_and_the_tabs(seen: Any) -> None:
+    first, after_reload, last = seen["who"]
+    assert "Signed out" in first
+    assert "Grace Hopper" in after_reload
+    assert "Signed out" in last
+    assert seen["tabsAfterReload"] == [*TABS, "Mine"]
+    assert seen["mine"]["data"]["tags"]["totalCount"] > 0
+
+
+def test_the_bar_says_what_the_answer_took(seen: Any) -> None:
+    extensions = seen["grace"]["extensions"]
+    words = seen["bar"].split()
+    assert f"{extensions['cost']['requested']:,}" in words
+    assert f"{extensions['execution']['milliseconds']:g}" in words
+    assert "loaders" in words or "compiled" in words
+    assert len(seen["sql"]) == extensions["execution"]["statements"]
+    assert "users" in "".join(seen["sql"])
+    assert "sql" not in seen["shown"]
+
+
+def test_a_query_is_built_by_clicking(seen: Any) -> None:
+    assert "email" in seen["grace"]["data"]["viewer"]
+    assert "email" not in (seen["built"]["data"].get("viewer") or {})
+
+
+def test_axe_finds_nothing_serious(seen: Any, public: Any) -> None:
+    assert len(seen["findings"]) == 12
+    assert {name: found for name, found in seen["findings"].items() if found} == {}
+    assert public["findings"] == {"map": []}
+
+
+def test_it_fits_its_window(seen: Any) -> None:
+    assert seen["light"]
+    assert "phone" in seen["widths"]
+    assert {name: more for name, more in seen["widths"].items() if more > 0} == {}
+    assert seen["phone"]["data"]["stories"]["totalCount"] > 0
+
+
+def test_the_map_of_the_schema(seen: Any) -> None:
+    assert {"Query", "Viewer", "User", "Story", "Garden", "Tag"} <= set(seen["boxes"])
+    assert not [name for name in seen["boxes"] if name.endswith(("Connection", "Payload"))]
+    assert "Garden" in seen["chosen"]
+    assert sorted(seen["near"]) == ["Garden", "Mutation", "User"]
+
+
+def test_in_production_one_signs_in_at_the_provider(public: Any) -> None:
+    assert public["elsewhere"] == []
+    assert public["link"] == "/auth/login?next=%2F"
+    assert "Sign in" in public["bar"]
+    assert public["run"]["data"]["stories"]["totalCount"] > 0
+    assert "execution" not in public["run"]["extensions"]
+    assert "Cost" in public["runBar"]
+    assert public["sqlButtons"] == 0

@@ -1,0 +1,219 @@
+// Visits the explorer with headless Chromium and prints, as JSON, what there was to see.
+//
+//   node visit.mjs CHROMIUM development|production ADDRESS [FOLDER FOR PICTURES]
+
+import { readFileSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+const [, , program, mode, address, pictures] = process.argv;
+const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+const WIDE = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844 };
+
+const browser = await chromium.launch({
+  executablePath: program,
+  args: ['--no-sandbox', '--disable-dev-shm-usage'],
+});
+const context = await browser.newContext({ viewport: WIDE, colorScheme: 'light' });
+context.setDefaultTimeout(20_000);
+const seen = { console: [], elsewhere: [], asked: [], findings: {}, widths: {} };
+context.on('request', (request) => {
+  const url = new URL(request.url());
+  if (url.protocol.startsWith('http') && url.origin !== address) seen.elsewhere.push(request.url());
+  if (url.pathname === '/graphql' && request.method() === 'POST') {
+    seen.asked.push(request.postDataJSON().operationName ?? null);
+  }
+});
+const page = await context.newPage();
+page.on('console', (message) => {
+  if (['error', 'warning'].includes(message.type())) seen.console.push(message.text());
+});
+page.on('pageerror', (error) => seen.console.push(error.message));
+
+const button = (label) => page.getByRole('button', { name: label, exact: true });
+const pause = (milliseconds) => page.waitForTimeout(milliseconds);
+
+async function ready() {
+  await page.waitForSelector('.graphiql-query-editor .view-line');
+  await page.waitForSelector('.bar .who, .bar .button.strong');
+}
+
+/** What axe finds serious; on the way, whether the page is wider than its window. */
+async function examine(name) {
+  await pause(400);
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => axe.run());
+  seen.findings[name] = violations
+    .filter(({ impact }) => ['serious', 'critical'].includes(impact))
+    .map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
+  seen.widths[name] = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+}
+
+async function picture(name) {
+  if (pictures) await page.screenshot({ path: `${pictures}/explorer-${name}.png` });
+}
+
+/** Runs the active tab; the data, and what the bar below says. */
+async function run() {
+  const answered = page.waitForResponse(
+    (response) => new URL(response.url()).pathname === '/graphql' && response.request().method() === 'POST',
+  );
+  await page.click('.graphiql-execute-button');
+  const body = await (await answered).json();
+  await page.waitForSelector('.run dl');
+  return { body, bar: await page.innerText('.run dl') };
+}
+
+async function become(name) {
+  await page.click('button.who');
+  const changed = page.waitForResponse((response) => new URL(response.url()).pathname === '/graphql');
+  await page.locator('#people li button', { hasText: name }).click();
+  await changed;
+  await page.waitForFunction((who) => document.querySelector('button.who').innerText.includes(who), name);
+  await pause(300);
+}
+
+const who = () => page.innerText('.bar .who');
+const tab = (name) => page.locator('.graphiql-tab-button', { hasText: name }).first().click();
+const tabs = () => page.locator('.graphiql-tab-button').allInnerTexts();
+
+async function development() {
+  await page.goto(`${address}/`);
+  await ready();
+  await pause(1500); // the schema comes
+  seen.who = [await who()];
+  seen.tabs = await tabs();
+
+  // As different people.
+  await page.click('button.who');
+  await page.waitForSelector('#people li');
+  seen.people = await page.locator('#people li').allInnerTexts();
+  await examine('people');
+  await page.fill('#people input', 'hopp');
+  await page.waitForFunction(() => document.querySelectorAll('#people li').length === 2);
+  await page.fill('#people input', '');
+  await page.keyboard.press('Escape');
+  await become('Ada Lovelace');
+  seen.asked = [];
+  seen.ada = (await run()).body;
+  await become('Grace Hopper');
+  seen.askedBySwitching = seen.asked.slice(1);
+  const grace = await run();
+  seen.grace = grace.body;
+  seen.bar = grace.bar;
+  await picture('light');
+
+  await button('Show SQL').click();
+  await page.waitForFunction(() => /^SELECT\n/.test(document.querySelector('.sql pre').innerText));
+  seen.sql = await page.locator('.sql pre').allInnerTexts();
+  seen.shown = await page.innerText('.graphiql-response .result-window');
+  await examine('sql');
+  await button('Hide SQL').click();
+
+  // Every tab as it stands.
+  seen.runs = {};
+  for (const name of seen.tabs) {
+    await tab(name);
+    await pause(300);
+    seen.runs[name] = (await run()).body;
+  }
+
+  // One's own tab, and who one is, outlive a reload.
+  await button('New tab').click();
+  await page.click('.graphiql-query-editor .view-lines');
+  await page.keyboard.insertText('query Mine { tags(first: 1) { totalCount } }');
+  await pause(1500); // GraphiQL keeps it half a second later
+  await page.reload();
+  await ready();
+  await pause(500);
+  seen.tabsAfterReload = await tabs();
+  seen.who.push(await who());
+  seen.mine = (await run()).body;
+
+  // Every panel, in the dark.
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await tab('People');
+  await button('Show Documentation Explorer').click();
+  await page.getByRole('link', { name: 'Story', exact: true }).first().click();
+  await page.getByText('Something a person wrote.').waitFor();
+  await examine('docs');
+  await button('Show GraphiQL Explorer').click();
+  await page.waitForSelector('.graphiql-explorer-root [data-field-name]');
+  await examine('builder');
+  await run();
+  await picture('dark');
+  await page.locator('.graphiql-explorer-root [data-field-name="email"]').first().click();
+  await pause(300);
+  seen.built = (await run()).body; // the click took `email` out of the query
+  await button('Show History').click();
+  await examine('history');
+  await button('Hide History').click();
+  await button('Open short keys dialog').click();
+  await page.getByText('Execute query').waitFor();
+  await examine('keys');
+  await page.keyboard.press('Escape');
+
+  await page.click('[aria-label^="Theme: system"]');
+  seen.light = await page.evaluate(() => document.body.classList.contains('graphiql-light'));
+  await page.setViewportSize(PHONE);
+  await tab('Feed');
+  await pause(500);
+  seen.phone = (await run()).body;
+  await pause(500);
+  await examine('phone');
+  await picture('phone');
+  await page.click('button.who');
+  await examine('phone people');
+  await page.keyboard.press('Escape');
+  await button('Show Documentation Explorer').click();
+  await examine('phone docs');
+
+  await page.goto(`${address}/schema`);
+  await page.waitForSelector('.box');
+  await examine('phone map');
+  await page.setViewportSize(WIDE);
+  await page.reload();
+  await page.waitForSelector('.box');
+  await examine('map');
+  seen.boxes = await page.locator('.box strong').allInnerTexts();
+  await picture('schema');
+  await page.locator('.roots button', { hasText: 'Mutation' }).click();
+  await page.fill('.types input', 'garden');
+  await page.locator('.names button', { hasText: /^Garden$/ }).click();
+  await pause(500);
+  seen.chosen = await page.innerText('.types');
+  seen.near = await page.locator('.box:not(.faded) strong').allInnerTexts();
+  await examine('map of mutations');
+
+  await page.goto(`${address}/`);
+  await ready();
+  await become('Signed out');
+  seen.who.push(await who());
+}
+
+async function production() {
+  await page.goto(`${address}/`);
+  await ready();
+  await pause(500);
+  seen.bar = await page.innerText('.bar-end');
+  seen.link = await page.getAttribute('.bar .button.strong', 'href');
+  await tab('Feed');
+  await pause(300);
+  const { body, bar } = await run();
+  seen.run = body;
+  seen.runBar = bar;
+  seen.sqlButtons = await page.getByText('Show SQL').count();
+  await page.goto(`${address}/schema`);
+  await page.waitForFunction(() => /cannot be read/.test(document.body.innerText));
+  await examine('map');
+}
+
+try {
+  await { development, production }[mode]();
+  console.log(JSON.stringify(seen));
+} catch (error) {
+  console.error(JSON.stringify(seen.console));
+  throw error;
+} finally {
+  await browser.close();
+}
