@@ -16,7 +16,7 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test compare fuzz check schema migration fmt lock db-psql db-reset clean
+.PHONY: help run install test compare bench fuzz check schema migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -34,6 +34,9 @@ test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-
 compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running queries at length (CASES=20000 SEED=x)
 	@FUZZ_CASES=$(or $(CASES),6000) FUZZ_SEED=$(or $(SEED),$$RANDOM) \
 		$(BIN)/python -m pytest -n 3 tests/pushdown/test_equality.py $(ARGS)
+
+bench: $(VENV)/project $(VENV)/dev-packages ## Measure this project beside others (QUICK=1 for some minutes, ARGS=--help)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Send the API nonsense for some minutes, with schemathesis (ARGS="--max-examples 500")
 	@$(BIN)/python tests/edge/fuzz.py $(FUZZ)/bin/schemathesis $(ARGS)
