@@ -20,7 +20,8 @@ from benchmarks.cases import Person, Query, Variant, variants, viewers
 from benchmarks.database import Database, Say, statements
 from benchmarks.issuing import Issuer
 from benchmarks.processes import Failed, Process, cpu_of, free_port
-from benchmarks.systems import REFERENCE, Surroundings, System
+from benchmarks.system import Surroundings, System
+from benchmarks.systems import REFERENCE
 
 WRK = Path(__file__).parent / "wrk.lua"
 NO_WRK = (

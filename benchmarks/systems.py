@@ -1,11 +1,11 @@
-"""The systems that are compared: how each is started, asked and understood."""
+"""The systems that are compared."""
 
 from __future__ import annotations
 
-import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -13,96 +13,15 @@ from urllib.parse import urlencode
 import orjson
 
 from benchmarks.asking import HEADERS, Request
-from benchmarks.cases import QUERIES, Query
+from benchmarks.cases import Query
 from benchmarks.database import Database
-from benchmarks.issuing import AUDIENCE, Issuer
+from benchmarks.peers.postgraphile import DOCUMENTS
+from benchmarks.processes import Failed
+from benchmarks.system import GraphQL, Surroundings, System
 from community_gql.api.ids import write_id
-from community_gql.settings import Settings
 
-PEERS = Path(__file__).parent / "peers"
-POOL = 10
-"""Connections of each system to the database: this project's default."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a system is given to run in."""
-
-    database: Database
-    issuer: Issuer
-    port: int
-
-
-class System:
-    """One system; ``name`` chooses it on the command line."""
-
-    name: str
-    title: str
-
-    def words(self, given: Surroundings) -> list[str]:
-        """The command that starts it. Raises Failed when something that it needs is missing."""
-        raise NotImplementedError
-
-    def environment(self, given: Surroundings) -> dict[str, str]:
-        """The environment that it is started with."""
-        ours = {name.upper() for name in Settings.model_fields}
-        kept = {key: item for key, item in os.environ.items() if key.upper() not in ours}
-        return {
-            **kept,
-            "DATABASE_URL": given.database.url,
-            "DATABASE_POOL_SIZE": str(POOL),
-            "OIDC_ISSUER": given.issuer.address,
-            "AUTH0_AUDIENCE": AUDIENCE,
-            "PORT": str(given.port),
-        }
-
-    def prepare(self, database: Database) -> None:
-        """Add to the database what it needs beyond the migrations; may be called again."""
-
-    def answers(self, query: Query) -> bool:
-        """Whether it can be asked this."""
-        return query.everywhere
-
-    def request(self, query: Query, values: Mapping[str, Any], after: str | None) -> Request:
-        """The request for a query with these values."""
-        raise NotImplementedError
-
-    def result(self, query: Query, found: Any) -> Any:
-        """What is compared of an answer, still in its own spelling."""
-        raise NotImplementedError
-
-
-class GraphQL(System):
-    """A system with a GraphQL endpoint whose schema is spelled like this project's."""
-
-    def document(self, query: Query) -> str:
-        """The query in its schema."""
-        return query.document
-
-    def request(self, query: Query, values: Mapping[str, Any], after: str | None) -> Request:
-        variables = {"after": after} if query.pages else self.variables(values)
-        return Request.graphql(self.document(query), variables)
-
-    def variables(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The variables of its document."""
-        return {("id" if name == "key" else name): item for name, item in values.items()}
-
-    def result(self, query: Query, found: Any) -> Any:
-        data = found["data"]
-        match query.name:
-            case "small":
-                return data["user"]
-            case "nested":
-                return data["users"]
-            case "graph":
-                viewer = data["viewer"]
-                return {
-                    "stories": data["stories"],
-                    "matches": None if viewer is None else viewer["user"]["matches"],
-                }
-            case "createStory":
-                return data["createStory"]["story"]
-        return data["stories"]
+NODE = Path(__file__).parent / "peers" / "node"
+NODE_RELEASE = 22
 
 
 class Project(GraphQL):
@@ -179,6 +98,80 @@ class HandWritten(System):
         return found
 
 
-SYSTEMS: tuple[System, ...] = (Project(), LoadersOnly(), HandWritten())
-REFERENCE = "handwritten"
-ALL_QUERIES = {query.name: query for query in QUERIES}
+class Strawberry(GraphQL):
+    """Strawberry as its documentation teaches it."""
+
+    name = "strawberry"
+    title = "idiomatic Strawberry"
+
+    def words(self, given: Surroundings) -> list[str]:
+        return [sys.executable, "-m", "benchmarks.peers.strawberry_orm"]
+
+
+class OnNode(GraphQL):
+    """A system on Node; its packages are installed by `make bench`."""
+
+    script: str
+
+    def words(self, given: Surroundings) -> list[str]:
+        return [node(), str(NODE / self.script)]
+
+    def environment(self, given: Surroundings) -> dict[str, str]:
+        return super().environment(given) | {"NODE_ENV": "production"}
+
+
+class PostGraphile(OnNode):
+    """PostGraphile 5 with a policy of visibility."""
+
+    name = "postgraphile"
+    title = "PostGraphile 5 with row-level security"
+    script = "postgraphile.mjs"
+
+    def document(self, query: Query) -> str:
+        return DOCUMENTS[query.name]
+
+    def result(self, query: Query, found: Any) -> Any:
+        data = found["data"]
+        if query.name == "graph" and data["viewer"] is not None:  # it is the person themselves
+            data["viewer"] = {"user": data["viewer"]}
+        return super().result(query, found)
+
+    def prepare(self, database: Database) -> None:
+        database.run((NODE / "postgraphile.sql").read_text())
+
+    def environment(self, given: Surroundings) -> dict[str, str]:
+        url = given.database.url.replace("://postgres@", "://benchmark_postgraphile@")
+        return super().environment(given) | {"DATABASE_URL": url, "GRAPHILE_ENV": "production"}
+
+
+class Mercurius(OnNode):
+    """Mercurius with JIT and loaders."""
+
+    name = "mercurius"
+    title = "Mercurius with JIT and loaders"
+    script = "mercurius.mjs"
+
+
+def node() -> str:
+    """The Node to run the peers: the one of their lock, or this machine's. Raises Failed."""
+    if not (NODE / "node_modules" / "mercurius").is_dir():
+        raise Failed("its packages are not installed: `make bench` does that with npm")
+    for folder in sorted((NODE / "node_modules").glob("node-linux-*")):
+        return str(folder / "bin" / "node")
+    if (found := shutil.which("node")) is None:
+        raise Failed("node is not installed")
+    said = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    if int(said.lstrip("v").partition(".")[0]) < NODE_RELEASE:
+        raise Failed(f"Node {NODE_RELEASE} or newer is needed, and {found} is {said.strip()}")
+    return found
+
+
+SYSTEMS: tuple[System, ...] = (
+    Project(),
+    LoadersOnly(),
+    HandWritten(),
+    PostGraphile(),
+    Mercurius(),
+    Strawberry(),
+)
+REFERENCE = HandWritten.name
