@@ -8,6 +8,8 @@ export PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 FUZZ := $(VENV)/fuzz
+BENCH := $(VENV)/bench
+PEERS := benchmarks/peers/node
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -35,8 +37,8 @@ compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running qu
 	@FUZZ_CASES=$(or $(CASES),6000) FUZZ_SEED=$(or $(SEED),$$RANDOM) \
 		$(BIN)/python -m pytest -n 3 tests/pushdown/test_equality.py $(ARGS)
 
-bench: $(VENV)/project $(VENV)/dev-packages ## Measure this project beside others (QUICK=1 for some minutes, ARGS=--help)
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+bench: $(VENV)/project $(BENCH)/packages $(PEERS)/node_modules ## Measure this project beside others (QUICK=1 for minutes, ARGS=--help)
+	@$(BIN)/python -m benchmarks --chart-python $(BENCH)/bin/python $(if $(QUICK),--quick) $(ARGS)
 
 fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Send the API nonsense for some minutes, with schemathesis (ARGS="--max-examples 500")
 	@$(BIN)/python tests/edge/fuzz.py $(FUZZ)/bin/schemathesis $(ARGS)
@@ -64,6 +66,7 @@ lock: $(VENV)/project $(VENV)/dev-packages ## Choose new versions of all package
 	@$(UV) $(ARGS) --group build pyproject.toml -o requirements.lock
 	@$(UV) $(ARGS) --group build --group dev pyproject.toml -o requirements-dev.lock
 	@$(UV) $(ARGS) --group fuzz -o requirements-fuzz.lock
+	@$(UV) $(ARGS) --group bench -o requirements-bench.lock
 
 db-psql: $(VENV)/project ## Open psql on the embedded database
 	@$(BIN)/community-gql db psql
@@ -127,3 +130,17 @@ $(FUZZ)/packages: $(BIN)/python requirements-fuzz.lock
 	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
 		-r requirements-fuzz.lock
 	@touch $@
+
+$(BENCH)/packages: $(BIN)/python requirements-bench.lock
+	@echo "installing the packages of requirements-bench.lock"
+	@$(BIN)/python -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
+		-r requirements-bench.lock
+	@touch $@
+
+# Without npm the benchmark runs without the peers on Node, and says so.
+$(PEERS)/node_modules: $(PEERS)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "installing the packages of $<"; \
+		npm ci --prefix $(PEERS) --loglevel=error && touch $@; \
+	else echo "npm is not installed: PostGraphile and Mercurius will be left out" >&2; fi

@@ -99,11 +99,11 @@ def common(value: Any, name: str = "") -> Any:
 
 
 def end_cursor(found: Any) -> str | None:
-    """The cursor after the first page in an answer."""
+    """The cursor to the page after the first one in an answer; None behind the last."""
     if isinstance(found, dict):
         if "pageInfo" in found:
-            cursor: str | None = found["pageInfo"]["endCursor"]
-            return cursor
+            cursor: str = found["pageInfo"]["endCursor"]
+            return cursor if found["pageInfo"]["hasNextPage"] else None
         for item in found.values():
             if (cursor := end_cursor(item)) is not None:
                 return cursor

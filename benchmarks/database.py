@@ -113,29 +113,35 @@ def _seed(url: str, people: int, say: Say) -> None:
     asyncio.run(seeding.seed(url, people=people, seed=SEED, progress=progress))
 
 
-def statements(server: EmbeddedPostgres, work: Callable[[], None]) -> list[str]:
-    """What clients have the server run during ``work``, by its own log.
+class Recording:
+    """What clients have the server run, by its own log.
 
     A message that holds several statements, such as ``BEGIN; SET ...``, is one entry.
     """
-    log = server.folder / "postgres.log"
-    server.psql("ALTER SYSTEM SET log_statement = 'all'")
-    _reload(server)
-    start = log.stat().st_size
-    try:
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self._server = server
+        self._log = server.folder / "postgres.log"
+
+    def __enter__(self) -> Recording:
+        self._server.psql("ALTER SYSTEM SET log_statement = 'all'")
+        self._reload()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._server.psql("ALTER SYSTEM RESET log_statement")
+        self._reload()
+
+    def statements(self, work: Callable[[], None]) -> list[str]:
+        """The statements that run during ``work``."""
+        start = self._log.stat().st_size
         work()
-        time.sleep(0.1)
-        end = log.stat().st_size
-    finally:
-        server.psql("ALTER SYSTEM RESET log_statement")
-        _reload(server)
-    with log.open("rb") as file:
-        file.seek(start)
-        text = file.read(end - start).decode(errors="replace")
-    entries = text.split(SETTINGS["log_line_prefix"])
-    return [entry for entry in entries if entry.startswith(STATEMENT) and CLOCKWORK not in entry]
+        time.sleep(0.05)  # a statement is logged when it begins, but the file may lag behind
+        with self._log.open("rb") as file:
+            file.seek(start)
+            entries = file.read().decode(errors="replace").split(SETTINGS["log_line_prefix"])
+        return [e for e in entries if e.startswith(STATEMENT) and CLOCKWORK not in e]
 
-
-def _reload(server: EmbeddedPostgres) -> None:
-    server.psql("SELECT pg_reload_conf()")
-    time.sleep(0.3)  # the running sessions notice before their next statement
+    def _reload(self) -> None:
+        self._server.psql("SELECT pg_reload_conf()")
+        time.sleep(0.3)  # the running sessions notice before their next statement

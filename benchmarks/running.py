@@ -8,8 +8,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from benchmarks.asking import Client, Request, common, difference, end_cursor
 from benchmarks.cases import Person, Query, Variant, variants, viewers
-from benchmarks.database import Database, Say, statements
+from benchmarks.database import Database, Recording, Say
 from benchmarks.issuing import Issuer
 from benchmarks.processes import Failed, Process, cpu_of, free_port
 from benchmarks.system import Surroundings, System
@@ -28,7 +27,7 @@ NO_WRK = (
     "wrk is not installed: it sends the requests. On Debian and Ubuntu: apt-get install wrk; "
     "with Homebrew: brew install wrk"
 )
-COUNTED = 3
+COUNTED = 2
 """So often statements are counted; the least counts, in case something else asked meanwhile."""
 
 
@@ -155,7 +154,8 @@ class Field:
                 requests.append(request)
                 sizes.append(len(client.bytes(request)))
             if query.pages:
-                # The next variant asks for the next page; anonymous viewers see the first.
+                # The next variant asks for the next page, or the first one again behind the last;
+                # whoever is signed out, for the first.
                 after = end_cursor(found)
                 if variant is listed[-2]:
                     after = None
@@ -177,7 +177,11 @@ class Field:
             size=None if query.writes else one.bytes[query.name],
         )
 
-    def statements(self, one: Running, query: Query) -> float:
+    def ask(self, one: Running, requests: Sequence[Request], seconds: float) -> Load:
+        """Send some other requests in turn over one connection."""
+        return load(one.process, requests, self.database.server.pid, 1, seconds)
+
+    def statements(self, recording: Recording, one: Running, query: Query) -> float:
         """How many statements a request costs, its transaction's own included."""
         client = Client(one.process.port)
 
@@ -185,7 +189,7 @@ class Field:
             for request in one.requests[query.name]:
                 client.bytes(request)
 
-        counts = [len(statements(self.database.server, ask)) for _ in range(COUNTED)]
+        counts = [len(recording.statements(ask)) for _ in range(COUNTED)]
         client.close()
         return min(counts) / len(one.requests[query.name])
 
@@ -263,13 +267,3 @@ def _quoted(text: str) -> str:
         )
         + '"'
     )
-
-
-def wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until something holds; whether it does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True

@@ -81,7 +81,7 @@ SELECT row_to_json(r) FROM (
       SELECT row_to_json(o) FROM (SELECT
         (SELECT count(*) > {size} FROM page) AS "hasNextPage",
         (SELECT created_at || '~' || {key} FROM page
-          OFFSET (SELECT least(count(*), {size}) - 1 FROM page) LIMIT 1) AS "endCursor"
+          OFFSET (SELECT greatest(least(count(*), {size}) - 1, 0) FROM page) LIMIT 1) AS "endCursor"
       ) o
     ) AS "pageInfo"
 ) r

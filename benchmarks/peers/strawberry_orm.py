@@ -461,7 +461,7 @@ class App(GraphQL[Context, None]):
 
     def __init__(self, verifier: TokenVerifier) -> None:
         super().__init__(
-            strawberry.Schema(Query, extensions=[ParserCache(), ValidationCache()]),
+            strawberry.Schema(Query, extensions=[ParserCache, ValidationCache]),
             graphql_ide=None,
         )
         self._verifier = verifier
