@@ -144,6 +144,7 @@ def main(
                     field.start(system)
             run |= compared(field, asked)
             run |= measured(field, asked, plan)
+            run["memory"] = {name: one.process.peak_memory() for name, one in field.running.items()}
             if smaller is not None and "compiled" in field.running:
                 run["scaling"] = alone(field, smaller, issuer, plan)
             run["missing"] = field.missing
@@ -152,7 +153,6 @@ def main(
                 for system in SYSTEMS
                 if system.name in wanted
             ]
-            run["memory"] = {name: one.process.peak_memory() for name, one in field.running.items()}
         run["conditions"] = conditions(database, plan, load_average)
     for query in run["queries"]:  # those that were left out in the middle of it
         query["systems"] = {
@@ -168,6 +168,8 @@ class Plan:
         self.rounds, self.seconds, self.connections = rounds, seconds, connections
         self.alone = max(1, seconds // 2)
         """Seconds at one connection."""
+        self.repeats = rounds if rounds > 2 else 1
+        """Rounds of what is measured of this project alone."""
 
 
 def compared(field: Field, queries: Sequence[Query]) -> dict[str, Any]:
@@ -265,16 +267,16 @@ def alone(field: Field, smaller: databases.Database, issuer: Issuer, plan: Plan)
     for query in (PERSON, NESTED, GRAPH, LIST):
         if query.name not in one.requests:
             field.agree(query)
-    found["page"] = scaling.far_page(field, one, plan.rounds, plan.alone, say)
+    found["page"] = scaling.far_page(field, one, plan.repeats, plan.alone, say)
     if "loaders" in field.running:
         found["sights"] = scaling.first_sights(one, field.running["loaders"], say)
-    found["delays"] = scaling.delays(one, say)
+    found["delays"] = scaling.delays(one, 2 * plan.seconds, say)
     with Field(smaller, issuer, FOLDER / "logs" / "small", say) as small:
         for name in ("compiled", REFERENCE):
             small.start(BY_NAME[name])
         names = [name for name in ("compiled", REFERENCE) if name in small.running]
         found["rows"] = scaling.more_rows(
-            small, field, names, (PERSON, NESTED, GRAPH, LIST, FEED), plan.rounds, plan.alone, say
+            small, field, names, (PERSON, NESTED, GRAPH, LIST, FEED), plan.repeats, plan.alone, say
         )
     return found
 

@@ -102,8 +102,8 @@ def end_cursor(found: Any) -> str | None:
     """The cursor to the page after the first one in an answer; None behind the last."""
     if isinstance(found, dict):
         if "pageInfo" in found:
-            cursor: str = found["pageInfo"]["endCursor"]
-            return cursor if found["pageInfo"]["hasNextPage"] else None
+            end: str = found["pageInfo"]["endCursor"]
+            return end if found["pageInfo"]["hasNextPage"] else None
         for item in found.values():
             if (cursor := end_cursor(item)) is not None:
                 return cursor

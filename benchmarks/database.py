@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,14 +26,14 @@ SETTINGS = {
     "autovacuum": "off",
     # These statements are shorter than their compilation.
     "jit": "off",
-    "log_line_prefix": "bench ",
+    "log_line_prefix": "bench %p ",
 }
 """What differs from the development server's settings, for every system alike."""
 
 SEED = 1
-STATEMENT = ("LOG:  statement: ", "LOG:  execute ")
-CLOCKWORK = "deleted_accounts"
-"""In the statement that the product runs every five seconds, whatever the traffic."""
+STATEMENT = re.compile(r"^bench (\d+) LOG:  (?:statement|execute [^:]*): ", re.MULTILINE)
+CLOCKWORK = "FROM deleted_accounts"
+"""In the transaction that the product runs every five seconds, whatever the traffic."""
 
 
 class Database:
@@ -139,9 +140,21 @@ class Recording:
         time.sleep(0.05)  # a statement is logged when it begins, but the file may lag behind
         with self._log.open("rb") as file:
             file.seek(start)
-            entries = file.read().decode(errors="replace").split(SETTINGS["log_line_prefix"])
-        return [e for e in entries if e.startswith(STATEMENT) and CLOCKWORK not in e]
+            return logged(file.read().decode(errors="replace"))
 
     def _reload(self) -> None:
         self._server.psql("SELECT pg_reload_conf()")
         time.sleep(0.3)  # the running sessions notice before their next statement
+
+
+def logged(text: str) -> list[str]:
+    """The statements in a piece of the server's log, but for CLOCKWORK's transactions."""
+    _, *parts = STATEMENT.split(text)
+    sessions: dict[str, list[str]] = {}
+    for session, statement in zip(parts[::2], parts[1::2], strict=True):
+        listed = sessions.setdefault(session, [])
+        if listed and CLOCKWORK in listed[-1]:
+            del listed[-2:]  # this one ends its transaction, the one before began it
+        else:
+            listed.append(statement)
+    return [statement for listed in sessions.values() for statement in listed]

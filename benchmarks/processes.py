@@ -13,6 +13,7 @@ from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 90
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Failed(Exception):
@@ -39,6 +40,7 @@ class Process:
             self._popen = subprocess.Popen(
                 words,
                 env=dict(environment),
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

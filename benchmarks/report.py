@@ -62,7 +62,7 @@ def table(run: Mapping[str, Any], query: Mapping[str, Any]) -> str:
         [
             "",
             "CPU per request",
-            "ratio",
+            "ratio (lowest to highest round)",
             "server + database",
             "median latency",
             f"requests/s at {connections}",
@@ -79,7 +79,8 @@ def table(run: Mapping[str, Any], query: Mapping[str, Any]) -> str:
             [
                 system["title"],
                 f"{found['cpu'] * 1e3:.2f} ms",
-                f"**{found['cpu_ratio']:.2f}**",
+                f"**{found['cpu_ratio']:.2f}** "
+                f"({min(found['cpu_ratios']):.2f} to {max(found['cpu_ratios']):.2f})",
                 f"{found['server_cpu'] * 1e3:.2f} + {found['database_cpu'] * 1e3:.2f}",
                 f"{found['latency'] * 1e3:.2f} ms",
                 f"{found['per_second']:,.0f}",
@@ -87,7 +88,8 @@ def table(run: Mapping[str, Any], query: Mapping[str, Any]) -> str:
                 f"{found['statements']:.3g}",
             ]
         )
-    return f"### {query['name']}\n\n{query['about'].capitalize()}.\n\n{markdown(rows)}"
+    about = query["about"][0].upper() + query["about"][1:]
+    return f"### {query['name']}\n\n{about}.\n\n{markdown(rows)}"
 
 
 def memory(run: Mapping[str, Any]) -> str:
@@ -248,8 +250,8 @@ def targets(run: Mapping[str, Any]) -> str:
 
 def conditions(run: Mapping[str, Any]) -> str:
     """Machine, versions, sizes."""
-    rows = [["", ""], *([name, value] for name, value in run["conditions"].items())]
-    return f"## Conditions\n\n{markdown(rows)}"
+    lines = [f"- {name}: {value}" for name, value in run["conditions"].items()]
+    return "## Conditions\n\n" + "\n".join(lines)
 
 
 def present(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,8 +20,6 @@ FAR = 10_000
 """The page that is compared with the first."""
 NEW_DOCUMENTS = 40
 """So many of each query, for the median of a first sight."""
-WATCHED = 8.0
-"""Seconds for which another client's delays are watched."""
 
 
 def median(loads: Sequence[Load]) -> dict[str, float]:
@@ -104,7 +102,7 @@ def first_sights(compiled: Running, loaders: Running, say: Say) -> dict[str, Any
     return found
 
 
-def delays(one: Running, say: Say) -> dict[str, Any]:
+def delays(one: Running, seconds: float, say: Say) -> dict[str, Any]:
     """How long a client waits for a small query while another one sends others; in seconds."""
     found: dict[str, Any] = {}
     small = one.requests[PERSON.name][0]
@@ -113,7 +111,7 @@ def delays(one: Running, say: Say) -> dict[str, Any]:
         say(f"delays of a client: {name}")
         with sending(one.process.port, graph, others) as count:
             client = Client(one.process.port)
-            end, times = time.monotonic() + WATCHED, []
+            end, times = time.monotonic() + seconds, []
             while time.monotonic() < end:
                 times.append(timed(client, small))
             client.close()
@@ -170,8 +168,3 @@ def timed(client: Client, request: Request) -> float:
     start = time.perf_counter()
     client.bytes(request)
     return time.perf_counter() - start
-
-
-def ratio(found: Mapping[str, Any], over: str, under: str, what: str) -> float:
-    """How many times the one is the other."""
-    return float(found[over][what] / found[under][what])

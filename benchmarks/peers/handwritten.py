@@ -213,6 +213,9 @@ class Endpoint:
             max_size=size,
             init=as_bytes,
             reset=leave,
+            # Else PostgreSQL plans most of these statements anew each time, which costs up to as
+            # much as running them.
+            server_settings={"plan_cache_mode": "force_generic_plan"},
         ) as self.pool:
             await self.keys.start()
             gc.collect()
