@@ -34,6 +34,8 @@ from community_gql.settings import OperatorError, home
 HERE = Path(__file__).parent
 FOLDER = home() / ".data" / "benchmark"
 DRAFT = FOLDER / "draft"
+WHOLE_PEOPLE, WHOLE_ROUNDS = 20_000, 5
+"""A run with less does not replace the results of one that had as much."""
 BY_NAME: dict[str, System] = {system.name: system for system in SYSTEMS}
 QUERY_NAMES = [query.name for query in QUERIES]
 
@@ -118,18 +120,19 @@ def main(
     asked = [query for query in QUERIES if query.name in listed(queries, QUERY_NAMES, "query")]
     if shutil.which("wrk") is None:
         raise OperatorError(NO_WRK)
-    whole = len(wanted) == len(SYSTEMS) and len(asked) == len(QUERIES) and not quick
-    folder = output or (HERE if whole else DRAFT)
     plan = Plan(
-        rounds=rounds or (2 if quick else 5),
+        rounds=rounds or (2 if quick else WHOLE_ROUNDS),
         seconds=seconds or (1 if quick else 4),
         connections=connections,
     )
-    people = people or (2_000 if quick else 20_000)
+    people = people or (2_000 if quick else WHOLE_PEOPLE)
+    everything = len(wanted) == len(SYSTEMS) and len(asked) == len(QUERIES) and scaled
+    whole = everything and people >= WHOLE_PEOPLE and plan.rounds >= WHOLE_ROUNDS
+    folder = output or (HERE if whole else DRAFT)
     run: dict[str, Any] = {
         "command": "make bench" + (" QUICK=1" if quick else ""),
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "quick": quick,
+        "whole": whole,
         "reference": REFERENCE,
         "connections": connections,
         "scaling": {},

@@ -22,20 +22,20 @@ def head(run: Mapping[str, Any]) -> str:
         f"\n\n**{title(run, name)} is missing from this run:** {why}"
         for name, why in run["missing"].items()
     )
-    quick = (
-        "\n\n**A quick run:** few rounds on a small database. For figures to quote, run "
-        "`make bench`."
-        if run["quick"]
-        else ""
+    partial = (
+        ""
+        if run["whole"]
+        else "\n\n**A quick or partial run.** For figures to quote, run `make bench`."
     )
     return (
         "# Results of the benchmark\n\n"
         f"One run of `{run['command']}`, {run['date']}. Written by it; do not edit. "
         "[README.md](README.md) says what is measured, how each system is set up, and what is "
         "unfair about it.\n\n"
-        f"Before anything was measured, {run['compared']} answers of each system were compared "
-        "with those of the hand-written endpoint, signed in and signed out: all equal."
-        f"{quick}{missing}"
+        f"Before anything was measured, the answers to {run['compared']} requests, signed in and "
+        "signed out, were compared with those of the hand-written endpoint: all equal, on every "
+        "system that has the query."
+        f"{partial}{missing}"
     )
 
 
