@@ -101,6 +101,14 @@ def main(
             help="Whether to measure far pages, ten times the rows and new documents as well.",
         ),
     ] = True,
+    documents: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Send so many different documents at the end and watch the memory: 100000 take "
+            "some 20 minutes.",
+        ),
+    ] = 0,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -149,7 +157,7 @@ def main(
             run |= measured(field, asked, plan)
             run["memory"] = {name: one.process.peak_memory() for name, one in field.running.items()}
             if smaller is not None and "compiled" in field.running:
-                run["scaling"] = alone(field, smaller, issuer, plan)
+                run["scaling"] = alone(field, smaller, issuer, plan, documents)
             run["missing"] = field.missing
             run["systems"] = [
                 {"name": system.name, "title": system.title}
@@ -263,7 +271,9 @@ def summary(
     }
 
 
-def alone(field: Field, smaller: databases.Database, issuer: Issuer, plan: Plan) -> dict[str, Any]:
+def alone(
+    field: Field, smaller: databases.Database, issuer: Issuer, plan: Plan, documents: int
+) -> dict[str, Any]:
     """What is promised of this project alone."""
     found: dict[str, Any] = {"people": [smaller.people, field.database.people]}
     one = field.running["compiled"]
@@ -281,6 +291,8 @@ def alone(field: Field, smaller: databases.Database, issuer: Issuer, plan: Plan)
         found["rows"] = scaling.more_rows(
             small, field, names, (PERSON, NESTED, GRAPH, LIST, FEED), plan.repeats, plan.alone, say
         )
+    if documents:
+        found["documents"] = scaling.documents(one, documents, say)
     return found
 
 

@@ -87,12 +87,19 @@ class Process:
         return cpu_of(self._popen.pid)
 
     def peak_memory(self) -> int:
-        """The most bytes that it has held at once (VmHWM), its children's added."""
+        """The most bytes that it has held at once, its children's added."""
+        return self._memory("VmHWM:")
+
+    def memory(self) -> int:
+        """The bytes that it holds now, its children's added."""
+        return self._memory("VmRSS:")
+
+    def _memory(self, member: str) -> int:
         total = 0
         for pid in _tree(self._popen.pid):
             with contextlib.suppress(OSError):
                 for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                    if line.startswith("VmHWM:"):
+                    if line.startswith(member):
                         total += int(line.split()[1]) * 1024
         return total
 

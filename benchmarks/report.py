@@ -162,6 +162,14 @@ def scaling(run: Mapping[str, Any]) -> str:
             "### Delays of a client beside another\n\nOne client repeats the small query, another "
             f"sends the graph query without a pause.\n\n{markdown(rows)}"
         )
+    if (documents := run["scaling"].get("documents")) is not None:
+        rows = [["different documents", "memory of the server"]]
+        shares = {"tenth": 10, "half": 2, "end": 1}
+        rows += [
+            [f"{documents['count'] // share:,}", f"{documents[name] / 2**20:.0f} MB"]
+            for name, share in shares.items()
+        ]
+        parts.append(f"### Memory and ever new documents\n\nEach sent twice.\n\n{markdown(rows)}")
     return "\n\n".join(["## This project alone", *parts]) if parts else ""
 
 
@@ -242,6 +250,9 @@ def targets(run: Mapping[str, Any]) -> str:
             ms(over),
             over <= 0.003,
         )
+    if "documents" in found:
+        grown = found["documents"]["end"] / found["documents"]["half"]
+        at_most("memory after all new documents against after half of them", 1.02, grown)
     if "delays" in found:
         worst = found["delays"]["new"]["worst"]
         add("worst delay beside new documents", "<= 20 ms", ms(worst), worst <= 0.02)

@@ -126,6 +126,26 @@ def delays(one: Running, seconds: float, say: Say) -> dict[str, Any]:
     return found
 
 
+def documents(one: Running, count: int, say: Say) -> dict[str, Any]:
+    """What the server holds while so many different documents arrive, each twice; in bytes.
+
+    By then every cache is full by far, so what it holds grows no more from ``half`` to ``end``.
+    """
+    marks = {count // 10: "tenth", count // 2: "half", count: "end"}
+    found: dict[str, Any] = {"count": count}
+    client = Client(one.process.port)
+    listed = renamings(one.requests[PERSON.name][0], count, "Other")
+    for number, request in enumerate(listed, 1):
+        client.bytes(request)
+        client.bytes(request)
+        if number % max(count // 10, 1) == 0:
+            say(f"{number:,} of {count:,} documents: {one.process.memory() >> 20} MB")
+        if number in marks:
+            found[marks[number]] = one.process.memory()
+    client.close()
+    return found
+
+
 @contextmanager
 def sending(port: int, request: Request, new: bool | None) -> Iterator[Any]:
     """A process that sends a request over and over, each with a new document if ``new``.

@@ -2,8 +2,8 @@
 
 Starlette and asyncpg; a statement gives the JSON text of the answer, which goes out as it is. The
 tokens are verified by this project's own verifier, so that only the work of GraphQL makes the
-difference. Of several ways to write a statement, the one that took the least processor time is
-here: scalar subselects rather than joins, row_to_json rather than json_build_object.
+difference. Of several forms of a page the one that took the least processor time is here: scalar
+subselects rather than joins, row_to_json rather than json_build_object, a materialized page.
 
     python -m benchmarks.peers.handwritten     (DATABASE_URL, OIDC_ISSUER, ... in the environment)
 """
