@@ -76,7 +76,7 @@ db-reset: $(VENV)/project ## Remove the embedded database with all its data
 
 clean: ## Remove .venv, caches and builds (the database stays: make db-reset)
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import platform
 import shutil
@@ -10,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,7 @@ from benchmarks.processes import Failed
 from benchmarks.running import NO_WRK, Field, Load, Running
 from benchmarks.system import POOL, System
 from benchmarks.systems import NODE, REFERENCE, SYSTEMS, node
+from community_gql.cli import ended_by_signals
 from community_gql.settings import OperatorError, home
 
 HERE = Path(__file__).parent
@@ -146,7 +148,12 @@ def main(
         "scaling": {},
     }
     load_average = os.getloadavg()[1]
-    with databases.started(FOLDER / "postgres", say) as server, issuing() as issuer:
+    with (
+        ended_by_signals(),
+        by_ourselves(),
+        databases.started(FOLDER / "postgres", say) as server,
+        issuing() as issuer,
+    ):
         database = databases.filled(server, people, say)
         smaller = databases.filled(server, people // 10, say) if scaled else None
         with Field(database, issuer, FOLDER / "logs", say) as field:
@@ -170,6 +177,18 @@ def main(
             name: found for name, found in query["systems"].items() if name not in run["missing"]
         }
     write(run, folder, chart_python)
+
+
+@contextlib.contextmanager
+def by_ourselves() -> Iterator[None]:
+    """Keep a second run away: each would be charged for the other. Raises OperatorError."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OperatorError("the benchmark runs already. Wait for it, or end it.") from None
+        yield
 
 
 class Plan:
@@ -227,7 +246,7 @@ def measured(field: Field, queries: Sequence[Query], plan: Plan) -> dict[str, An
 
 
 @contextlib.contextmanager
-def left_out(field: Field, one: Running, query: Query) -> Any:
+def left_out(field: Field, one: Running, query: Query) -> Iterator[None]:
     """Go on without a system that fails in the block, unless it is the reference."""
     try:
         yield
