@@ -82,12 +82,12 @@ query Graph($after: String) {
     nodes {
       id
       title
-      tags { name }
+      tags { id name }
       author {
         id
         profile { displayName }
         stories(first: 3) {
-          nodes { id title tags { name } }
+          nodes { id title tags { id name } }
         }
       }
     }

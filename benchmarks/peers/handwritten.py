@@ -47,7 +47,7 @@ AUTHOR = f"""(SELECT row_to_json(o) FROM (
   SELECT {NAME.format(person="s.user_id")} AS profile
 ) o)"""
 TAGS = """coalesce((SELECT json_agg(o) FROM (
-  SELECT t.name FROM story_tags st JOIN tags t ON t.id = st.tag_id
+  SELECT t.id, t.name FROM story_tags st JOIN tags t ON t.id = st.tag_id
   WHERE st.story_id = s.id ORDER BY t.name
 ) o), '[]')"""
 STORY = 's.id, s.title, s.visibility, s.created_at AS "createdAt"'

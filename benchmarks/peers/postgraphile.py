@@ -32,7 +32,7 @@ query Graph($after: Cursor) {
     nodes {
       id: rowId
       title
-      tags: tagsByStoryTagStoryIdAndTagId(orderBy: [NAME_ASC]) { nodes { name } }
+      tags: tagsByStoryTagStoryIdAndTagId(orderBy: [NAME_ASC]) { nodes { id: rowId name } }
       author: user {
         id: publicId
         profile: userProfile { displayName }
@@ -40,7 +40,7 @@ query Graph($after: Cursor) {
           nodes {
             id: rowId
             title
-            tags: tagsByStoryTagStoryIdAndTagId(orderBy: [NAME_ASC]) { nodes { name } }
+            tags: tagsByStoryTagStoryIdAndTagId(orderBy: [NAME_ASC]) { nodes { id: rowId name } }
           }
         }
       }

@@ -269,6 +269,7 @@ class Garden:
 class Tag:
     """A tag."""
 
+    id: strawberry.ID
     name: str
 
 
@@ -345,7 +346,8 @@ class Story:
 
     @strawberry.field
     async def tags(self, info: Info) -> list[Tag]:
-        return [Tag(name=row.name) for row in await info.context.loaders.tags.load(self.key)]
+        rows = await info.context.loaders.tags.load(self.key)
+        return [Tag(id=strawberry.ID(str(row.id)), name=row.name) for row in rows]
 
 
 @strawberry.type

@@ -41,7 +41,7 @@ const schema = `
     tags: [Tag!]!
     author: User!
   }
-  type Tag { name: String! }
+  type Tag { id: ID! name: String! }
   type Match { score: Float! user: User! }
   type PageInfo { hasNextPage: Boolean! endCursor: String }
   type UserConnection { nodes: [User!]! pageInfo: PageInfo! }
@@ -82,7 +82,7 @@ const STATEMENTS = {
   storiesOf: `SELECT s.* FROM unnest($2::varchar[]) AS person (sub) CROSS JOIN LATERAL (
     SELECT ${STORY} FROM stories s WHERE s.user_id = person.sub AND ${VISIBLE} ${NEWEST} $3
   ) s`,
-  tagsOf: `SELECT st.story_id AS story, t.name FROM story_tags st JOIN tags t ON t.id = st.tag_id
+  tagsOf: `SELECT st.story_id AS story, t.id, t.name FROM story_tags st JOIN tags t ON t.id = st.tag_id
     WHERE st.story_id = ANY ($1::bigint[]) ORDER BY t.name`,
   matches: `SELECT m.score, m.target_user_id AS sub FROM match_results m
     WHERE m.user_id = $1
