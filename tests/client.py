@@ -144,9 +144,9 @@ event.listen(Engine, "before_cursor_execute", _note)
 class _Database(Database):
     """Notes what runs on the driver itself, which no event of SQLAlchemy sees."""
 
-    async def value(self, text: str, arguments: Sequence[Any]) -> Any:
+    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
         _note(None, None, text)
-        return await super().value(text, arguments)
+        return await super().value(text, arguments, anew=anew)
 
 
 @asynccontextmanager

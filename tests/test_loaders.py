@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -140,6 +141,9 @@ def test_every_type_with_edges_has_a_route() -> None:
     assert {coordinate.split(".")[0] for coordinate in graph.edges()} == ROUTES.keys()
 
 
+LIMIT = re.compile(r"LIMIT \d+")  # the size of the pages that were asked for
+
+
 @pytest.mark.parametrize("coordinate", sorted(graph.edges()))
 async def test_an_edge_takes_one_statement_for_any_number_of_parents(
     crowd: Crowd, coordinate: str
@@ -158,7 +162,8 @@ async def test_an_edge_takes_one_statement_for_any_number_of_parents(
 
         parents = (few.response.text.count('"parent"'), many.response.text.count('"parent"'))
         assert parents == PARENTS.get(parent, (2, 200)), "the test needs its parents"
-        assert few.statements == many.statements, "neither their number nor their text may grow"
+        shapes = [[LIMIT.sub("LIMIT n", text) for text in a.statements] for a in (few, many)]
+        assert shapes[0] == shapes[1], "neither their number nor their text may grow"
         texts[cost] = many.statements
         assert len(many.statements) == len(texts[0]) + cost, f"{name} costs one per level"
 

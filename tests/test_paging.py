@@ -25,6 +25,8 @@ from community_gql.errors import BadRequest
 from community_gql.paging import Cursors, Window, decode_opaque, encode_opaque
 from factories import Person, Row, day
 
+pytestmark = pytest.mark.both_ways
+
 # --- Windows ---
 
 

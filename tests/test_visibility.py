@@ -21,6 +21,8 @@ from community_gql.api.ids import write_id
 from community_gql.visibility import rule, visible
 from factories import Person, Row, day
 
+pytestmark = pytest.mark.both_ways
+
 # --- The rules are there, and nothing goes around them ---
 
 MODELS = sorted((mapper.class_ for mapper in m.Base.registry.mappers), key=lambda c: c.__name__)
@@ -171,12 +173,6 @@ class World:
 
     async def ask(self, viewer: str, query: str, **variables: Any) -> Any:
         return (await self.api(query, self.viewers[viewer], **variables)).data
-
-
-@pytest.fixture(params=["always", "off"])
-def pushdown(request: pytest.FixtureRequest) -> str:
-    """What is seen is the same for queries compiled to one statement and for the loaders."""
-    return str(request.param)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
@@ -14,8 +14,8 @@ from sqlalchemy import Executable, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
-from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
+from sqlalchemy.util import greenlet_spawn
 
 from community_gql.errors import Unavailable
 
@@ -82,39 +82,94 @@ class Database:
         self._readers = self.engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        self._kept: list[PoolProxiedConnection] = []
+        """Connections that ``value`` keeps ready between two statements, the warmest last."""
+        self._keeps = not pgbouncer  # behind it a kept connection would be one of its clients
+        self._wanted = 0
+        """How many wait for a connection of the pool: they come before what is kept."""
 
     def snapshot(self) -> Snapshot:
         """What one operation reads through; close it when the operation ends."""
-        return Snapshot(self._readers)
+        return Snapshot(self)
 
-    async def value(self, text: str, arguments: Sequence[Any]) -> Any:
+    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
         """The single value of one SELECT with ``$1``, ``$2``, ..., run on the driver itself.
 
+        It stays prepared, so that PostgreSQL may use one plan for all values; with ``anew`` it is
+        planned for these.
+
         A statement is a snapshot of its own and needs no transaction; SQLAlchemy only lends the
-        connection. Raises Unavailable when the database is away.
+        connection, which is kept for the next statement unless someone else waits for one: lending
+        and giving back costs as much as the driver takes. Raises Unavailable when the database is
+        away.
         """
         with away_is_unavailable():
-            return await greenlet_spawn(self._value, text, arguments)
-
-    def _value(self, text: str, arguments: Sequence[Any]) -> Any:
-        # Inside one greenlet, and without SQLAlchemy's Connection: that halves what is spent
-        # beside the driver.
-        lent = self.engine.sync_engine.raw_connection()
-        try:
+            lent = self._kept.pop() if self._kept else None
+            if lent is None or lent.driver_connection.is_closed():  # type: ignore[union-attr]
+                lent = await self._lend(lent)
             driver: Any = lent.driver_connection
-            # unscoped: runs what pushdown/ compiled from scoped selects
-            return await_only(driver.fetchval(text, *arguments))
-        except BaseException as error:
-            # Nobody else tells the pool that a connection is useless: it would lend it again.
-            state = getattr(error, "sqlstate", None)
-            if not isinstance(error, Exception):
-                lent.invalidate(error)  # cancelled: its statement may still be on the way
-            elif state is None or state.startswith(_BROKEN):
-                # As SQLAlchemy does: with one connection broken, all of before are suspect.
-                self.engine.sync_engine.pool._invalidate(lent, error)
-            raise
+            try:
+                if anew:
+                    # unscoped: what pushdown/ compiled from scoped selects
+                    statement = await driver.prepare(text, name="")
+                    found = await statement.fetchval(*arguments)  # unscoped: the same
+                else:
+                    found = await driver.fetchval(text, *arguments)  # unscoped: the same
+            except BaseException as error:
+                await greenlet_spawn(self._take_back, lent, error)
+                raise
+            if self._keeps and not self._wanted:
+                self._kept.append(lent)
+            else:
+                await greenlet_spawn(lent.close)
+            return found
+
+    async def _lend(self, closed: PoolProxiedConnection | None) -> PoolProxiedConnection:
+        """A connection of the pool; ``closed`` is one that the server has closed meanwhile."""
+        if closed is not None:
+            closed.invalidate()
+        with self._wanting():
+            return await greenlet_spawn(self.engine.sync_engine.raw_connection)
+
+    def _take_back(self, lent: PoolProxiedConnection, error: BaseException) -> None:
+        """Give a connection back on which a statement failed."""
+        # Nobody else tells the pool that a connection is useless: it would lend it again.
+        state = getattr(error, "sqlstate", None)
+        if not isinstance(error, Exception):
+            lent.invalidate(error)  # cancelled: its statement may still be on the way
+        elif state is None or state.startswith(_BROKEN):
+            # As SQLAlchemy does: with one connection broken, all of before are suspect.
+            self.engine.sync_engine.pool._invalidate(lent, error)
+        lent.close()
+
+    @contextmanager
+    def _wanting(self) -> Iterator[None]:
+        self._wanted += 1
+        try:
+            yield
         finally:
-            lent.close()
+            self._wanted -= 1
+
+    async def _make_room(self) -> None:
+        """Let the pool have one of the kept connections, if it has no other to lend."""
+        pool = self.engine.sync_engine.pool
+        if self._kept and isinstance(pool, QueuePool) and pool.checkedin() == 0:
+            await greenlet_spawn(self._kept.pop().close)
+
+    async def reader(self) -> AsyncConnection:
+        """A connection for a read-only REPEATABLE READ transaction; close it."""
+        with self._wanting():
+            await self._make_room()
+            return await self._readers.connect()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        with ExitStack() as waiting:
+            waiting.enter_context(self._wanting())
+            await self._make_room()
+            async with self.engine.begin() as connection:
+                waiting.close()
+                yield connection
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in one READ COMMITTED transaction, and commit it.
@@ -125,7 +180,7 @@ class Database:
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
                 with away_is_unavailable():
-                    async with self.engine.begin() as connection:
+                    async with self._transaction() as connection:
                         return await action(Transaction(connection))
             except DBAPIError as error:
                 if sqlstate(error) not in _REPEATED or attempt == WRITE_ATTEMPTS:
@@ -135,6 +190,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        while self._kept:
+            await greenlet_spawn(self._kept.pop().close)
         await self.engine.dispose()
 
 
@@ -145,8 +202,8 @@ class Snapshot:
     moment, and a small pool cannot deadlock. Raises Unavailable when the database is away.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._connection: AsyncConnection | None = None
         self._turn = asyncio.Lock()
         self._closed = False
@@ -160,7 +217,7 @@ class Snapshot:
                 raise Unavailable("The operation has ended.")  # an error elsewhere ended it early
             with away_is_unavailable():
                 if self._connection is None:
-                    self._connection = await self._engine.connect()
+                    self._connection = await self._database.reader()
                 self.statements += 1
                 result = await self._connection.execute(statement, values)
                 return result.all()

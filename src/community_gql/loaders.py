@@ -28,9 +28,12 @@ from sqlalchemy import (
     func,
     inspect,
     literal_column,
+    not_,
+    select,
     true,
+    union_all,
 )
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import MANYTOONE, aliased
 from sqlalchemy.types import TypeEngine
 
 from community_gql import models as m
@@ -49,6 +52,8 @@ from community_gql.visibility import Viewer, visible
 
 Expression = Callable[..., ColumnElement[Any]]
 
+NEAR = 5000
+"""How many rows of a list are looked through for those that match a filter, before its index is."""
 KEYS = "keys"
 """The bind parameter that holds the keys of a batch."""
 
@@ -106,6 +111,8 @@ class Filter:
 
     type: TypeEngine[Any]
     predicate: Callable[[Any, ColumnElement[Any]], ColumnElement[bool]]
+    scarce: bool = False
+    """Whether it may leave very few rows of many, found by an index that has no order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +138,37 @@ class Edge:
         )
         return joined
 
+    def starts_from(self) -> set[str]:
+        """The attributes of the parent that ``arrives`` speaks of."""
+        assert self.parent is not None
+        mapper = inspect(self.parent)
+        if self.relationship is None:
+            return {primary_key(self.parent)}
+        columns = mapper.relationships[self.relationship].local_columns
+        return {mapper.get_property_by_column(column).key for column in columns}
+
 
 @dataclass(frozen=True, eq=False)
 class ToOne(Edge):
     """To at most one row."""
+
+    def key_in(self, parent: Any) -> ColumnElement[Any] | None:
+        """The target's primary key as a foreign key of ``parent`` that is never NULL, if it is one.
+
+        The target's row is then there whenever the parent's is.
+        """
+        if self.parent is None or self.relationship is None:
+            return None
+        mapper = inspect(self.parent)
+        relation = mapper.relationships[self.relationship]
+        if relation.direction is not MANYTOONE or len(relation.local_remote_pairs or ()) != 1:
+            return None
+        ((local, remote),) = relation.local_remote_pairs or ()
+        is_key = remote.primary_key and any(f.column is remote for f in local.foreign_keys)
+        if local.nullable or not is_key:
+            return None
+        key: ColumnElement[Any] = getattr(parent, mapper.get_property_by_column(local).key)
+        return key
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,17 +303,23 @@ class Pages:
         return cls(edge, window, name, filters, cursors, values)
 
     @property
-    def form(self) -> tuple[str, bool, bool, tuple[str, ...]]:
-        """What decides the text of a statement: order, direction, a cursor or none, filters."""
-        backward = self.window.backward
-        return self.order, backward, self.cursor is not None, _names(self.filters)
+    def form(self) -> tuple[str, bool, bool, tuple[str, ...], int]:
+        """What decides the text of a statement: order, direction, a cursor or none, filters, size.
+
+        The size is written into it. With a bind for it PostgreSQL takes a tenth of the table for
+        the page, finds every plan for all values too dear, and plans each execution anew: measured
+        at four times the cost of a page.
+        """
+        window = self.window
+        names = _names(self.filters)
+        return self.order, window.backward, self.cursor is not None, names, window.size
 
     def statement(self) -> Select[Any]:
         return _pages(self.edge, *self.form)
 
     def values(self) -> dict[str, Any]:
         cursor = {f"cursor_{i}": value for i, value in enumerate(self.cursor or ())}
-        return {**dict(self.filters), **cursor, "take": self.window.size + 1}
+        return {**dict(self.filters), **cursor}
 
     def collect(self, rows: Iterable[Any], keys: Sequence[Any]) -> list[Any]:
         found: dict[Any, list[tuple[Any, Sequence[Any]]]] = {key: [] for key in keys}
@@ -299,7 +339,7 @@ class Loaders:
     """The batches of one operation, over one snapshot, for one viewer."""
 
     def __init__(self, snapshot: Snapshot, viewer: Viewer) -> None:
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._binds = viewer.binds()
         self._loaders: dict[Batch, DataLoader[Any, Any]] = {}
 
@@ -321,7 +361,7 @@ class Loaders:
         values = {**self._binds, **batch.values()}
         if not (isinstance(batch, Pages | Counts) and batch.edge.parent is None):
             values[KEYS] = keys
-        rows = await self._snapshot.run(batch.statement(), values)
+        rows = await self.snapshot.run(batch.statement(), values)
         return batch.collect(rows, keys)
 
 
@@ -389,22 +429,18 @@ def _counts(edge: ToPage, filters: tuple[str, ...]) -> Select[Any]:
 
 @lru_cache(maxsize=1024)
 def _pages(
-    edge: ToPage, order_name: str, backward: bool, cursor: bool, filters: tuple[str, ...]
+    edge: ToPage, order_name: str, backward: bool, cursor: bool, filters: tuple[str, ...], size: int
 ) -> Select[Any]:
     parent = aliased(edge.parent) if edge.parent is not None else None
     child = aliased(edge.target.model)
     order, binds = edge.orders[order_name], filter_binds(edge, filters)
-    keys = order.keys(child, binds)
-    names = [f"key_{i}" for i in range(len(keys))]
-    columns = [
-        *([] if parent else [_root_key()]),
-        *edge.target.select_list(child),
-        *(key.label(name) for key, name in zip(keys, names, strict=True)),
-    ]
-    query = page_of(edge, parent, child, columns, order, backward, binds)
-    if cursor:
-        query = query.where(beyond(keys, cursor_binds(keys), order.descending != backward))
-    query = query.limit(bindparam("take", type_=Integer))
+    there = cursor_binds(order.keys(child, binds)) if cursor else ()
+    cut = Cut(order, backward, binds, there, size + 1, "key_")
+
+    def columns(entity: Any) -> list[ColumnElement[Any]]:
+        return [*([] if parent else [_root_key()]), *edge.target.select_list(entity)]
+
+    query = page_of(edge, parent, child, columns, cut)
     if parent is None or edge.parent is None:
         return query
     page = query.lateral("page")
@@ -413,7 +449,7 @@ def _pages(
         visible(parent, key, *page.c)
         .join(page, true())
         .where(_among_keys(key))
-        .order_by(key, *directed(order, [page.c[name] for name in names], backward))
+        .order_by(key, *directed(order, [page.c[name] for name in cut.names(child)], backward))
     )
 
 
@@ -429,32 +465,91 @@ def listed(
     return visible(child, *columns).where(edge.arrives(parent, child), *demands)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A page to be cut out of a list: how it is ordered, and which rows of that.
+
+    ``binds`` are the filter's; ``there`` are the keys of the cursor, none without one; ``limit``
+    is a number of rows. The order's keys are columns named ``key_name`` and a number.
+    """
+
+    order: Order
+    backward: bool
+    binds: Mapping[str, ColumnElement[Any]]
+    there: Sequence[ColumnElement[Any]]
+    limit: int
+    key_name: str
+
+    def names(self, entity: Any) -> list[str]:
+        """The names of the keys."""
+        return [f"{self.key_name}{i}" for i, _ in enumerate(self.order.keys(entity, self.binds))]
+
+
 def page_of(
-    edge: ToPage,
-    parent: Any,
-    child: Any,
-    columns: Sequence[Any],
-    order: Order,
-    backward: bool,
-    binds: Mapping[str, ColumnElement[Any]],
+    edge: ToPage, parent: Any, child: Any, columns: Callable[[Any], Sequence[Any]], cut: Cut
 ) -> Select[Any]:
-    """The rows of ``listed`` in reading order, correlated to the parent."""
+    """A page of ``listed`` in reading order: ``columns`` of the child, and the order's keys.
+
+    Correlated to the parent. A list of everything is filtered in two ways. PostgreSQL cannot know
+    how many rows have some word, and would look through a whole table in its order for one that
+    nobody wrote. So the page is looked for among the next ``NEAR`` rows, and where that does not
+    fill it, once more by the filters' own indexes: what is so scarce is quickly collected.
+    """
+    order, binds = cut.order, cut.binds
+    key_name = edge.target.key_name
+    limit = literal_column(str(cut.limit), Integer)
 
     def rows(entity: Any, selected: Sequence[Any]) -> Select[Any]:
         query = listed(edge, parent, entity, selected, binds)
         return query.correlate(parent) if parent is not None else query
 
-    query = rows(child, columns)
-    if order.pool is not None:
-        recent = aliased(edge.target.model)
-        key = edge.target.key_name
-        newest = (
-            rows(recent, [getattr(recent, key)])
-            .order_by(*directed(order.pool, order.pool.keys(recent, binds), False))
-            .limit(RELEVANCE_POOL)
-        )
-        query = query.where(getattr(child, key).in_(newest))
-    return query.order_by(*directed(order, order.keys(child, binds), backward))
+    def ordered(query: Select[Any], keys: Sequence[ColumnElement[Any]]) -> Select[Any]:
+        if cut.there:
+            query = query.where(beyond(keys, cut.there, order.descending != cut.backward))
+        return query.order_by(*directed(order, keys, cut.backward))
+
+    def page(entity: Any) -> Select[Any]:
+        keys = order.keys(entity, binds)
+        labelled = (key.label(n) for key, n in zip(keys, cut.names(entity), strict=True))
+        query = rows(entity, [*columns(entity), *labelled])
+        if order.pool is not None:
+            recent = aliased(edge.target.model)
+            newest = (
+                rows(recent, [getattr(recent, key_name)])
+                .order_by(*directed(order.pool, order.pool.keys(recent, binds), False))
+                .limit(RELEVANCE_POOL)
+            )
+            query = query.where(getattr(entity, key_name).in_(newest))
+        return ordered(query, keys).limit(limit)
+
+    scarce = [name for name in binds if edge.filters[name].scarce]
+    if not scarce or parent is not None or order.pool is not None:
+        return page(child)
+    model = edge.target.model
+    here = aliased(model)
+    # unscoped: the page takes of these what the viewer may see
+    next_rows = ordered(select(*all_columns(here)), order.keys(here, binds))
+    near = page(aliased(model, next_rows.limit(literal_column(str(NEAR))).subquery())).cte()
+    hit = aliased(model)
+    matches = [edge.filters[name].predicate(hit, binds[name]) for name in scarce]
+    # OFFSET has this subselect planned for itself, and so for the filters' indexes.
+    # unscoped: the same
+    hits = select(*all_columns(hit)).where(*matches).offset(literal_column("0")).subquery()
+    # unscoped: counts rows that are scoped
+    is_full = select(func.count() == limit).select_from(near).scalar_subquery()
+    both = union_all(
+        select(*near.c).where(is_full),  # unscoped: the page, if it is full
+        page(aliased(model, hits)).where(not_(is_full)),
+    ).subquery()
+    # unscoped: of two pages of which one is empty
+    whole = select(*both.c)
+    keys = [both.c[name] for name in cut.names(child)]
+    return whole.order_by(*directed(order, keys, cut.backward)).limit(limit)
+
+
+def all_columns(entity: Any) -> list[Any]:
+    """Every column of a mapped entity; PostgreSQL drops those that nobody uses."""
+    return [getattr(entity, attribute.key) for attribute in inspect(entity).mapper.column_attrs]
 
 
 def filter_binds(

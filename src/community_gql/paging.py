@@ -41,6 +41,8 @@ MAX_PAGE_SIZE = 100
 RELEVANCE_POOL = 1000
 """Relevance looks at this many of the newest hits (design/graphql.md, 8)."""
 
+_LINE_OF_BASE64 = 57
+"""Bytes; behind each such line ``encode`` puts a newline."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT64 = range(-(2**63), 2**63)
@@ -55,6 +57,18 @@ def opaque_sql(text: ColumnElement[str]) -> ColumnElement[str]:
     """``encode_opaque`` as SQL; the newlines are those that ``encode`` adds."""
     encoded = func.encode(_bytes_sql(text), literal_column("'base64'"))
     return func.translate(encoded, literal_column(r"E'+/=\n'"), literal_column("'-_'"))
+
+
+def opaque_words_sql(text: ColumnElement[str], longest: int) -> ColumnElement[str]:
+    """``opaque_sql`` of at most ``longest`` ASCII letters, digits, ``:`` and ``-``; it is faster.
+
+    The base64 of these has no ``+`` and no ``/``: they would need the six bits 11111x, of which
+    ASCII has none across two bytes, and within one only ``>``, ``?``, ``~`` and DEL.
+    """
+    if longest > _LINE_OF_BASE64:
+        return opaque_sql(text)
+    encoded = func.encode(_bytes_sql(text), literal_column("'base64'"))
+    return func.rtrim(encoded, literal_column("'='"))
 
 
 def _bytes_sql(text: ColumnElement[str]) -> ColumnElement[bytes]:

@@ -29,6 +29,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.sql.elements import True_
 
 from community_gql import models as m
 from community_gql.checks import Problems
@@ -123,6 +124,11 @@ def rule(entity: Any) -> ColumnElement[bool]:
         return _rules[model](entity)
     except KeyError:
         raise LookupError(f"{model.__name__} has no visibility rule: add one here") from None
+
+
+def is_everyones(model: type[m.Base]) -> bool:
+    """Whether the rule lets everyone see every row."""
+    return isinstance(rule(model), True_)
 
 
 def visible(entity: Any, *columns: Any) -> Select[Any]:

@@ -18,6 +18,7 @@ from sqlalchemy import text
 import factories as make
 from client import Answer, Client, serving
 from community_gql.api import view
+from community_gql.api.view import GraphQLView
 from community_gql.database import Snapshot
 from community_gql.errors import BadRequest
 from community_gql.identity.development import DevelopmentIssuer
@@ -116,14 +117,14 @@ async def test_a_fault_in_the_database_shows_no_sql(
     assert "division" not in answer.response.text
 
 
-@pytest.mark.parametrize("place", ["read_arguments", "execute"])
+@pytest.mark.parametrize(("home", "place"), [(GraphQLView, "_read"), (view, "execute")])
 async def test_a_fault_outside_of_execution(
-    api: Client, monkeypatch: pytest.MonkeyPatch, place: str
+    api: Client, monkeypatch: pytest.MonkeyPatch, home: Any, place: str
 ) -> None:
     def fail(*_: Any) -> Any:
         raise SecretError("secret")
 
-    monkeypatch.setattr(view, place, fail)
+    monkeypatch.setattr(home, place, fail)
 
     answer = await api("{ __typename }")
 
@@ -172,6 +173,22 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("a variable that is missing", {"query": QUERY_OF_A_TAG}, BAD),
     ("a variable that is null", {"query": QUERY_OF_A_TAG, "variables": {"name": None}}, BAD),
     ("a variable of another type", {"query": QUERY_OF_A_TAG, "variables": {"name": 5}}, BAD),
+    (
+        "null for a variable that fits by its default",
+        {
+            "query": 'query($name: String = "moss") { tag(name: $name) { id } }',
+            "variables": {"name": None},
+        },
+        BAD,
+    ),
+    (
+        "null for a switch that fits by its default",
+        {
+            "query": "query($yes: Boolean = true) { viewer @include(if: $yes) { email } }",
+            "variables": {"yes": None},
+        },
+        BAD,
+    ),
     ("a page that is too long", {"query": "{ users(first: 101) { totalCount } }"}, BAD),
     ("a foreign cursor", {"query": '{ users(after: "x") { totalCount } }'}, BAD),
     (

@@ -23,6 +23,8 @@ from community_gql.api.scalars import read_datetime, write_datetime
 from community_gql.text import web_search, word_prefixes
 from factories import Person, day
 
+pytestmark = pytest.mark.both_ways
+
 # --- Every field of every type, once ---
 
 

@@ -125,9 +125,9 @@ def test_the_cache_is_bounded_by_bytes_and_forgets_what_was_used_longest_ago() -
     for number in range(50):
         documents.get(f"{{ users {{ totalCount a{number}: totalCount }} }}")
         assert documents.get(PEOPLE) is first
-        assert documents.bytes <= 10 * size
-    documents.get("{ users { %s } }" % " ".join(["totalCount"] * 130))
-    assert documents.bytes <= 10 * size
+        assert documents.kept.bytes <= 10 * size
+    documents.get("{ users { %s } }" % " ".join(["totalCount"] * 100))
+    assert documents.kept.bytes <= 10 * size
     assert documents.get(PEOPLE) is not first
 
 
@@ -162,7 +162,7 @@ def test_what_is_refused_is_not_kept() -> None:
         with pytest.raises(Refused):
             documents.get(text)
 
-    assert documents.bytes == 0
+    assert documents.kept.bytes == 0
 
 
 def test_an_empty_name_of_an_operation_is_none(tmp_path: Path) -> None:

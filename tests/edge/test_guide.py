@@ -11,6 +11,7 @@ from community_gql.api.limits import COUNT_OF_EVERYTHING, COUNT_OF_LIST, LIMITS,
 from community_gql.api.responses import STATUS
 from community_gql.api.view import PUBLIC_SECONDS, REFUSED_COST
 from community_gql.listening import MAX_HEAD_BYTES, MAX_URL_BYTES, WRITE_SECONDS
+from community_gql.pushdown.execution import COMPILED_FIELD
 from community_gql.settings import Settings
 from edge.test_audits import SUPERSEDED
 
@@ -65,6 +66,7 @@ def test_weights_and_seconds() -> None:
     assert f"`totalCount` weighs {COUNT_OF_LIST}, at the root {COUNT_OF_EVERYTHING:,}" in GUIDE
     assert f"a text search {SEARCH} for each list" in GUIDE
     assert f"are charged {REFUSED_COST:,}" in GUIDE
+    assert f"is charged {COMPILED_FIELD} more for each field" in GUIDE
     assert f"kept for {PUBLIC_SECONDS} seconds" in GUIDE
 
 

@@ -29,8 +29,8 @@ async def people(db: asyncpg.Connection) -> list[tuple[str, str]]:
 
 def parts(ask: Asking) -> Authentication:
     """The application's own."""
-    route: Any = next(route for route in ask.app.routes if getattr(route, "path", "") == "/graphql")
-    found: Authentication = route.app._authentication
+    app: Any = ask.app
+    found: Authentication = app.endpoint.authentication
     return found
 
 

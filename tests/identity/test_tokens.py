@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from community_gql.errors import Unauthenticated
+from community_gql.identity import tokens
 from community_gql.identity.tokens import TokenVerifier, usable_email
 from identity.asking import Asking, asking
 from identity.issuer import AUDIENCE, EMAIL, Issuer, new_key
@@ -343,12 +345,14 @@ _json = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text() | st.builds(lambda parts: ".".join(parts), st.lists(st.text(), max_size=5)))
 async def test_no_text_is_a_token_or_a_fault(text: str) -> None:
     with pytest.raises(Unauthenticated):
         await _verifier.verify(text)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.fixed_dictionaries({"alg": _json, "kid": _json, "typ": _json}) | _json)
 async def test_no_header_is_a_fault(header: Any) -> None:
     with pytest.raises(Unauthenticated):
@@ -358,6 +362,7 @@ async def test_no_header_is_a_fault(header: Any) -> None:
 _names = st.sampled_from(["iss", "aud", "sub", "exp", "iat", "nbf", "permissions", "scope", EMAIL])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.dictionaries(_names, _json))
 async def test_no_claims_are_a_fault(changes: dict[str, Any]) -> None:
     issuer = Issuer("https://issuer.example/")
@@ -368,3 +373,60 @@ async def test_no_claims_are_a_fault(changes: dict[str, Any]) -> None:
     except Unauthenticated:
         return
     assert 0 < len(identity.sub) <= 64
+
+
+# --- Remembered ---
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens whose signatures were verified."""
+    texts: list[str] = []
+    decode = jwt.decode
+
+    def noted(token: str, *given: Any, **named: Any) -> Any:
+        texts.append(token)
+        return decode(token, *given, **named)
+
+    monkeypatch.setattr(jwt, "decode", noted)
+    return texts
+
+
+async def test_a_good_token_is_verified_once(decoded: list[str]) -> None:
+    issuer, keys = Issuer("https://issuer.example/"), OneKey()
+    issuer.key = keys.key
+    verifier = TokenVerifier(keys, "https://issuer.example/", AUDIENCE)
+    one, other = issuer.token(), issuer.token(sub="auth0|grace")
+
+    for _ in range(3):
+        assert (await verifier.verify(one)).sub == "auth0|ada"
+        assert (await verifier.verify(other)).sub == "auth0|grace"
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(f"{one}x")
+
+    assert [decoded.count(token) for token in (one, other, f"{one}x")] == [1, 1, 3]
+
+
+async def test_a_remembered_token_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer, keys = Issuer("https://issuer.example/"), OneKey()
+    issuer.key = keys.key
+    verifier = TokenVerifier(keys, "https://issuer.example/", AUDIENCE)
+    now = time.time()
+    token = issuer.token(exp=int(now) + 60)
+    await verifier.verify(token)
+    monkeypatch.setattr(time, "time", lambda: now + 60 + tokens.LEEWAY - 2)
+    await verifier.verify(token)
+    monkeypatch.setattr(time, "time", lambda: now + 60 + tokens.LEEWAY + 2)
+    with pytest.raises(Unauthenticated, match="expired"):
+        await verifier.verify(token)
+
+
+async def test_a_remembered_token_ends_with_its_key() -> None:
+    issuer, keys = Issuer("https://issuer.example/"), OneKey()
+    issuer.key = keys.key
+    verifier = TokenVerifier(keys, "https://issuer.example/", AUDIENCE)
+    token = issuer.token()
+    await verifier.verify(token)
+    keys.key = new_key("first")  # another one under the same name
+    with pytest.raises(Unauthenticated, match="signature"):
+        await verifier.verify(token)

@@ -52,25 +52,15 @@ class Asked:
         return self.field.plan(convert_arguments(values, self.field.arguments, registry, CONFIG))
 
 
-def read_arguments(
-    operation: OperationDefinitionNode,
-    fragments: Mapping[str, FragmentDefinitionNode],
-    variables: VariableValues,
-) -> dict[int, Any]:
-    """What each edge of the operation asks for, by ``id`` of its field node.
-
-    Each fragment is read once however often it is spread. Raises BadRequest.
-    """
-    asked = edges_of(operation, fragments, variables)
-    return {id(edge.node): edge.plan(variables) for edge in asked}
-
-
 def edges_of(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
 ) -> Iterator[Asked]:
-    """The field nodes of the operation that load something, in its order, each once."""
+    """The field nodes of the operation that load something, in its order.
+
+    Each fragment is read once however often it is spread.
+    """
     root = core.get_root_type(operation.operation)
     assert root is not None
     return _edges(operation.selection_set, root, fragments, variables, set())

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from limits import RateLimitItemPerMinute
@@ -132,6 +133,7 @@ class RedisBudget:
         await bridge.storage.aclose()
 
 
+@lru_cache(maxsize=10_000)
 def key_of(sub: str | None, address: str | None) -> str:
     """Whose budget it is: the person's, or that of the address; of IPv6 its /64 network."""
     if sub is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from community_gql.database import Database, Snapshot, Transaction, constraint
-from community_gql.errors import AccountGone
+from community_gql.database import Database, Transaction, constraint
+from community_gql.errors import AccountGone, Unavailable
 from community_gql.loaders import Loaders
 from community_gql.visibility import Viewer
 
@@ -25,23 +25,35 @@ class Context:
 
     viewer: Viewer
     database: Database
-    plans: dict[int, Any] = field(default_factory=dict)
+    plans: Mapping[int, Any] = field(default_factory=dict)
     """What each field node asks for, by ``id(node)``; filled by ``api/arguments.py``."""
-    snapshot: Snapshot = field(init=False)
-    loaders: Loaders = field(init=False)
+    _loaders: Loaders | None = None
     _statements: int = 0
+    _ended: bool = False
 
-    def __post_init__(self) -> None:
-        self._look_anew()
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to give back."""
+        return self._loaders is not None
 
     @property
     def statements(self) -> int:
         """How many statements the operation has run."""
-        return self._statements + self.snapshot.statements
+        return self._statements + (self._loaders.snapshot.statements if self._loaders else 0)
 
-    def _look_anew(self) -> None:
-        self.snapshot = self.database.snapshot()
-        self.loaders = Loaders(self.snapshot, self.viewer)
+    @property
+    def loaders(self) -> Loaders:
+        """The batches, over a snapshot that begins with the first of them."""
+        if self._loaders is None:
+            if self._ended:  # an error elsewhere ended it early
+                raise Unavailable("The operation has ended.")
+            self._loaders = Loaders(self.database.snapshot(), self.viewer)
+        return self._loaders
+
+    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
+        """The single value of a compiled statement, see ``Database.value``."""
+        self._statements += 1
+        return await self.database.value(text, arguments, anew=anew)
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in a transaction of its own and commit it.
@@ -50,9 +62,7 @@ class Context:
         held while it waits for a connection. Raises AccountGone when the viewer's account is
         gone, and whatever the action raises; then nothing was written.
         """
-        await self.snapshot.close()
-        self._statements += self.snapshot.statements
-        self._look_anew()
+        await self._forget()
 
         async def counted(session: Transaction) -> T:
             try:
@@ -68,5 +78,14 @@ class Context:
             raise
 
     async def close(self) -> None:
-        """Give back what the operation holds."""
-        await self.snapshot.close()
+        """Give back what the operation holds; nothing can be read any more."""
+        self._ended = True
+        await self._forget()
+
+    async def _forget(self) -> None:
+        loaders, self._loaders = self._loaders, None
+        if loaders is not None:
+            try:
+                await loaders.snapshot.close()
+            finally:
+                self._statements += loaders.snapshot.statements

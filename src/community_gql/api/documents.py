@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import sys
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,8 +31,10 @@ from graphql.validation.rules import overlapping_fields_can_be_merged as overlap
 
 from community_gql.api.arguments import check_document
 from community_gql.api.limits import LIMITS, check_shape
+from community_gql.api.readings import Operation
 from community_gql.api.schema import core
 from community_gql.errors import BadRequest, PublicError
+from community_gql.kept import Kept
 from community_gql.settings import SettingsError
 
 # The rule that compares fields pairwise gives up after this many steps. Graphql-core's own bound
@@ -89,22 +90,24 @@ class Document:
     size: int
     """What it takes in memory, in bytes, estimated."""
     introspects: bool
-    operations: tuple[OperationDefinitionNode, ...] = field(init=False)
-    fragments: Mapping[str, FragmentDefinitionNode] = field(init=False)
+    operations: tuple[Operation, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         nodes = self.node.definitions
-        operations = tuple(n for n in nodes if isinstance(n, OperationDefinitionNode))
         fragments = {n.name.value: n for n in nodes if isinstance(n, FragmentDefinitionNode)}
+        operations = tuple(
+            Operation(self.node, n, fragments)
+            for n in nodes
+            if isinstance(n, OperationDefinitionNode)
+        )
         object.__setattr__(self, "operations", operations)
-        object.__setattr__(self, "fragments", fragments)
 
-    def operation(self, name: str | None) -> OperationDefinitionNode:
+    def operation(self, name: str | None) -> Operation:
         """The operation of that name, or the only one. Raises BadRequest without such a one."""
         if name is not None:
-            for node in self.operations:
-                if node.name and node.name.value == name:
-                    return node
+            for operation in self.operations:
+                if operation.node.name and operation.node.name.value == name:
+                    return operation
             raise BadRequest("The document has no operation of the name in 'operationName'.")
         if len(self.operations) != 1:
             raise BadRequest(
@@ -185,35 +188,23 @@ class Documents:
     """Valid documents by their text, least recently used first out."""
 
     def __init__(self, max_bytes: int = 32 * 2**20) -> None:
-        self._max_bytes = max_bytes
-        self._kept: OrderedDict[str, Document] = OrderedDict()
-        self.bytes = 0
-        """What is kept, by the estimate."""
+        self.kept: Kept[Document] = Kept(max_bytes)
 
     def get(self, text: str, *, open_schema: bool = True) -> Document:
         """The document with this text. Raises Refused with what is wrong with it.
 
         Without ``open_schema`` introspection is refused, and errors suggest no names.
         """
-        document = self._kept.get(text)
+        document = self.kept.get(text)
         if document is None:
             with _uncollected():
                 document = _read(text, open_schema)
-            self._keep(text, document)
-        else:
-            self._kept.move_to_end(text)
+            self.kept.put(text, document, document.size)
         if document.introspects and not open_schema:
             raise Refused(
                 [_refusal(ValidationFailed("Introspection is only for people who are signed in."))]
             )
         return document
-
-    def _keep(self, text: str, document: Document) -> None:
-        self._kept[text] = document
-        self.bytes += document.size
-        while self.bytes > self._max_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self.bytes -= dropped.size
 
 
 @contextmanager

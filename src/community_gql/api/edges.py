@@ -111,9 +111,9 @@ class EdgeField(StrawberryField):
         shape: Shape | None = getattr(self.origin, "shape", None)
         return None if shape is None else shape.model
 
-    @property
+    @cached_property
     def _target(self) -> Shape:
-        return shape_of(self.type)
+        return shape_of(self.type)  # Strawberry looks a type up each time it is asked
 
     def plan(self, arguments: Mapping[str, Any]) -> Any:
         """What the field's arguments ask for. Raises BadRequest when they cannot be."""
@@ -509,12 +509,14 @@ def member(
     predicate: Callable[[Any, Any], Any],
     description: str,
     read: Callable[[Any], Any] = lambda value: value,
+    *,
+    scarce: bool = False,
 ) -> Any:
-    """A member of a filter input, absent by default."""
+    """A member of a filter input, absent by default; for ``scarce`` see ``Filter``."""
     return strawberry.field(
         description=description,
         default=UNSET,
-        metadata={_FILTERS: FilterMember(Filter(type_, predicate), read)},
+        metadata={_FILTERS: FilterMember(Filter(type_, predicate, scarce), read)},
     )
 
 

@@ -8,9 +8,10 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ColumnElement, String, Uuid, cast, literal_column
 
 from community_gql.loaders import Shape
-from community_gql.paging import decode_opaque, encode_opaque, opaque_sql
+from community_gql.paging import decode_opaque, encode_opaque, opaque_words_sql
 
 _MAX_ID = 2**63 - 1
+_LONGEST_KEY = 36  # characters, of a UUID
 
 
 def write_id(type_name: str, key: Any) -> str:
@@ -20,7 +21,8 @@ def write_id(type_name: str, key: Any) -> str:
 
 def id_sql(type_name: str, key: ColumnElement[Any]) -> ColumnElement[str]:
     """``write_id`` as SQL. GraphQL names need no quoting."""
-    return opaque_sql(literal_column(f"'{type_name}:'", String).op("||")(cast(key, String)))
+    text = literal_column(f"'{type_name}:'", String).op("||")(cast(key, String))
+    return opaque_words_sql(text, len(type_name) + 1 + _LONGEST_KEY)
 
 
 def read_id(text: str, shapes: dict[str, Shape]) -> tuple[Shape, Any] | None:

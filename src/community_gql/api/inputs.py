@@ -134,12 +134,14 @@ class StoryFilter:
         lambda story, names: story.tags_cached.op("&&")(names),
         "Stories with at least one of these tags, by name.",
         lambda names: tuple(fold_tags(names)),
+        scarce=True,
     )
     tags_all: list[str] | None = member(
         ARRAY(String),
         lambda story, names: story.tags_cached.op("@>")(names),
         "Stories with every one of these tags, by name.",
         lambda names: tuple(fold_tags(names)),
+        scarce=True,
     )
     created_after: datetime | None = member(
         DateTime(timezone=True),
@@ -157,6 +159,7 @@ class StoryFilter:
         'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
         "hail` understands phrases, exclusion and `or`. At most 500 characters.",
         lambda text: web_search(_searched(text)),
+        scarce=True,
     )
 
 

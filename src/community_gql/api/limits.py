@@ -39,6 +39,7 @@ from community_gql.api.edges import PageField, ThroughField
 from community_gql.api.query import NodesField
 from community_gql.api.schema import core
 from community_gql.errors import PublicError
+from community_gql.loaders import Pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +313,17 @@ def cost_of(
     return _Cost(fragments, variables, plans).of(operation)
 
 
+def weighs(plan: Any) -> Any:
+    """What of a plan decides the cost; hashable."""
+    if isinstance(plan, Pages):
+        return plan.window.size, _is_searched(plan)
+    return len(plan) if isinstance(plan, list) else None
+
+
+def _is_searched(plan: Pages) -> bool:
+    return any(member in _SEARCHED for member, _ in plan.filters)
+
+
 def check_cost(cost: int, limit: int = LIMITS.cost) -> None:
     """Raises CostLimitExceeded above the limit."""
     if cost > limit:
@@ -382,7 +394,7 @@ class _Cost:
         if isinstance(field, PageField) and plan is not None:
             everything = plan.edge.parent is None
             extra = inner.counts * (COUNT_OF_EVERYTHING if everything else COUNT_OF_LIST)
-            if any(member in _SEARCHED for member, _ in plan.filters):
+            if _is_searched(plan):
                 extra += SEARCH
             return Weight(1 + extra + inner.objects + plan.window.size * inner.per_row)
         if isinstance(field, ThroughField):

@@ -6,7 +6,6 @@ is broken, BadRequest where the request is not well formed.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,14 +86,14 @@ def _quality(offered: str, ranges: list[tuple[str, float]]) -> float:
     return best[1]
 
 
-async def read(request: Request, max_bytes: int, seconds: float) -> Params:
+async def read(request: Request, max_bytes: int) -> Params:
     """The request's members. Raises HttpError and BadRequest."""
     if request.method in ("GET", "HEAD"):
         return _params(_url_members(request.scope["query_string"]))
     if request.method != "POST":
         raise HttpError(405, "Send queries by GET or POST.", {"Allow": METHODS})
     _check_headers(request.headers)
-    return _params(_json(await _body(request, max_bytes, seconds)))
+    return _params(_json(await _body(request, max_bytes)))
 
 
 def has_document(request: Request) -> bool:
@@ -121,23 +120,22 @@ def _check_headers(headers: Mapping[str, str]) -> None:
         )
 
 
-async def _body(request: Request, max_bytes: int, seconds: float) -> bytes:
+async def _body(request: Request, max_bytes: int) -> bytes:
     too_long = HttpError(413, f"The body is longer than {max_bytes:,} bytes.", _CLOSE)
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
         raise too_long
     body = bytearray()
-    try:
-        async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > max_bytes:
-                    raise too_long
-    except TimeoutError:
-        raise HttpError(
-            408, f"The body did not arrive within {seconds:g} seconds.", _CLOSE
-        ) from None
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_long
     return bytes(body)
+
+
+def too_late(seconds: float) -> HttpError:
+    """The refusal of a request whose body did not arrive in that time."""
+    return HttpError(408, f"The body did not arrive within {seconds:g} seconds.", _CLOSE)
 
 
 def _json(text: bytes | str) -> Any:

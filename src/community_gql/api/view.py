@@ -13,20 +13,21 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from graphql import GraphQLError, OperationType
-from graphql.execution import Executor
+from graphql.execution import Executor, default_field_resolver, default_type_resolver
+from graphql.execution.values import VariableValues
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from community_gql.api.arguments import read_arguments
 from community_gql.api.budget import Budget, MemoryBudget, RateLimited, key_of
 from community_gql.api.context import Context
-from community_gql.api.documents import Document, Documents, Refused, TrustedDocuments
+from community_gql.api.documents import Documents, Refused, TrustedDocuments
 from community_gql.api.explorer import explorer
-from community_gql.api.limits import LIMITS, check_cost, cost_of
+from community_gql.api.limits import LIMITS, check_cost
+from community_gql.api.readings import Operation, Reading, Readings
 from community_gql.api.requests import (
     JSON_TYPE,
     METHODS,
@@ -37,6 +38,7 @@ from community_gql.api.requests import (
     accepted_type,
     has_document,
     read,
+    too_late,
 )
 from community_gql.api.responses import (
     PARTIAL,
@@ -63,8 +65,6 @@ _log = logging.getLogger("community_gql.requests")
 
 Authenticate = Callable[[Request], Awaitable[Viewer]]
 """Finds out who asks. Raises Unauthenticated for credentials that cannot be trusted."""
-Charge = Callable[[int], Awaitable[None]]
-"""Takes the cost of an operation before it runs. Raises CostLimitExceeded and RateLimited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,17 @@ class Line:
     milliseconds: float = 0
     codes: tuple[str, ...] = ()
 
+    def write(self) -> None:
+        """Write it."""
+        if _log.isEnabledFor(logging.INFO):
+            # `_log.info` would look for the place in the code that calls it.
+            texts = "%s %s", (self.operation or "-", self.status)
+            values = {name: getattr(self, name) for name in self.__slots__}
+            record = _log.makeRecord(
+                _log.name, logging.INFO, __file__, 0, *texts, None, None, values
+            )
+            _log.handle(record)
+
 
 class GraphQLView:
     """Answers GraphQL over HTTP."""
@@ -129,6 +140,7 @@ class GraphQLView:
         self._database, self._authenticate, self._pushdown = database, authenticate, pushdown
         self._edge = edge or Edge()
         self._documents = Documents(self._edge.document_cache_bytes)
+        self._readings = Readings()
 
     async def __call__(self, request: Request) -> Response:
         """The answer to one HTTP request; never raises."""
@@ -155,7 +167,7 @@ class GraphQLView:
             round((time.perf_counter() - start) * 1000, 1),
         )
         line.codes = tuple(error["extensions"]["code"] for error in answer.errors)
-        _log.info("%s %s", line.operation or "-", line.status, extra=asdict(line))
+        line.write()
         return response
 
     async def _answer(self, request: Request, media: str | None, line: Line) -> Answer:
@@ -163,10 +175,11 @@ class GraphQLView:
         try:
             if media is None:
                 raise HttpError(406, f"Answers are {RESPONSE_TYPE} or {JSON_TYPE}.")
-            params = await read(request, self._edge.max_body_bytes, self._edge.body_timeout)
-            viewer = await self._authenticate(request)
-            line.viewer = _digest(viewer.sub)
-            async with asyncio.timeout(self._edge.request_timeout):
+            async with asyncio.timeout(self._edge.body_timeout) as limit:
+                params = await read(request, self._edge.max_body_bytes)
+                limit.reschedule(asyncio.get_running_loop().time() + self._edge.request_timeout)
+                viewer = await self._authenticate(request)
+                line.viewer = _digest(viewer.sub)
                 return await self._run(request, params, viewer, line)
         except HttpError as error:
             return http_refusal(error.status, error.message, error.headers)
@@ -175,6 +188,9 @@ class GraphQLView:
         except PublicError as error:
             return _refused(error)
         except TimeoutError:
+            if params is None:
+                late = too_late(self._edge.body_timeout)
+                return http_refusal(late.status, late.message, late.headers)
             return _refused(Unavailable("The request took too long. Ask for less at once."))
         except ClientDisconnect:
             raise
@@ -183,52 +199,50 @@ class GraphQLView:
 
     async def _run(self, request: Request, params: Params, viewer: Viewer, line: Line) -> Answer:
         key = key_of(viewer.sub, request.client.host if request.client else None)
-        headers: dict[str, str] = {}
-
-        async def spend(cost: int) -> None:
-            balance = await self._edge.budget.charge(key, max(cost, 1))
-            if balance is not None:
-                headers.update(balance.headers())
-
-        async def charge(cost: int) -> None:
-            if line.cost is not None:  # charged before a compiled statement that failed
-                return
-            line.cost = cost
-            check_cost(cost, self._edge.cost_limit)
-            await spend(cost)
-
         text = self._edge.trusted.text(params.query, params.document_id)
         try:
             document = self._documents.get(text, open_schema=self._edge.opens_schema_to(viewer))
+            line.document = document.hash
+            operation = document.operation(params.operation_name)
+            node = operation.node
+            line.operation = node.name.value[:100] if node.name else None
+            if request.method != "POST" and node.operation is not OperationType.QUERY:
+                message = "Only queries are answered over GET: use POST."
+                raise HttpError(405, message, {"Allow": "POST"})
+            if node.operation is OperationType.SUBSCRIPTION:
+                raise BadRequest("Subscriptions are not answered over HTTP requests.")
+            variables, reading, plans = self._read(operation, params.variables)
         except Refused:
-            await spend(REFUSED_COST)
+            await self._edge.budget.charge(key, REFUSED_COST)
             raise
-        line.document = document.hash
-        operation = document.operation(params.operation_name)
-        line.operation = operation.name.value[:100] if operation.name else None
-        if request.method != "POST" and operation.operation is not OperationType.QUERY:
-            raise HttpError(405, "Only queries are answered over GET: use POST.", {"Allow": "POST"})
-        if operation.operation is OperationType.SUBSCRIPTION:
-            raise BadRequest("Subscriptions are not answered over HTTP requests.")
+        line.cost = cost = reading.cost(variables, plans)
+        check_cost(cost, self._edge.cost_limit)
+        balance = await self._edge.budget.charge(key, max(cost, 1))
+
+        async def afford(points: int) -> bool:
+            nonlocal balance
+            try:
+                balance = await self._edge.budget.charge(key, points)
+            except RateLimited:
+                return False
+            return True
+
         context = Context(viewer, self._database)
         try:
-            ran = await self._pushdown.run(
-                document.node, operation, params.variables, context, charge
-            )
+            ran = await self._pushdown.run(reading, variables, plans, context, afford)
             line.way, line.why = ran.way, ran.why
             if ran.data is not None:
                 done = Executed(ran.data, [])
             else:
-                done = await execute(document, params, context, charge)
-        except Refused:
-            await spend(REFUSED_COST)
-            raise
+                context.plans = {**reading.fixed, **plans}
+                done = await execute(operation, variables, context)
         finally:
+            if context.is_open:
+                await asyncio.shield(context.close())
             line.statements = context.statements
-            await asyncio.shield(context.close())
         if any(isinstance(_origin(error), AccountGone) for error in done.errors):
             request.state.account_gone = True  # for identity, which took it for there
-        if _is_lost(done, operation.operation):
+        if _is_lost(done, node.operation):
             raise Unavailable("The database cannot answer at the moment. Try again shortly.")
         extensions: dict[str, Any] = {"cost": {"requested": line.cost}}
         if self._edge.development:
@@ -239,25 +253,39 @@ class GraphQLView:
             executed=True,
             errors=written(done.errors, _values(params)),
             extensions=extensions,
-            headers=headers,
+            headers={} if balance is None else balance.headers(),
         )
 
+    def _read(
+        self, operation: Operation, raw: dict[str, Any]
+    ) -> tuple[VariableValues, Reading, dict[int, Any]]:
+        """The variables and all arguments. Raises Refused and BadRequest."""
+        variables = operation.variables(raw)
+        if isinstance(variables, list):
+            raise Refused([_uncoerced(error) for error in variables[: LIMITS.errors]])
+        try:
+            reading = self._readings.of(operation, variables)
+            return variables, reading, reading.plans(variables)
+        except GraphQLError as error:  # null for a variable whose default made it fit
+            raise Refused([_uncoerced(error)]) from None
 
-async def execute(document: Document, params: Params, context: Context, charge: Charge) -> Executed:
-    """Run the operation. Raises Refused and BadRequest, and what ``charge`` raises, before."""
-    executor = Executor.build(
+
+async def execute(operation: Operation, variables: VariableValues, context: Context) -> Executed:
+    """Run the operation with the loaders, on graphql-core's executor."""
+    # Built by hand: Executor.build would coerce the variables again.
+    executor: Executor[Context] = Executor(
         core,
-        document.node,
+        fragment_definitions=dict(operation.fragments),
+        fragments=operation.fragment_details,
+        root_value=None,
         context_value=context,
-        raw_variable_values=params.variables,
-        operation_name=params.operation_name,
+        operation=operation.node,
+        variable_values=variables,
+        field_resolver=default_field_resolver,
+        type_resolver=default_type_resolver,
+        subscribe_field_resolver=default_field_resolver,
         hide_suggestions=True,
     )
-    if isinstance(executor, list):
-        raise Refused([_uncoerced(error) for error in executor[: LIMITS.errors]])
-    operation, variables = executor.operation, executor.variable_values
-    context.plans = read_arguments(operation, executor.fragment_definitions, variables)
-    await charge(cost_of(operation, document.fragments, variables, context.plans))
     result: Any = executor.execute_operation()
     done = await result if executor.is_awaitable(result) else result
     return Executed(done.data, list(done.errors or ()))

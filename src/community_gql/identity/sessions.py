@@ -44,6 +44,8 @@ class Sessions:
 
     def read(self, request: Request) -> Session | None:
         """The session of a request: empty without a cookie, None when the cookie is no good."""
+        if "cookie" not in request.headers:
+            return {}
         sealed = request.cookies.get(_name(request))
         return {} if sealed is None else self.open(sealed)
 

@@ -11,35 +11,31 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import asyncpg
-from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, OperationType
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql import OperationType
+from graphql.execution.values import VariableValues
 
 from community_gql.api.context import Context
-from community_gql.api.schema import core
-from community_gql.errors import BadRequest
-from community_gql.pushdown.compiler import Statement
-from community_gql.pushdown.plans import Kept
-from community_gql.pushdown.readings import Operation, Reading, arguments_of
+from community_gql.api.readings import Reading
+from community_gql.kept import Kept
+from community_gql.pushdown.compiler import Statement, arguments_of, compile_operation, form_of
+from community_gql.pushdown.pace import paced
 from community_gql.pushdown.selections import NotCompiled
 
 Mode = Literal["on", "off", "always"]
 
 STATEMENTS_BYTES = 32 * 2**20
-READINGS_BYTES = 32 * 2**20
-SIGHTS_BYTES = 2**20
 WAITING = 32
 """So many compilations may wait; more are asked for again by a later request."""
+COMPILED_FIELD = 50
+"""What compiling is charged for each field: it takes half a millisecond or more."""
 
-_BYTES_PER_CHARACTER = 8
-"""A reading holds the document's tree: 360 to 620 bytes for each token of some characters."""
-_ENTRY_BYTES = 1000
-_SIGHT_BYTES = 200
+_BIND_BYTES = 200
 
 _log = logging.getLogger("community_gql.pushdown")
 
@@ -69,118 +65,31 @@ class Pushdown:
 
     def __init__(self, mode: Mode = "on") -> None:
         self._mode = mode
-        self.operations: Kept[Operation] = Kept(READINGS_BYTES)
-        self.readings: Kept[Reading] = Kept(READINGS_BYTES)
         self.statements: Kept[Statement | str] = Kept(STATEMENTS_BYTES)
         """Statements, or why there is none, by reading and form."""
-        self.sights: Kept[bool] = Kept(SIGHTS_BYTES)
-        self._compiling: dict[Any, asyncio.Future[Statement | str]] = {}
+        self._compiling: set[Any] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
     async def run(
         self,
-        document: DocumentNode,
-        node: OperationDefinitionNode,
-        raw: Mapping[str, Any],
-        context: Context,
-        charge: Callable[[int], Awaitable[None]],
-    ) -> Ran:
-        """Run the operation, unless the loaders must. ``charge`` takes its cost before.
-
-        Whatever is wrong with the request is left to them to report. Raises Unavailable, and what
-        ``charge`` raises.
-        """
-        if self._mode == "off":
-            return Ran(None, "switched off")
-        if node.operation is not OperationType.QUERY:
-            return Ran(None, "not a query")
-        found = self._prepared(document, node, raw)
-        if isinstance(found, str):
-            return Ran(None, found)
-        reading, variables, plans, size = found
-        key = reading, reading.form(plans)
-        statement = self.statements.get(key)
-        if statement is None:
-            statement = await self._compile(key, reading, variables, plans, size)
-        if isinstance(statement, str):
-            return Ran(None, statement)
-        await charge(reading.cost(variables, plans))
-        return await self._execute(statement, plans, context)
-
-    def _prepared(
-        self, document: DocumentNode, node: OperationDefinitionNode, raw: Mapping[str, Any]
-    ) -> tuple[Reading, VariableValues, dict[int, Any], int] | str:
-        """The reading, the variables and the varying plans; or why not."""
-        if node.loc is None:
-            return "a document without a text"
-        text = node.loc.source.body
-        name = node.name.value if node.name else None
-        size = _BYTES_PER_CHARACTER * len(text)
-        operation = self.operations.get((text, name))
-        if operation is None:
-            if not self._seen(text, name):
-                return "first sight"
-            operation = Operation.of(document, node)
-            self.operations.put((text, name), operation, size + _ENTRY_BYTES)
-        variables = get_variable_values(core, node.variable_definitions or (), dict(raw))
-        if isinstance(variables, list):
-            return "wrong variables"
-        key = operation, operation.switched(variables)
-        try:
-            reading = self.readings.get(key)
-            if reading is None:
-                reading = Reading(operation, variables)
-                self.readings.put(key, reading, size + _ENTRY_BYTES)
-            return reading, variables, reading.plans(variables), size
-        except (BadRequest, GraphQLError):
-            return "wrong arguments"
-
-    def _seen(self, text: str, name: str | None) -> bool:
-        if self._mode == "always":
-            return True
-        key = hash((text, name))
-        if self.sights.get(key):
-            return True
-        self.sights.put(key, True, _SIGHT_BYTES)
-        return False
-
-    async def _compile(
-        self,
-        key: Any,
         reading: Reading,
         variables: VariableValues,
         plans: dict[int, Any],
-        size: int,
-    ) -> Statement | str:
-        if self._mode == "always":
-            return self._keep(key, _compiled(reading, variables, plans), size)
-        if key in self._compiling:
-            return "being compiled"
-        if len(self._compiling) >= WAITING:
-            return "too much to compile"
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._thread, _compiled, reading, variables, plans)
-        self._compiling[key] = future
+        context: Context,
+        afford: Callable[[int], Awaitable[bool]],
+    ) -> Ran:
+        """Run the operation, unless the loaders must. ``plans`` are those of ``Reading.plans``.
 
-        def done(future: asyncio.Future[Statement | str]) -> None:
-            del self._compiling[key]
-            if not future.cancelled():
-                self._keep(key, future.result(), size)
-
-        future.add_done_callback(done)
-        return "being compiled"
-
-    def _keep(self, key: Any, found: Statement | str, size: int) -> Statement | str:
-        text = found if isinstance(found, str) else found.text
-        # Its key holds the reading, which may be dropped from its own place before.
-        self.statements.put(key, found, size + 2 * len(text) + _ENTRY_BYTES)
-        return found
-
-    async def _execute(self, statement: Statement, plans: dict[int, Any], context: Context) -> Ran:
-        arguments = arguments_of(statement, plans, context.viewer.binds())
-        context.snapshot.statements += 1
+        ``afford`` takes the price of a compilation, and says whether it could. Raises Unavailable.
+        """
+        found = self._statement(reading, variables, plans)
+        if found is None:
+            found = await self._compile(reading, variables, plans, afford)
+        if isinstance(found, str):
+            return Ran(None, found)
+        arguments = arguments_of(found, plans, context.viewer.binds())
         try:
-            return Ran(await context.database.value(statement.text, arguments))
+            return Ran(await context.value(found.text, arguments, anew=found.anew))
         except asyncpg.PostgresError as error:
             # Most likely a value that the schema does not allow: the loaders say which.
             _log.warning(
@@ -188,16 +97,85 @@ class Pushdown:
             )  # its text may hold values
             return Ran(None, f"the statement failed: {error.sqlstate}")
 
+    def _statement(
+        self, reading: Reading, variables: VariableValues, plans: dict[int, Any]
+    ) -> Statement | str | None:
+        """The operation's statement, or why the loaders must run it; None if nobody knows yet."""
+        if self._mode == "off":
+            return "switched off"
+        operation = reading.operation
+        if operation.node.operation is not OperationType.QUERY:
+            return "not a query"
+        if not operation.seen and self._mode == "on":
+            operation.seen = True
+            return "first sight"
+        key = reading, form(plans)
+        found = self.statements.get(key)
+        if found is None and self._mode == "always":
+            return self._keep(key, _compiled(reading, variables, plans))
+        return found
+
+    async def _compile(
+        self,
+        reading: Reading,
+        variables: VariableValues,
+        plans: dict[int, Any],
+        afford: Callable[[int], Awaitable[bool]],
+    ) -> str:
+        """Have the statement made, for later requests; says why there is none for this one."""
+        key = reading, form(plans)
+        if key in self._compiling:
+            return "being compiled"
+        if len(self._compiling) >= WAITING:
+            return "too much to compile"
+        self._compiling.add(key)  # before anything is awaited
+        work: asyncio.Future[Statement | str] | None = None
+        try:
+            if not await afford(COMPILED_FIELD * reading.fields):
+                return "too dear to compile"
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self._thread, _paced, reading, variables, plans)
+        finally:
+            if work is None:
+                self._compiling.remove(key)
+
+        def done(work: asyncio.Future[Statement | str]) -> None:
+            self._compiling.remove(key)
+            if not work.cancelled():
+                self._keep(key, work.result())
+
+        work.add_done_callback(done)
+        return "being compiled"
+
+    def _keep(self, key: tuple[Reading, Any], found: Statement | str) -> Statement | str:
+        # Its key holds the reading, which may be dropped from its own place before.
+        size = key[0].size
+        if isinstance(found, Statement):
+            size += len(found.text) + _BIND_BYTES * len(found.arguments)
+        self.statements.put(key, found, size)
+        return found
+
     def close(self) -> None:
         """Stop compiling."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
+def form(plans: dict[int, Any]) -> tuple[Any, ...]:
+    """What of a request's plans decides the text of the statement."""
+    return tuple(map(form_of, plans.values()))
+
+
+def _paced(reading: Reading, variables: VariableValues, plans: dict[int, Any]) -> Statement | str:
+    with paced():
+        return _compiled(reading, variables, plans)
+
+
 def _compiled(
     reading: Reading, variables: VariableValues, plans: dict[int, Any]
 ) -> Statement | str:
+    operation, every = reading.operation, {**reading.fixed, **plans}
     try:
-        return reading.compile(variables, plans)
+        return compile_operation(operation.node, operation.fragments, variables, every, set(plans))
     except NotCompiled as why:
         return str(why)
     except Exception as error:

@@ -31,8 +31,7 @@ class Kept(Generic[T]):
 
     def put(self, key: Hashable, value: T, size: int) -> None:
         """Keep the value; what is larger than the bound alone is not kept."""
-        _, before = self._values.pop(key, (None, 0))
-        self.bytes -= before
+        self.drop(key)
         if size > self._max_bytes:
             return
         self._values[key] = value, size
@@ -40,3 +39,8 @@ class Kept(Generic[T]):
         while self.bytes > self._max_bytes:
             _, (_, dropped) = self._values.popitem(last=False)
             self.bytes -= dropped
+
+    def drop(self, key: Hashable) -> None:
+        """Keep the value no longer."""
+        _, size = self._values.pop(key, (None, 0))
+        self.bytes -= size
