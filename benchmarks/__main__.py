@@ -225,7 +225,8 @@ def measured(field: Field, queries: Sequence[Query], plan: Plan) -> dict[str, An
     with databases.Recording(field.database.server) as recording:
         for query in queries:
             for one in field.asks(query):
-                counts[query.name, one.system.name] = field.statements(recording, one, query)
+                with left_out(field, one, query):
+                    counts[query.name, one.system.name] = field.statements(recording, one, query)
     field.clean(last)
     loads: dict[tuple[str, str], list[tuple[Load, Load]]] = {}
     for number in range(plan.rounds):
