@@ -28,8 +28,6 @@ NO_WRK = (
     "wrk is not installed: it sends the requests. On Debian and Ubuntu: apt-get install wrk; "
     "with Homebrew: brew install wrk"
 )
-SETTLING = 0.3
-"""Seconds in which what a system compiles aside is compiled."""
 COUNTED = 2
 """So often statements are counted; the least counts, in case something else asked meanwhile."""
 
@@ -150,10 +148,10 @@ class Field:
                     after = None
                 request = one.system.request(query, variant.values, after)
                 requests.append(request.signed(self.token(variant.viewer)))
+                found = client.json(requests[-1])
                 # The next variant asks for the next page, or the first one again behind the last.
-                after = end_cursor(client.json(requests[-1])) if query.pages else None
-            # Only now: at the first sight of a document, this project answers in another way.
-            time.sleep(SETTLING)
+                after = end_cursor(found) if query.pages else None
+            time.sleep(one.system.settles)
             for request in requests:
                 found = client.json(request)
                 answer = common(one.system.result(query, found))

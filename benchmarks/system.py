@@ -31,6 +31,8 @@ class System:
 
     name: str
     title: str
+    settles: float = 0
+    """Seconds after which it answers a document that it has seen in the way that it will keep."""
 
     def words(self, given: Surroundings) -> list[str]:
         """The command that starts it. Raises Failed when something that it needs is missing."""

@@ -30,6 +30,7 @@ class Project(GraphQL):
     name = "compiled"
     title = "this project, compiled"
     pushdown = "on"
+    settles = 1.0
 
     def answers(self, query: Query) -> bool:
         return True
@@ -58,6 +59,7 @@ class LoadersOnly(Project):
     name = "loaders"
     title = "this project, loaders only"
     pushdown = "off"
+    settles = 0
 
     def answers(self, query: Query) -> bool:
         return query.everywhere

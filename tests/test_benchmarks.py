@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
@@ -50,8 +51,12 @@ def database(
 
 
 @pytest.fixture(scope="module")
-def field(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
-    logs = tmp_path_factory.mktemp("logs")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def field(database: Database, logs: Path) -> Iterator[Field]:
     with issuing() as issuer, Field(database, issuer, logs, lambda text: None) as made:
         for system in (Project(), LoadersOnly(), HandWritten(), Strawberry()):
             made.start(system)
@@ -61,11 +66,15 @@ def field(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.mark.parametrize(
     "query", [PERSON, NESTED, GRAPH, LIST, FEED, DEEP, CREATE], ids=lambda query: query.name
 )
-def test_systems_agree(field: Field, query: Query) -> None:
+def test_systems_agree(field: Field, logs: Path, query: Query) -> None:
     compared = field.agree(query)
     assert field.missing == {}
     assert compared >= 16
     assert len(field.asks(query)) == (4 if query.everywhere else 2)
+    # What is compared of the compiled path must have been compiled.
+    lines = [json.loads(line) for line in (logs / "compiled.log").read_text().splitlines()]
+    ways = [line["way"] for line in lines if line.get("operation") == query.name.capitalize()]
+    assert query.writes or ways[-2 * compared :] == ["compiled"] * 2 * compared
 
 
 def test_whoever_differs_is_left_out(field: Field) -> None:
