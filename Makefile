@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 FUZZ := $(VENV)/fuzz
 CLIENTS := $(VENV)/clients
+BENCH := $(VENV)/bench
+PEERS := benchmarks/peers/node
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -18,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run install explorer screenshots test test-clients example-web example-script \
-	compare fuzz check schema erd migration fmt lock db-psql db-reset clean
+	compare bench fuzz check schema erd migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -43,6 +45,9 @@ test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-
 compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running queries at length (CASES=20000 SEED=x)
 	@FUZZ_CASES=$(or $(CASES),6000) FUZZ_SEED=$(or $(SEED),$$RANDOM) \
 		$(BIN)/python -m pytest -n 3 tests/pushdown/test_equality.py $(ARGS)
+
+bench: $(VENV)/project $(BENCH)/packages $(PEERS)/node_modules ## Measure this project beside others (QUICK=1 for minutes, ARGS=--help)
+	@$(BIN)/python -m benchmarks --chart-python $(BENCH)/bin/python $(if $(QUICK),--quick) $(ARGS)
 
 fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Send the API nonsense for some minutes, with schemathesis (ARGS="--max-examples 500")
 	@$(BIN)/python tests/edge/fuzz.py $(FUZZ)/bin/schemathesis $(ARGS)
@@ -86,6 +91,7 @@ lock: $(VENV)/project $(VENV)/dev-packages ## Choose new versions of all package
 	@$(UV) $(ARGS) --group build --group dev pyproject.toml -o requirements-dev.lock
 	@$(UV) $(ARGS) --group fuzz -o requirements-fuzz.lock
 	@$(UV) $(ARGS) --group clients -o requirements-clients.lock
+	@$(UV) $(ARGS) --group bench -o requirements-bench.lock
 
 db-psql: $(VENV)/project ## Open psql on the embedded database
 	@$(BIN)/community-gql db psql
@@ -97,7 +103,7 @@ clean: ## Remove .venv, caches and builds (the database stays: make db-reset)
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf tests/clients/.work examples/web/dist examples/web/src/gql examples/python/community
 	rm -rf explorer/node_modules src/community_gql/explorer_build
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment ---
 
@@ -145,9 +151,16 @@ $(VENV)/dev-packages: $(VENV)/run-packages requirements-dev.lock
 	$(call install,requirements-dev.lock)
 	@touch $@
 
-# Of `make fuzz` and `make test-clients`: beside ours, whose packages must not change for theirs.
+# Of `make fuzz`, `test-clients` and `bench`: beside ours, whose packages must not change for theirs.
 $(VENV)/%/packages: requirements-%.lock $(BIN)/python
 	@echo "installing the packages of $<"
 	@$(BIN)/python -m venv $(@D)
 	@$(@D)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes -r $<
 	@touch $@
+
+# Without npm the benchmark runs without the peers on Node, and says so.
+$(PEERS)/node_modules: $(PEERS)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "installing the packages of $<"; \
+		npm ci --prefix $(PEERS) --loglevel=error && touch $@; \
+	else echo "npm is not installed: PostGraphile and Mercurius will be left out" >&2; fi

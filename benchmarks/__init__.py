@@ -1,0 +1,1 @@
+"""The benchmark: this project beside others, on one database (README.md)."""

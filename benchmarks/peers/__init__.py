@@ -1,0 +1,1 @@
+"""The systems that this project is compared with."""

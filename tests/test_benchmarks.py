@@ -1,0 +1,140 @@
+"""The benchmark's systems answer alike, and it notices one that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.asking import difference
+from benchmarks.cases import CREATE, DEEP, FEED, GRAPH, LIST, NESTED, PERSON, Query
+from benchmarks.database import Database, logged
+from benchmarks.issuing import issuing
+from benchmarks.processes import Process, free_port
+from benchmarks.running import Field
+from benchmarks.systems import HandWritten, LoadersOnly, Project, Strawberry
+from community_gql import seeding
+from community_gql.embedded import EmbeddedPostgres
+
+PEOPLE = 60
+
+
+class Forgetful(HandWritten):
+    """Gives a story too few."""
+
+    name = "forgetful"
+    title = "an endpoint that forgets"
+
+    def result(self, query: Query, found: Any) -> Any:
+        found["nodes"] = found["nodes"][:-1]
+        return found
+
+
+@pytest.fixture(scope="module")
+def database(
+    postgres: EmbeddedPostgres, migrated_template: str, worker_id: str
+) -> Iterator[Database]:
+    name = f"benchmark_{worker_id}"
+    postgres.create_database(name, template=migrated_template)
+    asyncio.run(
+        seeding.seed(postgres.url(name), people=PEOPLE, progress=lambda what, done, total: None)
+    )
+    yield Database(postgres, name, PEOPLE)
+    postgres.psql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def field(database: Database, logs: Path) -> Iterator[Field]:
+    with issuing() as issuer, Field(database, issuer, logs, lambda text: None) as made:
+        for system in (Project(), LoadersOnly(), HandWritten(), Strawberry()):
+            made.start(system)
+        yield made
+
+
+@pytest.mark.parametrize(
+    "query", [PERSON, NESTED, GRAPH, LIST, FEED, DEEP, CREATE], ids=lambda query: query.name
+)
+def test_systems_agree(field: Field, logs: Path, query: Query) -> None:
+    compared = field.agree(query)
+    assert field.missing == {}
+    assert compared >= 16
+    assert len(field.asks(query)) == (4 if query.everywhere else 2)
+    # What is compared of the compiled path must have been compiled.
+    lines = [json.loads(line) for line in (logs / "compiled.log").read_text().splitlines()]
+    ways = [line["way"] for line in lines if line.get("operation") == query.name.capitalize()]
+    assert query.writes or ways[-2 * compared :] == ["compiled"] * 2 * compared
+
+
+def test_whoever_differs_is_left_out(field: Field) -> None:
+    field.start(Forgetful())
+    field.agree(LIST)
+    assert list(field.missing) == ["forgetful"]
+    assert "its answer to list differs at [0].nodes" in field.missing.pop("forgetful")
+    assert "forgetful" not in field.running
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        ({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]}, None),
+        ({"a": [1, {"b": None}]}, {"a": [1, {"b": 0}]}, "at .a[1].b: None and 0"),
+        ({"a": 1}, {"a": True}, "at .a: 1 and True"),
+        ({"a": 1}, {"b": 1}, "at the top: {'a': 1} and {'b': 1}"),
+        ([1, 2], [2, 1], "at [0]: 1 and 2"),
+    ],
+)
+def test_difference(one: Any, other: Any, found: str | None) -> None:
+    assert difference(one, other) == found
+
+
+def test_statements_are_counted_without_the_clockwork() -> None:
+    log = """\
+of a line that began before
+bench 7 LOG:  statement: BEGIN;
+bench 8 LOG:  execute __asyncpg_stmt_1__: SELECT 1
+FROM users
+bench 8 DETAIL:  Parameters: $1 = '1'
+bench 7 LOG:  execute <unnamed>: SELECT sub_hash
+FROM deleted_accounts
+bench 9 LOG:  statement: BEGIN; SET x = 1
+bench 7 LOG:  statement: COMMIT;
+bench 7 LOG:  statement: SELECT 2
+"""
+    assert [statement.split("\n")[0] for statement in logged(log)] == [
+        "SELECT 2",
+        "SELECT 1",
+        "BEGIN; SET x = 1",
+    ]
+
+
+def test_a_process_is_charged_for_its_children(tmp_path: Path) -> None:
+    busy = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
+    port = free_port()
+    server = (
+        "import socket, subprocess, sys, time\n"
+        f"s = socket.socket(); s.bind(('127.0.0.1', {port})); s.listen()\n"
+        f"subprocess.run([sys.executable, '-c', {busy!r}])\n"
+        f"p = subprocess.Popen([sys.executable, '-c', {busy!r} + '\\ntime.sleep(60)'])\n"
+        "time.sleep(60)\n"
+    )
+    made = Process([sys.executable, "-c", server], os.environ, port, tmp_path / "log")
+    try:
+        deadline = time.monotonic() + 20
+        while made.cpu() < 0.8 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert 0.8 <= made.cpu() < 2
+        assert made.peak_memory() > 10 * 2**20
+    finally:
+        made.stop()
