@@ -28,6 +28,7 @@ _TOO_LONG = "The request took too long. Ask for less at once."
 WRITE_ATTEMPTS = 6
 _CACHED_STATEMENT_BYTES = 16 * 1024
 """The longest text that stays prepared on a connection; asyncpg keeps 100 of them at most."""
+_PLANS = "plan_cache_mode"
 CONNECT_SECONDS = 2.0
 """How long a database that does not even answer is waited for."""
 
@@ -88,15 +89,17 @@ class Database:
         self._wanted = 0
         """How many wait for a connection of the pool: they come before what is kept."""
 
-    def snapshot(self) -> Snapshot:
-        """What one operation reads through; close it when the operation ends."""
-        return Snapshot(self)
+    def snapshot(self, *, anew: bool = False) -> Snapshot:
+        """What one operation reads through; close it when the operation ends.
+
+        For ``anew`` see ``value``.
+        """
+        return Snapshot(self, anew)
 
     async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
         """The single value of one SELECT with ``$1``, ``$2``, ..., run on the driver itself.
 
-        It stays prepared, so that PostgreSQL may use one plan for all values; with ``anew`` it is
-        planned for these.
+        It stays prepared and has one plan for all values; with ``anew`` it is planned for these.
 
         A statement is a snapshot of its own and needs no transaction; SQLAlchemy only lends the
         connection, which is kept for the next statement unless someone else waits for one: lending
@@ -109,12 +112,9 @@ class Database:
                 lent = await self._lend(lent)
             driver: Any = lent.driver_connection
             try:
-                if anew:
-                    # unscoped: what pushdown/ compiled from scoped selects
-                    statement = await driver.prepare(text, name="")
-                    found = await statement.fetchval(*arguments)  # unscoped: the same
-                else:
-                    found = await driver.fetchval(text, *arguments)  # unscoped: the same
+                await self._plan(lent, anew)
+                # unscoped: runs what pushdown/ compiled from scoped selects
+                found = await driver.fetchval(text, *arguments)
             except BaseException as error:
                 await greenlet_spawn(self._take_back, lent, error)
                 raise
@@ -123,6 +123,18 @@ class Database:
             else:
                 await greenlet_spawn(lent.close)
             return found
+
+    async def _plan(self, lent: PoolProxiedConnection, anew: bool) -> None:
+        """Have the connection plan its statements for their values, or for all values.
+
+        Left to itself PostgreSQL compares guesses, and plans many a page anew each time.
+        """
+        mode = "force_custom_plan" if anew else "force_generic_plan"
+        # Behind PgBouncer nothing is prepared, and a setting would be left to other clients.
+        if self._keeps and lent.info.get(_PLANS) != mode:
+            driver: Any = lent.driver_connection
+            await driver.execute(f"SET {_PLANS} = {mode}")  # unscoped: a setting
+            lent.info[_PLANS] = mode
 
     async def _lend(self, closed: PoolProxiedConnection | None) -> PoolProxiedConnection:
         """A connection of the pool; ``closed`` is one that the server has closed meanwhile."""
@@ -156,11 +168,20 @@ class Database:
         if self._kept and isinstance(pool, QueuePool) and pool.checkedin() == 0:
             await greenlet_spawn(self._kept.pop().close)
 
-    async def reader(self) -> AsyncConnection:
-        """A connection for a read-only REPEATABLE READ transaction; close it."""
+    async def reader(self, *, anew: bool) -> AsyncConnection:
+        """A connection for a read-only REPEATABLE READ transaction; close it. ``anew``: see value.
+
+        Its transaction begins with its first statement.
+        """
         with self._wanting():
             await self._make_room()
-            return await self._readers.connect()
+            connection = await self._readers.connect()
+        try:
+            await self._plan(await connection.get_raw_connection(), anew)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -202,8 +223,8 @@ class Snapshot:
     moment, and a small pool cannot deadlock. Raises Unavailable when the database is away.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, anew: bool) -> None:
+        self._database, self._anew = database, anew
         self._connection: AsyncConnection | None = None
         self._turn = asyncio.Lock()
         self._closed = False
@@ -219,7 +240,7 @@ class Snapshot:
                 raise Unavailable("The operation has ended.")  # an error elsewhere ended it early
             with away_is_unavailable():
                 if self._connection is None:
-                    self._connection = await self._database.reader()
+                    self._connection = await self._database.reader(anew=self._anew)
                 self.statements += 1
                 result = await self._connection.execute(statement, values)
                 if self.texts is not None:

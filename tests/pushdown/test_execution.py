@@ -397,41 +397,53 @@ async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(
     assert 50 < count <= 110
 
 
-async def test_a_filtered_list_is_planned_for_its_values(
+PLANNED = {
+    "{ stories { nodes { title } } }": False,
+    "{ stories(filter: {}) { nodes { title } } }": False,
+    '{ stories(filter: {search: "moss"}) { nodes { title } } }': False,
+    '{ stories(filter: {search: "moss"}, orderBy: RELEVANCE) { nodes { title } } }': True,
+    '{ users { nodes { stories(filter: {tagsAny: ["moss"]}) { nodes { title } } } } }': True,
+    '{ users(filter: {search: "m"}) { nodes { id } } }': True,
+    '{ tags(filter: {prefix: "m"}) { nodes { id } } }': True,
+    '{ users(filter: {tag: "moss"}) { nodes { id } } }': False,
+}
+"""Queries, and whether PostgreSQL plans them for their values."""
+
+
+@pytest.mark.parametrize("pushdown", ["always", "off"])
+async def test_what_filters_select_is_planned_for_its_values(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value, asked = Database.value, []
+    plan, asked = Database._plan, []
 
-    async def noted(self: Database, text: str, arguments: Any, *, anew: bool = False) -> Any:
+    async def noted(self: Database, lent: Any, anew: bool) -> None:
         asked.append(anew)
-        return await value(self, text, arguments, anew=anew)
+        await plan(self, lent, anew)
 
-    monkeypatch.setattr(Database, "value", noted)
-    for query in (
-        "{ stories { nodes { title } } }",
-        '{ stories(filter: {search: "moss"}) { nodes { title } } }',
-        "{ stories(filter: {}) { nodes { title } } }",
-        '{ users { nodes { stories(filter: {tagsAny: ["moss"]}) { totalCount } } } }',
-    ):
-        assert (await api(query)).way == "compiled"
+    monkeypatch.setattr(Database, "_plan", noted)
+    for query in PLANNED:
+        assert (await api(query)).status == 200
 
-    assert asked == [False, True, False, True]
+    assert asked == list(PLANNED.values())
 
 
-async def test_planned_anew_a_statement_is_not_prepared(database_url: str) -> None:
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_statement_is_planned_for_its_values_or_for_all(
+    database_url: str, anew: bool
+) -> None:
     plans = (
-        "SELECT json_agg(json_build_array(custom_plans, generic_plans))::text "
-        "FROM pg_prepared_statements "
+        "SELECT json_build_array(custom_plans, generic_plans)::text FROM pg_prepared_statements "
         "WHERE statement LIKE '%length%' AND statement NOT LIKE '%pg_prepared%'"
     )
     async with opened(database_url, pool_size=1) as database:
         for n in range(8):
-            assert await database.value("SELECT length($1::text)::text", ["a" * n]) == str(n)
-        assert await database.value(plans, []) == "[[5, 3]]"
-        for n in range(8):
             values = ["a" * n]
-            assert await database.value("SELECT 0 + length($1::text)", values, anew=True) == n
-        assert await database.value(plans, []) == "[[5, 3]]"
+            assert await database.value("SELECT length($1::text)", values, anew=anew) == n
+        assert await database.value(plans, [], anew=anew) == ("[8, 0]" if anew else "[0, 8]")
+        snapshot = database.snapshot(anew=not anew)
+        (row,) = await snapshot.run(text("SELECT current_setting('plan_cache_mode')"), {})
+        await snapshot.close()
+        assert row[0] == ("force_generic_plan" if anew else "force_custom_plan")
 
 
 # --- The database away ---

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from community_gql.database import Database, Transaction, constraint
 from community_gql.errors import AccountGone, Unavailable
-from community_gql.loaders import Loaders
+from community_gql.loaders import Loaders, Pages
 from community_gql.visibility import Viewer
 
 T = TypeVar("T")
@@ -49,7 +49,9 @@ class Context:
         if self._loaders is None:
             if self._ended:  # an error elsewhere ended it early
                 raise Unavailable("The operation has ended.")
-            snapshot = self.database.snapshot()
+            plans = self.plans.values()
+            anew = any(isinstance(plan, Pages) and plan.planned_anew for plan in plans)
+            snapshot = self.database.snapshot(anew=anew)
             snapshot.texts = self.texts
             self._loaders = Loaders(snapshot, self.viewer)
         return self._loaders

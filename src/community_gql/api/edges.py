@@ -510,13 +510,14 @@ def member(
     description: str,
     read: Callable[[Any], Any] = lambda value: value,
     *,
+    selective: bool = False,
     scarce: bool = False,
 ) -> Any:
-    """A member of a filter input, absent by default; for ``scarce`` see ``Filter``."""
+    """A member of a filter input, absent by default; the rest is in ``Filter``."""
     return strawberry.field(
         description=description,
         default=UNSET,
-        metadata={_FILTERS: FilterMember(Filter(type_, predicate, scarce), read)},
+        metadata={_FILTERS: FilterMember(Filter(type_, predicate, selective, scarce), read)},
     )
 
 

@@ -116,6 +116,7 @@ class UserFilter:
         "People whose display name has words that begin with these, in any order. At most 500 "
         "characters.",
         lambda text: word_prefixes(_searched(text)),
+        selective=True,
     )
     tag: str | None = member(
         String(),
@@ -184,4 +185,5 @@ class TagFilter:
         lambda tag, pattern: tag.name.like(pattern),
         "Tags whose name begins with this.",
         lambda prefix: like_prefix(fold_tag(prefix)),
+        selective=True,
     )

@@ -124,11 +124,7 @@ class Statement:
     asked: list[tuple[int, int, str]]
     """Place, id of the field node, name in ``values_of`` its plan."""
     anew: bool
-    """Whether PostgreSQL should plan it for its values each time.
-
-    It should where a list is filtered. How many rows match, and which index finds them, depends on
-    the words and tags: the one plan for all values took 200 ms where theirs takes 2.
-    """
+    """Whether PostgreSQL should plan it for its values each time, see ``Pages.planned_anew``."""
 
 
 def compile_operation(
@@ -199,7 +195,7 @@ class _Compiler:
         self._numbers = count(1)
         self._binds: dict[str, tuple[int, str]] = {}
         self._values: dict[int, dict[str, Any]] = {}
-        self.filtered = False
+        self.anew = False
 
     def compile(self, operation: OperationDefinitionNode) -> Statement:
         root = core.query_type
@@ -217,7 +213,7 @@ class _Compiler:
         return self._statement(compiled)
 
     def _statement(self, compiled: Any) -> Statement:
-        statement = Statement(compiled.string, [], [], [], self.filtered)
+        statement = Statement(compiled.string, [], [], [], self.anew)
         viewer = Viewer().binds()
         for place, name in enumerate(compiled.positiontup):
             value = None
@@ -483,7 +479,7 @@ class _Page:
         # Whether one row too many is fetched, to see that there are more.
         self._more = ("hasPreviousPage" if self._backward else "hasNextPage") in self._info
         names = [name for name, _ in self._plan.filters]
-        compiler.filtered |= bool(names)
+        compiler.anew |= self._plan.planned_anew
         self._filters = filter_binds(edge, names, compiler._prefix(selected, names))
         self._laterals: list[Any] = []
 
