@@ -300,7 +300,9 @@ class Pages:
         needs = edge.orders[name].needs
         if needs and needs not in dict(filters):
             raise BadRequest(f"Order {name} needs filter.{needs}.")
-        cursors = Cursors.of(_order_keys(edge, name), edge.coordinate, name, filters)
+        cursors = _cursors(edge, name)
+        if filters:
+            cursors = cursors.bound(edge.coordinate, name, filters)
         values = cursors.read(window.cursor) if window.cursor is not None else None
         return cls(edge, window, name, filters, cursors, values)
 
@@ -588,12 +590,13 @@ def first_page_cursors(edge: ToPage) -> tuple[tuple[str, ...], Cursors]:
 
     Works for orders over plain columns of the row.
     """
-    keys = _order_keys(edge, edge.default_order)
-    names = tuple(str(getattr(key, "key", "")) for key in keys)
-    return names, Cursors.of(keys, edge.coordinate, edge.default_order, ())
+    name = edge.default_order
+    keys = edge.orders[name].keys(edge.target.model, {})
+    return tuple(str(getattr(key, "key", "")) for key in keys), _cursors(edge, name)
 
 
 @lru_cache(maxsize=256)
-def _order_keys(edge: ToPage, name: str) -> tuple[ColumnElement[Any], ...]:
-    binds = filter_binds(edge, edge.filters)
-    return edge.orders[name].keys(edge.target.model, binds)
+def _cursors(edge: ToPage, name: str) -> Cursors:
+    """The cursors of a list in one order, without a filter."""
+    keys = edge.orders[name].keys(edge.target.model, filter_binds(edge, edge.filters))
+    return Cursors.of(keys, edge.coordinate, name, ())

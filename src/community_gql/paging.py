@@ -223,9 +223,13 @@ class Cursors:
         cls, keys: Sequence[ColumnElement[Any]], coordinate: str, order: str, filters: Any
     ) -> Cursors:
         """Cursors over ``keys``, bound to the list's coordinate, its order and its filter."""
+        kinds = tuple(_key_kind(key) for key in keys)
+        return cls(kinds, "").bound(coordinate, order, filters)
+
+    def bound(self, coordinate: str, order: str, filters: Any) -> Cursors:
+        """The same for another list, order or filter with the same keys."""
         bound = orjson.dumps([coordinate, order, filters], default=str)
-        digest = hashlib.blake2b(bound, digest_size=6).hexdigest()
-        return cls(tuple(_key_kind(key) for key in keys), digest)
+        return Cursors(self.kinds, hashlib.blake2b(bound, digest_size=6).hexdigest())
 
     def write(self, values: Sequence[Any]) -> str:
         """The cursor of the row with these key values."""
