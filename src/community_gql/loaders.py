@@ -10,6 +10,7 @@ bind parameter.
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -359,13 +360,13 @@ class Loaders:
         self._binds = viewer.binds()
         self._loaders: dict[Batch, DataLoader[Any, Any]] = {}
 
-    async def load(self, batch: Batch, key: Any) -> Any:
+    def load(self, batch: Batch, key: Any) -> Future[Any]:
         """What ``batch`` finds for ``key``, together with all keys asked for in this tick."""
         loader = self._loaders.get(batch)
         if loader is None:
             loader = DataLoader(partial(self._run, batch))
             self._loaders[batch] = loader
-        return await loader.load(key)
+        return loader.load(key)
 
     async def page(self, pages: Pages, key: Any = ROOT) -> Page:
         """The page of the list that hangs on ``key``."""

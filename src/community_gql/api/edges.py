@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, TypeVar, dataclass_transform
 
 import strawberry
+from graphql import GraphQLResolveInfo
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import TypeEngine
 from strawberry import UNSET
@@ -123,12 +124,14 @@ class EdgeField(StrawberryField):
         """The value for one parent row."""
         raise NotImplementedError
 
-    def get_result(self, source: Any, info: Info | None, args: list[Any], kwargs: Any) -> Any:
-        """The value for ``source``, by the plan that the argument pass made for this node."""
-        assert info is not None
+    def answer(self, source: Any, info: GraphQLResolveInfo[Context], **_: Any) -> Any:
+        """The value for ``source``, by the plan that the argument pass made for this node.
+
+        graphql-core's resolver of the field: Strawberry's would convert the arguments once more
+        for each parent.
+        """
         context: Context = info.context
-        plan = context.plans[id(info._raw_info.field_nodes[0])]
-        return self.resolve(source, context, plan)
+        return self.resolve(source, context, context.plans[id(info.field_nodes[0])])
 
 
 class OneField(EdgeField):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 import strawberry
-from graphql import GraphQLSchema, lexicographic_sort_schema, print_schema
+from graphql import GraphQLObjectType, GraphQLSchema, lexicographic_sort_schema, print_schema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
+from community_gql.api.edges import EdgeField
 from community_gql.api.mutation import Mutation
 from community_gql.api.query import Query
 from community_gql.api.scalars import CONFIG
@@ -16,6 +18,14 @@ schema = strawberry.Schema(query=Query, mutation=Mutation, types=NODES, config=C
 
 core: GraphQLSchema = schema._schema
 """The graphql-core schema behind it: what documents are validated against and executed on."""
+
+
+for _type in core.type_map.values():
+    if isinstance(_type, GraphQLObjectType):
+        for _field in _type.fields.values():
+            _declared = _field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            if isinstance(_declared, EdgeField):
+                _field.resolve = _declared.answer
 
 
 @cache
