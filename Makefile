@@ -49,7 +49,8 @@ compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running qu
 bench: $(VENV)/project $(BENCH)/packages $(PEERS)/node_modules ## Measure this project beside others (QUICK=1 for minutes, ARGS=--help)
 	@$(BIN)/python -m benchmarks --chart-python $(BENCH)/bin/python $(if $(QUICK),--quick) $(ARGS)
 
-fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Send the API nonsense for some minutes, with schemathesis (ARGS="--max-examples 500")
+fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Run compare, then send the API nonsense, with schemathesis (ARGS="--max-examples 500")
+	@$(MAKE) --no-print-directory compare ARGS=
 	@$(BIN)/python tests/edge/fuzz.py $(FUZZ)/bin/schemathesis $(ARGS)
 
 test-clients: $(VENV)/project $(VENV)/dev-packages $(CLIENTS)/packages ## Give the schema to all client generators, run docs/clients.md and the examples
