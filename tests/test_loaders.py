@@ -419,6 +419,24 @@ async def test_an_operation_sees_one_moment(
     assert after["users"]["totalCount"] == 1 + written
 
 
+async def test_who_stops_waiting_takes_nothing_from_others(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    """The executor cancels what waits beside an error, in a list whose other items go on."""
+    tag = await make.tag(db)
+    async with opened(database_url) as database:
+        snapshot = database.snapshot()
+        try:
+            loaders = Loaders(snapshot, ANONYMOUS)
+            batch = Lookup(Tag.shape, "id")  # type: ignore[attr-defined]
+            one, other = loaders.load(batch, tag.key), loaders.load(batch, tag.key)
+            one.cancel()
+            assert (await other).id == tag.key
+            assert (await loaders.load(batch, tag.key)).id == tag.key
+        finally:
+            await snapshot.close()
+
+
 async def test_an_operation_cannot_write(database_url: str) -> None:
     async with opened(database_url) as database:
         snapshot = database.snapshot()

@@ -10,7 +10,7 @@ bind parameter.
 
 from __future__ import annotations
 
-from asyncio import Future
+from asyncio import Future, shield
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -366,7 +366,9 @@ class Loaders:
         if loader is None:
             loader = DataLoader(partial(self._run, batch))
             self._loaders[batch] = loader
-        return loader.load(key)
+        # All who ask for a key share its future, and the executor cancels those that wait beside an
+        # error: each gets one of their own to cancel.
+        return shield(loader.load(key))
 
     async def page(self, pages: Pages, key: Any = ROOT) -> Page:
         """The page of the list that hangs on ``key``."""
