@@ -94,8 +94,8 @@ class Application(Starlette):
     """The application: GraphQL at two paths, and Starlette for the rest.
 
     What asks for GraphQL does not pass Starlette's router and its two layers that catch
-    exceptions: the view answers every method and never raises, and they cost a fifth of a small
-    query.
+    exceptions: the view answers every method and never raises, and they cost some 40 µs of each
+    request (decision 43).
     """
 
     PATHS = frozenset({"/", "/graphql"})
