@@ -44,14 +44,14 @@ test: $(VENV)/project $(VENV)/dev-packages ## Run the tests in parallel (ARGS="-
 
 compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running queries at length (CASES=20000 SEED=x)
 	@FUZZ_CASES=$(or $(CASES),6000) FUZZ_SEED=$(or $(SEED),$$RANDOM) \
-		$(BIN)/python -m pytest -n 3 tests/pushdown/test_equality.py $(ARGS)
+		$(BIN)/python -m pytest -n 3 tests/operations/test_equality.py $(ARGS)
 
 bench: $(VENV)/project $(BENCH)/packages $(PEERS)/node_modules ## Measure this project beside others (QUICK=1 for minutes, ARGS=--help)
 	@$(BIN)/python -m benchmarks --chart-python $(BENCH)/bin/python $(if $(QUICK),--quick) $(ARGS)
 
 fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Run compare, then send the API nonsense, with schemathesis (ARGS="--max-examples 500")
 	@$(MAKE) --no-print-directory compare ARGS=
-	@$(BIN)/python tests/edge/fuzz.py $(FUZZ)/bin/schemathesis $(ARGS)
+	@$(BIN)/python -m tests.http.fuzz $(FUZZ)/bin/schemathesis $(ARGS)
 
 test-clients: $(VENV)/project $(VENV)/dev-packages $(CLIENTS)/packages ## Give the schema to all client generators, run docs/clients.md and the examples
 	@CLIENTS=all $(BIN)/python -m pytest -n auto tests/clients $(ARGS)

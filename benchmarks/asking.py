@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from benchmarks.processes import Failed
-from community_gql.paging import decode_opaque
+from community_gql.graph.paging import decode_opaque
 
 HEADERS = {"Accept": "application/graphql-response+json, application/json"}
 

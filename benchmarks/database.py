@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from community_gql import migrating, seeding
-from community_gql.embedded import EmbeddedPostgres
+from community_gql.db import migrate
+from community_gql.dev import seeding
+from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.settings import plain_address
 
 Say = Callable[[str], None]
@@ -86,7 +87,7 @@ def filled(server: EmbeddedPostgres, people: int, say: Say) -> Database:
         say(f"making a database of {people:,} people, which later runs use again")
         making = f"{name}_making"  # an interrupted attempt must not pass for a filled one
         server.create_database(making)
-        migrating.upgrade(server.url(making))
+        migrate.upgrade(server.url(making))
         _seed(server.url(making), people, say)
         server.psql(f'ALTER DATABASE "{making}" RENAME TO "{name}"')
         server.psql("CHECKPOINT")
@@ -95,7 +96,7 @@ def filled(server: EmbeddedPostgres, people: int, say: Say) -> Database:
 
 def _origin() -> str:
     generator = Path(seeding.__file__).parent
-    files = sorted([*(migrating.folder() / "versions").glob("*.py"), *generator.glob("*.py")])
+    files = sorted([*(migrate.folder() / "versions").glob("*.py"), *generator.glob("*.py")])
     digest = hashlib.blake2b(digest_size=4)
     for file in files:
         digest.update(file.read_bytes())

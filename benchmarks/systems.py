@@ -18,7 +18,7 @@ from benchmarks.database import Database
 from benchmarks.peers.postgraphile import DOCUMENTS
 from benchmarks.processes import Failed
 from benchmarks.system import GraphQL, Surroundings, System
-from community_gql.api.ids import write_id
+from community_gql.schema.ids import write_id
 
 NODE = Path(__file__).parent / "peers" / "node"
 NODE_RELEASE = 22

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
-from community_gql.models import Base
+from community_gql.db.models import Base
 from community_gql.settings import database_address
 
 config = context.config

@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
-from client import Client, serving
-from community_gql import loaders, migrating
-from community_gql.embedded import EmbeddedPostgres
+from community_gql.db import migrate
+from community_gql.dev.embedded import EmbeddedPostgres
+from community_gql.graph import loaders
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import plain_address
+from tests.support.client import Client, serving
 
 T = TypeVar("T")
 
@@ -116,7 +117,7 @@ def migrated_template(workbench: Workbench) -> str:
             making = f"{TEMPLATE}_making"  # a failed attempt must not pass for a template
             workbench.execute("postgres", f"DROP DATABASE IF EXISTS {making}")
             workbench.execute("postgres", f"CREATE DATABASE {making}")
-            migrating.upgrade(server.url(making))
+            migrate.upgrade(server.url(making))
             workbench.execute("postgres", f"ALTER DATABASE {making} RENAME TO {TEMPLATE}")
     return TEMPLATE
 

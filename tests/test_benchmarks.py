@@ -20,8 +20,8 @@ from benchmarks.issuing import issuing
 from benchmarks.processes import Process, free_port
 from benchmarks.running import Field
 from benchmarks.systems import HandWritten, LoadersOnly, Project, Strawberry
-from community_gql import seeding
-from community_gql.embedded import EmbeddedPostgres
+from community_gql.dev import seeding
+from community_gql.dev.embedded import EmbeddedPostgres
 
 PEOPLE = 60
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from community_gql.embedded import EmbeddedPostgres
+from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.settings import (
     Settings,
     SettingsError,

@@ -16,17 +16,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from community_gql.api.budget import Budget, MemoryBudget, RedisBudget
-from community_gql.api.documents import TrustedDocuments
-from community_gql.api.explorer import routes as explorer_routes
-from community_gql.api.view import Edge, GraphQLView
-from community_gql.database import Database
-from community_gql.identity.assembly import development_identity, provider_identity
+from community_gql.db.database import Database
+from community_gql.http.endpoint import Edge, GraphQLView
+from community_gql.http.explorer import routes as explorer_routes
+from community_gql.http.health import Readiness
+from community_gql.http.rate_limit import Budget, MemoryBudget, RedisBudget
+from community_gql.http.sdl import SchemaFile
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
-from community_gql.pushdown.execution import Pushdown
-from community_gql.readiness import Readiness
-from community_gql.schemafile import SchemaFile
+from community_gql.identity.wiring import development_identity, provider_identity
+from community_gql.operations.compiled import Pushdown
+from community_gql.operations.documents import TrustedDocuments
 from community_gql.settings import Settings, SettingsError
 
 

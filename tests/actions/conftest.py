@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from community_gql.api.context import Context
-from community_gql.database import Database, opened, sqlstate
-from community_gql.visibility import Viewer
-from factories import Person
+from community_gql.db.database import Database, opened, sqlstate
+from community_gql.graph.visibility import Viewer
+from community_gql.schema.context import Context
+from tests.support.factories import Person
 
 
 @dataclass

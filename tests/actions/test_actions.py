@@ -14,13 +14,21 @@ import asyncpg
 import pytest
 
 import community_gql.actions
-import factories as make
-import writing
-from community_gql import matching
-from community_gql import models as m
-from community_gql.actions import accounts, friendships, gardens, habits, profiles, stories, tags
+from community_gql.actions import (
+    accounts,
+    friendships,
+    gardens,
+    habits,
+    matching,
+    profiles,
+    stories,
+    tags,
+)
+from community_gql.db import models as m
 from community_gql.errors import AccountGone, Code, Rejected
-from writing import Scene
+from tests.support import factories as make
+from tests.support import writing
+from tests.support.writing import Scene
 
 from .conftest import Writer
 

@@ -13,18 +13,26 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-import factories as make
-import writing
-from community_gql import matching
-from community_gql import models as m
-from community_gql.actions import accounts, friendships, gardens, habits, profiles, stories, tags
-from community_gql.api.context import Context
-from community_gql.database import WRITE_ATTEMPTS, Transaction, opened, sqlstate
+from community_gql.actions import (
+    accounts,
+    friendships,
+    gardens,
+    habits,
+    matching,
+    profiles,
+    stories,
+    tags,
+)
+from community_gql.db import models as m
+from community_gql.db.database import WRITE_ATTEMPTS, Transaction, opened, sqlstate
 from community_gql.errors import AccountGone, Code, Rejected, Unavailable
+from community_gql.graph.visibility import Viewer
+from community_gql.schema.context import Context
 from community_gql.settings import plain_address
-from community_gql.visibility import Viewer
-from factories import Person
-from writing import waiting
+from tests.support import factories as make
+from tests.support import writing
+from tests.support.factories import Person
+from tests.support.writing import waiting
 
 from .conftest import Writer
 
@@ -474,7 +482,7 @@ async def test_retries_end(state: str, act: Writer, monkeypatch: pytest.MonkeyPa
 
     async def at_once(_: float) -> None: ...
 
-    monkeypatch.setattr("community_gql.database.asyncio.sleep", at_once)
+    monkeypatch.setattr("community_gql.db.database.asyncio.sleep", at_once)
     with pytest.raises(Exception, match="again") as failure:
         await act.database.write(always)
     assert sqlstate(failure.value) == state  # type: ignore[arg-type]

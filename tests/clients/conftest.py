@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-import server
-from community_gql import seeding
+from community_gql.dev import seeding
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import plain_address
-from identity.issuer import free_port
+from tests.identity.issuer import free_port
+from tests.support import server
 
 
 @dataclass(frozen=True)

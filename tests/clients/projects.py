@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.snippets import CHECKOUT
-from node import installed
+from tests.clients.snippets import CHECKOUT
+from tests.support.node import installed
 
 HERE = Path(__file__).parent
 WEB = CHECKOUT / "examples" / "web"

@@ -15,15 +15,15 @@ from unittest.mock import MagicMock
 import asyncpg
 from graphql import parse, validate
 
-from client import Client
-from clients.operations import FOLDER, MODULES, definitions
-from clients.projects import HERE, PYTHON, WEB, Project, every, modules
-from clients.snippets import file
-from clients.test_operations import FIELDS, VARIABLES, variables
-from community_gql.api.documents import TrustedDocuments
-from community_gql.api.schema import core
-from node import installed
-from writing import EXAMPLES, scene
+from community_gql.operations.documents import TrustedDocuments
+from community_gql.schema.executable import core
+from tests.clients.operations import FOLDER, MODULES, definitions
+from tests.clients.projects import HERE, PYTHON, WEB, Project, every, modules
+from tests.clients.snippets import file
+from tests.clients.test_operations import FIELDS, VARIABLES, variables
+from tests.support.client import Client
+from tests.support.node import installed
+from tests.support.writing import EXAMPLES, scene
 
 MISUSE = "Property 'titel' does not exist"
 
@@ -213,7 +213,7 @@ def test_strawberry_writes_what_it_can() -> None:
     """The limits that docs/clients.md names are still there."""
     project = Project("strawberry-all")
     command = (
-        "strawberry codegen --schema community_gql.api.schema:schema --output-dir . "
+        "strawberry codegen --schema community_gql.schema.executable:schema --output-dir . "
         "--plugins typescript q.graphql"
     )
     for query, word in (

@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 from graphql import parse, validate
 
-from client import Client
-from clients.operations import documents
-from community_gql.api.schema import core
-from writing import EXAMPLES, Scene, scene
+from community_gql.schema.executable import core
+from tests.clients.operations import documents
+from tests.support.client import Client
+from tests.support.writing import EXAMPLES, Scene, scene
 
 DOCUMENTS = {name: text for name, text, _ in documents()}
 FIELDS = {name: fields for name, _, fields in documents()}

@@ -6,9 +6,9 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-from clients.conftest import Live
-from clients.projects import PYTHON, every
-from clients.snippets import CHECKOUT
+from tests.clients.conftest import Live
+from tests.clients.projects import PYTHON, every
+from tests.clients.snippets import CHECKOUT
 
 FOLDER = CHECKOUT / "examples" / "python"
 

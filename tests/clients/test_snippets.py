@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-import server
-from clients.conftest import Live
-from clients.projects import HERE, PYTHON, Project, every, modules
-from clients.snippets import ADDRESS, Block, blocks
-from identity.issuer import free_port
+from tests.clients.conftest import Live
+from tests.clients.projects import HERE, PYTHON, Project, every, modules
+from tests.clients.snippets import ADDRESS, Block, blocks
+from tests.identity.issuer import free_port
+from tests.support import server
 
 NODE = ("app", "relay", "tada", "genql")
 PYTHONIC = ("python", "strawberry")

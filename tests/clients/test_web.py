@@ -8,11 +8,11 @@ import time
 
 import httpx
 
-from clients.conftest import Live
-from clients.projects import WEB
-from identity.browser import chromium
-from identity.issuer import free_port
-from node import installed
+from tests.clients.conftest import Live
+from tests.clients.projects import WEB
+from tests.identity.browser import chromium
+from tests.identity.issuer import free_port
+from tests.support.node import installed
 
 WITHOUT_GARDEN = (
     "SELECT email::text FROM users WHERE auth0_sub NOT IN (SELECT user_id FROM gardens) "

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-import server
-from community_gql import seeding
-from edge.server import free_port, served
-from identity.browser import chromium
-from node import installed
+from community_gql.dev import seeding
+from tests.http.server import free_port, served
+from tests.identity.browser import chromium
+from tests.support import server
+from tests.support.node import installed
 
 ROOT = Path(__file__).parents[2]
 TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from node import installed
+from tests.support.node import installed
 
 ROOT = Path(__file__).parents[2]
 

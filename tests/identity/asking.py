@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 from community_gql.app import create_app
 from community_gql.settings import Settings
-from identity.issuer import AUDIENCE
+from tests.identity.issuer import AUDIENCE
 
 VIEWER = "{ viewer { email permissions sessionExpiresAt user { id } } }"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from identity.node import installed_provider
+from tests.identity.node import installed_provider
 
 
 def chromium() -> str:

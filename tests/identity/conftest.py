@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from identity.asking import Asking, asking
-from identity.issuer import Issuer, issuing
+from tests.identity.asking import Asking, asking
+from tests.identity.issuer import Issuer, issuing
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from node import installed
+from tests.support.node import installed
 
 FOLDER = Path(__file__).parent / "provider"
 

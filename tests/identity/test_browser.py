@@ -13,9 +13,9 @@ import pytest
 
 from community_gql.app import create_app
 from community_gql.settings import Settings
-from identity.browser import browse, chromium
-from identity.issuer import AUDIENCE, free_port, listening
-from identity.node import NodeProvider, node_provider
+from tests.identity.browser import browse, chromium
+from tests.identity.issuer import AUDIENCE, free_port, listening
+from tests.identity.node import NodeProvider, node_provider
 
 QUERY = "{ viewer { email permissions } }"
 EVIL = "http://evil.test/"

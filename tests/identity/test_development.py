@@ -16,14 +16,14 @@ import asyncpg
 import httpx
 import pytest
 
-import factories as make
 from community_gql.app import create_app
+from community_gql.dev.seeding import known_people
 from community_gql.identity.development import AUDIENCE, DevelopmentIssuer, Person
-from community_gql.seeding import known_people
 from community_gql.settings import Settings, SettingsError, plain_address
-from identity.asking import VIEWER, Asking, asking
-from identity.browser import browse
-from identity.issuer import Issuer, free_port, listening
+from tests.identity.asking import VIEWER, Asking, asking
+from tests.identity.browser import browse
+from tests.identity.issuer import Issuer, free_port, listening
+from tests.support import factories as make
 
 COMMAND = str(Path(sys.executable).with_name("community-gql"))
 HERE = "http://127.0.0.1:8000"
@@ -235,7 +235,7 @@ async def test_with_a_provider_nothing_of_it_is_reachable(
 
 
 def test_serve_never_imports_the_seeded_people() -> None:
-    code = "import sys, community_gql.app\nassert 'community_gql.seeding' not in sys.modules\n"
+    code = "import sys, community_gql.app\nassert 'community_gql.dev.seeding' not in sys.modules\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -14,8 +14,8 @@ from community_gql.errors import Unavailable
 from community_gql.identity import keys, provider
 from community_gql.identity.keys import ProviderKeys, usable_keys
 from community_gql.identity.provider import Provider, ProviderError
-from identity.asking import Asking, asking
-from identity.issuer import Issuer, free_port, issuing, listening, new_key
+from tests.identity.asking import Asking, asking
+from tests.identity.issuer import Issuer, free_port, issuing, listening, new_key
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from identity.asking import Asking, asking
-from identity.issuer import AUDIENCE
-from identity.node import NodeProvider, node_provider
+from tests.identity.asking import Asking, asking
+from tests.identity.issuer import AUDIENCE
+from tests.identity.node import NodeProvider, node_provider
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-import factories as make
-from community_gql.database import Database
+from community_gql.db.database import Database
 from community_gql.identity import provisioning
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.provisioning import Newest, Provisioning
 from community_gql.identity.tokens import Identity
-from identity.asking import Asking, asking
-from identity.issuer import Issuer
+from tests.identity.asking import Asking, asking
+from tests.identity.issuer import Issuer
+from tests.support import factories as make
 
 DELETE = "mutation($id: ID!) { deleteAccount(input: {id: $id}) { userErrors { code } } }"
 WRITE = 'mutation { createGarden(input: {name: "Moss"}) { garden { name } userErrors { code } } }'

@@ -16,8 +16,8 @@ import pytest
 
 from community_gql.identity.pages import local_path
 from community_gql.identity.sessions import Sessions
-from identity.asking import VIEWER, Asking, asking
-from identity.issuer import AUDIENCE, Issuer
+from tests.identity.asking import VIEWER, Asking, asking
+from tests.identity.issuer import AUDIENCE, Issuer
 
 SECRET = "a secret of the tests that is long enough"
 SETTINGS: dict[str, Any] = {

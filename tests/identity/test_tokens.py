@@ -20,8 +20,8 @@ from joserfc.jwk import ECKey, RSAKey
 from community_gql.errors import Unauthenticated
 from community_gql.identity import tokens
 from community_gql.identity.tokens import TokenVerifier, usable_email
-from identity.asking import Asking, asking
-from identity.issuer import AUDIENCE, EMAIL, Issuer, new_key
+from tests.identity.asking import Asking, asking
+from tests.identity.issuer import AUDIENCE, EMAIL, Issuer, new_key
 
 Make = Callable[[Issuer], str]
 

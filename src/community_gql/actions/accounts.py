@@ -9,10 +9,11 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from community_gql import models as m
-from community_gql.checks import Problems
-from community_gql.database import Transaction
-from community_gql.visibility import Viewer, lock_own, visible
+from community_gql.actions.locks import lock_own
+from community_gql.actions.validation import Problems
+from community_gql.db import models as m
+from community_gql.db.database import Transaction
+from community_gql.graph.visibility import Viewer, visible
 
 
 async def delete(session: Transaction, viewer: Viewer, *, id: UUID | None) -> UUID:

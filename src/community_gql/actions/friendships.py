@@ -10,11 +10,11 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 
-from community_gql import models as m
-from community_gql.checks import Problems
-from community_gql.database import Transaction
+from community_gql.actions.validation import Problems
+from community_gql.db import models as m
+from community_gql.db.database import Transaction
 from community_gql.errors import Code
-from community_gql.visibility import Viewer, visible
+from community_gql.graph.visibility import Viewer, visible
 
 _ACCEPTED = {"status": m.FriendshipStatus.ACCEPTED.value, "accepted_at": func.clock_timestamp()}
 

@@ -11,11 +11,12 @@ from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
-from community_gql import models as m
-from community_gql.checks import ABSENT, Patch, Problems
-from community_gql.database import Transaction, constraint
+from community_gql.actions.locks import lock_own
+from community_gql.actions.validation import ABSENT, Patch, Problems
+from community_gql.db import models as m
+from community_gql.db.database import Transaction, constraint
 from community_gql.errors import Code, Rejected, UserError
-from community_gql.visibility import Viewer, lock_own
+from community_gql.graph.visibility import Viewer
 
 
 async def create(

@@ -7,16 +7,16 @@ from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
 
-from community_gql import models as m
-from community_gql.checks import (
+from community_gql.actions.validation import (
     ABSENT,
     MAX_BIO_CHARACTERS,
     MAX_JOURNALING_FREQUENCY,
     Patch,
     Problems,
 )
-from community_gql.database import Transaction
-from community_gql.visibility import Viewer, visible
+from community_gql.db import models as m
+from community_gql.db.database import Transaction
+from community_gql.graph.visibility import Viewer, visible
 
 
 async def update(

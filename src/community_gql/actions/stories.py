@@ -11,8 +11,8 @@ from sqlalchemy import func, literal_column, text
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 
-from community_gql import models as m
-from community_gql.checks import (
+from community_gql.actions.locks import lock_own, lock_tags, lock_viewer
+from community_gql.actions.validation import (
     ABSENT,
     MAX_CONTENT_CHARACTERS,
     MAX_IDEMPOTENCY_KEY_CHARACTERS,
@@ -20,9 +20,10 @@ from community_gql.checks import (
     Patch,
     Problems,
 )
-from community_gql.database import Transaction
+from community_gql.db import models as m
+from community_gql.db.database import Transaction
 from community_gql.errors import Code
-from community_gql.visibility import Viewer, lock_own, lock_tags, lock_viewer
+from community_gql.graph.visibility import Viewer
 
 _LATER = func.greatest(
     func.clock_timestamp(), m.Story.updated_at + text("interval '1 microsecond'")

@@ -16,11 +16,12 @@ from sqlalchemy import update as change
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
-from community_gql import models as m
-from community_gql.checks import MAX_TAGS_PER_PERSON, POPULAR, Problems
-from community_gql.database import Transaction, constraint
+from community_gql.actions.locks import lock_tags, lock_viewer, require_permission
+from community_gql.actions.validation import MAX_TAGS_PER_PERSON, POPULAR, Problems
+from community_gql.db import models as m
+from community_gql.db.database import Transaction, constraint
 from community_gql.errors import Code, Rejected, UserError
-from community_gql.visibility import Viewer, lock_tags, lock_viewer, require_permission, visible
+from community_gql.graph.visibility import Viewer, visible
 
 MANAGE = "manage:tags"
 

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from community_gql.errors import CsrfHeaderRequired, Unauthenticated
+from community_gql.graph.visibility import ANONYMOUS, Viewer
 from community_gql.identity.provisioning import Provisioning
 from community_gql.identity.sessions import Sessions, recall
 from community_gql.identity.tokens import Identity, TokenVerifier
-from community_gql.visibility import ANONYMOUS, Viewer
 
 CSRF_HEADER = "X-Requested-With"
 """What a session's request must carry, with any value: other sites cannot send it unasked."""

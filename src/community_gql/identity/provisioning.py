@@ -22,9 +22,9 @@ from sqlalchemy import Double, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
-from community_gql import models as m
 from community_gql.actions.accounts import sub_hash
-from community_gql.database import Database, Transaction
+from community_gql.db import models as m
+from community_gql.db.database import Database, Transaction
 from community_gql.errors import (
     EmailRequired,
     EmailTaken,

@@ -12,7 +12,7 @@ from joserfc.jwk import RSAKey
 from joserfc.jwt import JWTClaimsRegistry
 
 from community_gql.errors import Unauthenticated
-from community_gql.kept import Kept
+from community_gql.lru import Kept
 
 ALGORITHM = "RS256"
 LEEWAY = 30  # seconds of difference between clocks

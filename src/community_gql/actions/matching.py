@@ -1,0 +1,183 @@
+"""Feature vectors and match batches, as the machines that compute them hand them in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Integer, Uuid, any_, bindparam, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from community_gql.actions.locks import require_permission
+from community_gql.actions.validation import MAX_VECTOR_LENGTH, MAX_VERSION, Problems
+from community_gql.db import models as m
+from community_gql.db.database import Transaction
+from community_gql.errors import Code
+from community_gql.graph.visibility import Viewer, visible
+
+WRITE_FEATURES = "write:features"
+WRITE_MATCHES = "write:matches"
+
+_BATCHES_OF_FEATURES = 4711  # the advisory lock that lets them in one at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """A person's vector of finite numbers, and the version of the recipe that made it."""
+
+    user_id: UUID | None
+    vector: Sequence[float]
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How well ``target_user_id`` suits ``user_id``, from 0 to 1."""
+
+    user_id: UUID | None
+    target_user_id: UUID | None
+    score: float
+
+
+async def put_features(
+    session: Transaction, viewer: Viewer, *, features: Sequence[Features]
+) -> int:
+    """Save a batch of vectors, all or none. Returns how many.
+
+    Vectors of one version have one length, in this batch and in the database.
+    """
+    require_permission(viewer, WRITE_FEATURES)
+    problems = Problems()
+    problems.batch("features", features)
+    people: dict[UUID, int] = {}
+    for place, item in enumerate(features):
+        _check_vector(problems, place, item)
+        if item.user_id is not None and people.setdefault(item.user_id, place) != place:
+            problems.add(
+                Code.INVALID, "This person is in the batch already.", "features", place, "userId"
+            )
+    named = [(item.user_id, ("features", i, "userId")) for i, item in enumerate(features)]
+    subs = await _subs(session, viewer, problems, named)
+    # After the people, as the lock order has it: those who wait for it hold nobody up.
+    one_by_one = func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)
+    await session.run(select(one_by_one))  # unscoped: a lock, no rows
+    lengths = await _lengths(session, {item.version for item in features})
+    for place, item in enumerate(features):
+        if not 0 < len(item.vector) <= MAX_VECTOR_LENGTH:
+            continue  # said already
+        length = lengths.setdefault(item.version, len(item.vector))
+        if len(item.vector) != length:
+            problems.add(
+                Code.INVALID,
+                f"Vectors of version {item.version} have {length:,} numbers; this one has "
+                f"{len(item.vector):,}.",
+                "features", place, "vector",
+            )  # fmt: skip
+    problems.stop()
+    save = insert(m.UserFeatures)
+    await session.run(
+        save.on_conflict_do_update(
+            index_elements=["user_id"],
+            set_={
+                "vector": save.excluded.vector,
+                "version": save.excluded.version,
+                "updated_at": func.clock_timestamp(),
+            },
+        ),
+        [
+            {"user_id": subs[item.user_id], "vector": list(item.vector), "version": item.version}
+            for item in features
+        ],
+    )
+    return len(features)
+
+
+async def put_matches(
+    session: Transaction, viewer: Viewer, *, matches: Sequence[Match]
+) -> datetime:
+    """Save a batch of matches, all or none. Returns the batch: the ``created_at`` of them all."""
+    require_permission(viewer, WRITE_MATCHES)
+    problems = Problems()
+    problems.batch("matches", matches)
+    pairs: dict[tuple[UUID | None, UUID | None], int] = {}
+    named: list[tuple[UUID | None, tuple[str | int, ...]]] = []
+    for place, item in enumerate(matches):
+        at = ("matches", place)
+        if not 0 <= item.score <= 1:
+            problems.add(Code.INVALID, "A score lies between 0 and 1.", *at, "score")
+        if item.user_id is not None and item.user_id == item.target_user_id:
+            problems.add(Code.INVALID, "Nobody matches themselves.", *at, "targetUserId")
+        known = item.user_id is not None and item.target_user_id is not None
+        if known and pairs.setdefault((item.user_id, item.target_user_id), place) != place:
+            problems.add(Code.INVALID, "This pair is in the batch already.", *at)
+        named += [(item.user_id, (*at, "userId")), (item.target_user_id, (*at, "targetUserId"))]
+    subs = await _subs(session, viewer, problems, named)
+    problems.stop()
+    clock = select(func.clock_timestamp())  # unscoped: the time, no rows
+    moment: datetime = (await session.first(clock))[0]
+    rows = [
+        {
+            "user_id": subs[item.user_id],
+            "target_user_id": subs[item.target_user_id],
+            "score": item.score,
+            "created_at": moment,
+        }
+        for item in matches
+    ]
+    await session.run(insert(m.MatchResult), rows)
+    return moment
+
+
+def _check_vector(problems: Problems, place: int, item: Features) -> None:
+    at = ("features", place)
+    if not 0 < len(item.vector) <= MAX_VECTOR_LENGTH:
+        problems.add(
+            Code.INVALID, f"A vector has 1 to {MAX_VECTOR_LENGTH:,} numbers.", *at, "vector"
+        )
+    if not all(map(math.isfinite, item.vector)):
+        problems.add(Code.INVALID, "A vector holds finite numbers.", *at, "vector")
+    if not 0 < item.version <= MAX_VERSION:
+        problems.add(Code.INVALID, "A version is a whole number from 1.", *at, "version")
+
+
+async def _lengths(session: Transaction, versions: set[int]) -> dict[int, int]:
+    """The length of the vectors that are there, by version."""
+    features = m.UserFeatures
+    wanted = func.unnest(bindparam("versions", type_=ARRAY(Integer))).column_valued("wanted")
+    one = (
+        select(func.jsonb_array_length(features.vector))  # unscoped: tells nothing of anyone
+        .where(features.version == wanted)
+        .limit(1)  # they are all alike
+        .scalar_subquery()
+    )
+    rows = await session.run(
+        select(wanted, one),  # unscoped: as above
+        {"versions": sorted(version for version in versions if 0 < version <= MAX_VERSION)},
+    )
+    return {version: length for version, length in rows if length is not None}
+
+
+async def _subs(
+    session: Transaction,
+    viewer: Viewer,
+    problems: Problems,
+    named: Sequence[tuple[UUID | None, tuple[str | int, ...]]],
+) -> dict[Any, str]:
+    """The people behind public ids, locked against deletion; notes NOT_FOUND for each unknown."""
+    wanted = {public_id for public_id, _ in named if public_id is not None}
+    rows = await session.run(
+        visible(m.User, m.User.public_id, m.User.auth0_sub)
+        .where(m.User.public_id == any_(bindparam("wanted", type_=ARRAY(Uuid))))
+        .order_by(m.User.auth0_sub)
+        .with_for_update(read=True, key_share=True, of=m.User),
+        {**viewer.binds(), "wanted": sorted(wanted)},
+    )
+    subs = {row.public_id: row.auth0_sub for row in rows}
+    for public_id, path in named:
+        if public_id not in subs:
+            problems.not_found(*path, what="person")
+    return subs

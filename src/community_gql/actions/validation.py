@@ -1,0 +1,189 @@
+"""What an input must satisfy before anything is written (design/data.md, "Writes").
+
+``Problems`` collects everything that is wrong with one input, so that a client sees it at once.
+The lengths of texts are the columns' own, in characters.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+
+import orjson
+from sqlalchemy.orm import InstrumentedAttribute
+
+from community_gql.errors import Code, Rejected, UserError
+from community_gql.graph.search import fold_tag
+
+MAX_CONTENT_CHARACTERS = 100_000
+MAX_BIO_CHARACTERS = 2_000
+MAX_TAGS_PER_STORY = 20
+MAX_TAGS_PER_PERSON = 50
+MAX_JOURNALING_FREQUENCY = 7  # days a week
+MAX_META_BYTES = 16 * 1024
+MAX_META_DEPTH = 8
+MAX_BATCH = 1_000
+MAX_VECTOR_LENGTH = 4_096
+MAX_VERSION = 2**31 - 1  # user_features.version is an INTEGER
+MAX_IDEMPOTENCY_KEY_CHARACTERS = 64
+POPULAR = 10_000
+"""A tag on more stories than this is renamed, merged and deleted by the command line only."""
+
+_INT64 = range(-(2**63), 2**63)
+
+
+class Absent(enum.Enum):
+    """The type of ``ABSENT``: a patch leaves this field as it is."""
+
+    ABSENT = "absent"
+
+
+ABSENT = Absent.ABSENT
+
+T = TypeVar("T")
+Patch: TypeAlias = T | Absent | None
+
+
+class Problems:
+    """The problems of one input. Each check returns what to store; ``stop`` raises if any."""
+
+    def __init__(self) -> None:
+        self.errors: list[UserError] = []
+
+    def add(self, code: Code, message: str, *path: str | int) -> None:
+        """Note a problem at ``path`` in the input."""
+        self.errors.append(UserError(code, message, tuple(map(str, path))))
+
+    def stop(self) -> None:
+        """Raises Rejected with every problem noted, if there is one."""
+        if self.errors:
+            raise Rejected(*self.errors)
+
+    def text(self, path: str, value: str | None, longest: int | InstrumentedAttribute[Any]) -> str:
+        """A text that must say something, trimmed, of at most ``longest`` characters."""
+        trimmed = (value or "").strip()
+        if not _says_something(trimmed):
+            self.add(Code.REQUIRED, f"{path} must not be empty.", path)
+        self._length(path, trimmed, longest)
+        return trimmed
+
+    def optional_text(
+        self, path: str, value: str | None, longest: int | InstrumentedAttribute[Any]
+    ) -> str | None:
+        """A text that may be missing, trimmed; an empty one is none."""
+        trimmed = (value or "").strip()
+        self._length(path, trimmed, longest)
+        return trimmed or None
+
+    def _length(self, path: str, text: str, longest: int | InstrumentedAttribute[Any]) -> None:
+        limit = longest if isinstance(longest, int) else longest.type.length
+        if len(text) > limit:
+            self.add(
+                Code.TOO_LONG,
+                f"{path} may have at most {limit:,} characters; this one has {len(text):,}.",
+                path,
+            )
+
+    def required(self, path: str, value: T | None) -> T | None:
+        """A value that a patch may leave out but not clear."""
+        if value is None:
+            self.add(Code.REQUIRED, f"{path} cannot be cleared.", path)
+        return value
+
+    def whole(self, path: str, value: int | None, lowest: int, highest: int) -> int | None:
+        """A whole number within bounds, or none."""
+        if value is not None and not lowest <= value <= highest:
+            self.add(Code.INVALID, f"{path} must be between {lowest} and {highest}.", path)
+        return value
+
+    def tag_names(self, path: str, names: Sequence[str], most: int) -> dict[str, int]:
+        """Tag names, folded and each once, with the place where each stands in the input.
+
+        None at all when there are too many: the names themselves are not looked at then.
+        """
+        if len(names) > most:
+            self.add(
+                Code.TOO_MANY,
+                f"{path} may hold at most {most} tags; these are {len(names):,}.",
+                path,
+            )
+            return {}
+        places: dict[str, int] = {}
+        for place, name in enumerate(names):
+            folded = fold_tag(name)
+            if not folded:
+                self.add(Code.REQUIRED, "A tag's name must not be empty.", path, place)
+            else:
+                places.setdefault(folded, place)
+        return places
+
+    def new_tag_name(self, path: str, name: str, longest: InstrumentedAttribute[Any]) -> str:
+        """The name of a tag for the vocabulary, folded."""
+        return self.text(path, fold_tag(name), longest)
+
+    def json_object(self, path: str, value: Any) -> dict[str, Any]:
+        """A JSON object within the bounds of a habit's ``meta``."""
+        if not isinstance(value, dict):
+            self.add(Code.INVALID, f"{path} must be a JSON object.", path)
+            return {}
+        problem = _json_problem(value)
+        if problem:
+            self.add(Code.INVALID, f"{path} {problem}.", path)
+        return value
+
+    def batch(self, path: str, items: Sequence[Any]) -> None:
+        """A batch that is neither empty nor too large."""
+        if not items:
+            self.add(Code.REQUIRED, f"{path} must not be empty.", path)
+        if len(items) > MAX_BATCH:
+            self.add(Code.TOO_MANY, f"{path} may hold at most {MAX_BATCH:,} items.", path)
+            self.stop()  # the items themselves are not looked at
+
+    def not_found(self, *path: str | int, what: str = "thing") -> None:
+        """What does not exist and what the viewer may not see look the same."""
+        self.add(Code.NOT_FOUND, f"There is no such {what}.", *path)
+
+    def unchanged(self, expected: datetime | None, actual: datetime | None) -> None:
+        """``expectedUpdatedAt``, when given, must be what the row says."""
+        if expected is not None and expected != actual:
+            self.add(
+                Code.CONFLICT,
+                "It was changed since. Read it again and repeat the change if it still applies.",
+                "expectedUpdatedAt",
+            )
+
+
+def _says_something(text: str) -> bool:
+    """Whether anything of it can be seen: marks that only join or hide others do not count."""
+    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
+
+
+def _json_problem(value: Any) -> str | None:
+    """What keeps a JSON value from being stored; None when nothing does."""
+    level: list[Any] = [value]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_META_DEPTH:
+            return f"may be nested at most {MAX_META_DEPTH} deep"
+        below: list[Any] = []
+        for item in level:
+            for child in _children(item):
+                if isinstance(child, dict | list):
+                    below.append(child)
+                elif isinstance(child, float) and not math.isfinite(child):
+                    return "must hold finite numbers"
+                elif isinstance(child, int) and child not in _INT64:
+                    return "must hold whole numbers of at most 64 bits"
+        level = below
+    if len(orjson.dumps(value)) > MAX_META_BYTES:
+        return f"may take at most {MAX_META_BYTES // 1024} KB"
+    return None
+
+
+def _children(item: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item

@@ -1,1 +1,0 @@
-"""Everything that is GraphQL: types, edges, inputs, the schema and the view that answers."""

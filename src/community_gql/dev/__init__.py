@@ -1,0 +1,1 @@
+"""What `serve` does without: the embedded PostgreSQL, seeding, pictures, comparisons."""

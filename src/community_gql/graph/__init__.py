@@ -1,0 +1,1 @@
+"""Reading rows: who may see them, batches, pages, search."""

@@ -1,0 +1,190 @@
+"""Reading a GraphQL request from HTTP (GraphQL over HTTP, September 2026, section 4).
+
+Whatever bytes arrive, the outcome is a ``Params`` or a public error: HttpError where HTTP or JSON
+is broken, BadRequest where the request is not well formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.requests import Request
+
+from community_gql.errors import BadRequest
+from community_gql.operations.plans import check_text, check_variables
+
+JSON_TYPE = "application/json"
+RESPONSE_TYPE = "application/graphql-response+json"
+PAGE_TYPE = "text/html"
+METHODS = "GET, HEAD, POST, OPTIONS"
+_JSON_MEMBERS = ("variables", "extensions")
+_MEMBERS = ("query", "documentId", "operationName", *_JSON_MEMBERS)
+_MAX_PARAMETERS = 50
+
+
+class HttpError(Exception):
+    """A request that HTTP itself refuses: status, message, and headers of the answer."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, dict(headers or {})
+
+
+_CLOSE = {"Connection": "close"}  # what is left of the body is not waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The members of a GraphQL request, of the right types."""
+
+    query: str | None
+    document_id: str | None
+    variables: dict[str, Any]
+    operation_name: str | None
+    extensions: dict[str, Any]
+
+
+def accepted_type(accept: str | None, *offered: str) -> str | None:
+    """The offered media type that the ``Accept`` header likes best; None when it likes none.
+
+    Of equals the one offered first. The most specific range decides (RFC 9110, 12.5.1).
+    """
+    if accept is None or not accept.strip():
+        return offered[0]
+    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
+    liked = max(offered, key=lambda media: _quality(media, ranges))
+    return liked if _quality(liked, ranges) > 0 else None
+
+
+def _media_range(text: str) -> tuple[str, float]:
+    media, *parameters = (part.strip().lower() for part in text.split(";"))
+    quality = 1.0
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                quality = min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                quality = 0.0
+            break  # what follows belongs to Accept itself
+        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8"):
+            quality = 0.0
+            break
+    return media, quality if quality == quality else 0.0
+
+
+def _quality(offered: str, ranges: list[tuple[str, float]]) -> float:
+    kind = f"{offered.partition('/')[0]}/*"
+    best = (-1, 0.0)
+    for media, quality in ranges:
+        specific = (media == "*/*", media == kind, media == offered)
+        if any(specific):
+            best = max(best, (specific.index(True), quality))
+    return best[1]
+
+
+async def read(request: Request, max_bytes: int) -> Params:
+    """The request's members. Raises HttpError and BadRequest."""
+    if request.method in ("GET", "HEAD"):
+        return _params(_url_members(request.scope["query_string"]))
+    if request.method != "POST":
+        raise HttpError(405, "Send queries by GET or POST.", {"Allow": METHODS})
+    _check_headers(request.headers)
+    return _params(_json(await _body(request, max_bytes)))
+
+
+def has_document(request: Request) -> bool:
+    """Whether a GET asks for an operation, rather than for the page of the explorer."""
+    return b"query=" in request.scope["query_string"] or (
+        b"documentId=" in request.scope["query_string"]
+    )
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    media, *parameters = (part.strip() for part in headers.get("content-type", "").split(";"))
+    if media.lower() != JSON_TYPE:
+        raise HttpError(415, f"Send the request as {JSON_TYPE}.", _CLOSE)
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in (
+            "utf-8",
+            "utf8",
+        ):
+            raise HttpError(415, "Send the request in UTF-8.", _CLOSE)
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise HttpError(
+            415, "Send the body without encoding.", {**_CLOSE, "Accept-Encoding": "identity"}
+        )
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    too_long = HttpError(413, f"The body is longer than {max_bytes:,} bytes.", _CLOSE)
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
+        raise too_long
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_long
+    return bytes(body)
+
+
+def too_late(seconds: float) -> HttpError:
+    """The refusal of a request whose body did not arrive in that time."""
+    return HttpError(408, f"The body did not arrive within {seconds:g} seconds.", _CLOSE)
+
+
+def _json(text: bytes | str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise HttpError(400, "The request is not JSON in UTF-8.") from None
+
+
+def _url_members(query: bytes) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_PARAMETERS,
+        )
+    except ValueError:  # of which UnicodeError is one
+        raise HttpError(400, "The URL's parameters are not UTF-8 or too many.") from None
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in _MEMBERS and members.setdefault(name, value) is not value:
+            raise BadRequest(f"'{name}' is given twice.")
+    for name in ("documentId", "operationName", *_JSON_MEMBERS):
+        if not members.get(name, " "):
+            del members[name]  # empty means absent
+    for name in _JSON_MEMBERS:
+        if name in members:
+            members[name] = _json(members[name])
+    return members
+
+
+def _params(members: Any) -> Params:
+    if not isinstance(members, dict):
+        raise BadRequest("The request must be a JSON object.")
+    variables = _member(members, "variables", dict, "a JSON object")
+    extensions = _member(members, "extensions", dict, "a JSON object")
+    query = _member(members, "query", str, "a GraphQL document, as text")
+    name = _member(members, "operationName", str, "a text")
+    if query is not None:
+        check_text(query)
+    check_variables(variables)
+    document_id = _member(members, "documentId", str, "a text")
+    return Params(query, document_id, variables or {}, name or None, extensions or {})
+
+
+def _member(members: dict[str, Any], name: str, kind: type, what: str) -> Any:
+    value = members.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise BadRequest(f"'{name}' must be {what}.")
+    return value

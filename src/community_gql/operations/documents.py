@@ -1,0 +1,264 @@
+"""Documents: where their text comes from, and reading each once while it is in use.
+
+A request names a trusted document by its id, or brings a text of its own where that is allowed.
+Reading is parsing, the limits of shape, and validation, in that order: validation takes more than
+linear time, so it only sees what is small. What was read is kept, bounded by bytes.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import orjson
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    OperationType,
+    parse,
+    validate,
+)
+from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
+
+from community_gql.errors import BadRequest, PublicError
+from community_gql.lru import Kept
+from community_gql.operations.limits import LIMITS, check_shape
+from community_gql.operations.plans import check_document
+from community_gql.operations.prepared import Operation
+from community_gql.schema.executable import core
+from community_gql.settings import SettingsError
+
+# The rule that compares fields pairwise gives up after this many steps. Graphql-core's own bound
+# of 500,000 takes more than a second; this one takes 50 ms, and is enough for fifty components
+# that each ask for the same five fields.
+overlapping.MAX_COMPLEXITY_BUDGET = 30_000
+
+_PLACES = 5
+"""How many places are shown of one mistake."""
+_BYTES, _BYTES_PER_TOKEN = 2000, 750
+"""Measured with tracemalloc: a document takes 360 to 720 bytes for each token."""
+
+
+class ParseFailed(PublicError):
+    """The document is not GraphQL, or longer than the limits of its text."""
+
+    code = "GRAPHQL_PARSE_FAILED"
+
+
+class ValidationFailed(PublicError):
+    """The document does not fit the schema."""
+
+    code = "GRAPHQL_VALIDATION_FAILED"
+
+
+class DocumentNotFound(PublicError):
+    """No manifest has a document with this id."""
+
+    code = "DOCUMENT_NOT_FOUND"
+
+
+class DocumentNotTrusted(PublicError):
+    """Only the documents of the manifests are answered here."""
+
+    code = "DOCUMENT_NOT_TRUSTED"
+
+
+class Refused(Exception):
+    """A request that will not run, with all that is wrong with it."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__("refused")
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A valid document."""
+
+    node: DocumentNode
+    hash: str
+    """The first 16 hexadecimal digits of the SHA-256 of its text, for the log."""
+    size: int
+    """What it takes in memory, in bytes, estimated."""
+    introspects: bool
+    operations: tuple[Operation, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        nodes = self.node.definitions
+        fragments = {n.name.value: n for n in nodes if isinstance(n, FragmentDefinitionNode)}
+        operations = tuple(
+            Operation(self.node, n, fragments)
+            for n in nodes
+            if isinstance(n, OperationDefinitionNode)
+        )
+        object.__setattr__(self, "operations", operations)
+
+    def operation(self, name: str | None) -> Operation:
+        """The operation of that name, or the only one. Raises BadRequest without such a one."""
+        if name is not None:
+            for operation in self.operations:
+                if operation.node.name and operation.node.name.value == name:
+                    return operation
+            raise BadRequest("The document has no operation of the name in 'operationName'.")
+        if len(self.operations) != 1:
+            raise BadRequest(
+                "The document has several operations: say which with 'operationName'."
+                if self.operations
+                else "The document has no operation."
+            )
+        return self.operations[0]
+
+
+Mode = Literal["off", "allow", "enforce"]
+
+
+class TrustedDocuments:
+    """The documents of the manifests, by id.
+
+    A manifest is a JSON object of texts by id, as graphql-codegen's client preset
+    (``persisted-documents.json``) and the Relay compiler (``persistConfig.file``) write it. Each
+    text is also found by ``sha256:`` and its digest.
+    """
+
+    def __init__(self, mode: Mode = "off", texts: Mapping[str, str] | None = None) -> None:
+        self.mode = mode
+        self._texts = dict(texts or {})
+        for text in list(self._texts.values()):
+            self._texts[f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"] = text
+        self._trusted = frozenset(self._texts.values())
+
+    @classmethod
+    def load(cls, mode: Mode, files: Iterable[Path]) -> TrustedDocuments:
+        """The documents in ``files``. Raises SettingsError for what is not a manifest."""
+        texts: dict[str, str] = {}
+        for path in files:
+            for id_, text in _manifest(path).items():
+                if texts.setdefault(id_, text) != text:
+                    raise SettingsError(f"{path} has another document than before for id {id_!r}.")
+        if mode != "off" and not texts:
+            raise SettingsError(
+                f"TRUSTED_DOCUMENTS is {mode}, but TRUSTED_DOCUMENTS_FILES names no documents."
+            )
+        return cls(mode, texts)
+
+    def text(self, query: str | None, id_: str | None) -> str:
+        """The text to run. Raises BadRequest, DocumentNotFound or DocumentNotTrusted."""
+        if id_ is not None and self.mode != "off":
+            if query is not None:
+                raise BadRequest("Send either 'query' or 'documentId'.")
+            text = self._texts.get(id_)
+            if text is None:
+                raise DocumentNotFound("No document is known by this 'documentId'.")
+            return text
+        if query is None:
+            raise BadRequest(
+                "This server takes no 'documentId': send the document as 'query'."
+                if id_ is not None
+                else "The request must have the member 'query', a GraphQL document."
+            )
+        if self.mode == "enforce" and query not in self._trusted:
+            raise DocumentNotTrusted("This server answers only the documents it knows.")
+        return query
+
+
+def _manifest(path: Path) -> dict[str, str]:
+    try:
+        found = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"TRUSTED_DOCUMENTS_FILES: {path}: {error.strerror}.") from None
+    except orjson.JSONDecodeError:
+        raise SettingsError(f"TRUSTED_DOCUMENTS_FILES: {path} is not JSON.") from None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise SettingsError(
+            f"TRUSTED_DOCUMENTS_FILES: {path} must be a JSON object of documents by their ids."
+        )
+    return found
+
+
+class Documents:
+    """Valid documents by their text, least recently used first out."""
+
+    def __init__(self, max_bytes: int = 32 * 2**20) -> None:
+        self.kept: Kept[Document] = Kept(max_bytes)
+
+    def get(self, text: str, *, open_schema: bool = True) -> Document:
+        """The document with this text. Raises Refused with what is wrong with it.
+
+        Without ``open_schema`` introspection is refused, and errors suggest no names.
+        """
+        document = self.kept.get(text)
+        if document is None:
+            with _uncollected():
+                document = _read(text, open_schema)
+            self.kept.put(text, document, document.size)
+        if document.introspects and not open_schema:
+            raise Refused(
+                [_refusal(ValidationFailed("Introspection is only for people who are signed in."))]
+            )
+        return document
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from walking the whole process several times meanwhile.
+
+    The many small objects of a document set it off; it took more time than reading the document.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read(text: str, open_schema: bool) -> Document:
+    try:
+        node = parse(text, max_lexical_tokens=LIMITS.tokens, max_comments=LIMITS.comments)
+    except GraphQLSyntaxError as error:
+        raise Refused([_as(error, ParseFailed)]) from None
+    try:
+        if "\\u" in text:  # the only way for a text to hold what the request's own text cannot
+            check_document(node)
+        introspects = check_shape(node, LIMITS)
+        _check_operations(node)
+    except PublicError as error:
+        raise Refused([_refusal(error)]) from None
+    errors = validate(core, node, max_errors=LIMITS.errors, hide_suggestions=not open_schema)
+    if errors:
+        raise Refused([_as(error, ValidationFailed) for error in errors[: LIMITS.errors]])
+    size = _BYTES + _BYTES_PER_TOKEN * node.token_count + sys.getsizeof(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Document(node, digest, size, introspects)
+
+
+def _check_operations(document: DocumentNode) -> None:
+    for node in document.definitions:
+        if isinstance(node, OperationDefinitionNode) and core.get_root_type(node.operation) is None:
+            raise ValidationFailed(f"The schema has no {OperationType(node.operation).value}s.")
+
+
+def _as(error: GraphQLError, kind: type[PublicError]) -> GraphQLError:
+    # The messages of graphql-core repeat what they complain of, however long it is.
+    message = error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
+    return GraphQLError(
+        message,
+        nodes=error.nodes[:_PLACES] if error.nodes else None,
+        source=error.source,
+        positions=list(error.positions)[:_PLACES] if error.positions and not error.nodes else None,
+        original_error=kind(message),
+    )
+
+
+def _refusal(error: PublicError) -> GraphQLError:
+    return GraphQLError(error.message, original_error=error)

@@ -1,0 +1,146 @@
+"""The argument pass: the arguments of a whole operation, read before any of it runs.
+
+So a bad page size, a foreign cursor or NUL in a text refuses the request, whichever executor would
+have run it, and resolvers find ready what each field node asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLField,
+    GraphQLIncludeDirective,
+    GraphQLSkipDirective,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    StringValueNode,
+    Visitor,
+    get_named_type,
+    visit,
+)
+from graphql.execution.values import VariableValues, get_argument_values, get_directive_values
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.arguments import convert_arguments
+
+from community_gql.errors import BadRequest
+from community_gql.schema.executable import core, schema
+from community_gql.schema.fields import EdgeField
+from community_gql.schema.scalars import CONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A field node of the operation whose value is loaded."""
+
+    node: FieldNode
+    definition: GraphQLField
+    field: EdgeField
+
+    def plan(self, variables: VariableValues) -> Any:
+        """What its arguments ask for. Raises BadRequest, or GraphQLError for a null too many."""
+        values = get_argument_values(self.definition, self.node, variables)
+        registry = schema.schema_converter.scalar_registry
+        return self.field.plan(convert_arguments(values, self.field.arguments, registry, CONFIG))
+
+
+def edges_of(
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    variables: VariableValues,
+) -> Iterator[Asked]:
+    """The field nodes of the operation that load something, in its order.
+
+    Each fragment is read once however often it is spread.
+    """
+    root = core.get_root_type(operation.operation)
+    assert root is not None
+    return _edges(operation.selection_set, root, fragments, variables, set())
+
+
+def _edges(
+    selections: SelectionSetNode,
+    parent: Any,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    variables: VariableValues,
+    seen: set[str],
+) -> Iterator[Asked]:
+    for node in selections.selections:
+        if not is_included(node, variables):
+            continue
+        if isinstance(node, FieldNode):
+            definition = core.get_field(parent, node.name.value)
+            if definition is None:
+                continue
+            field = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            if isinstance(field, EdgeField):
+                yield Asked(node, definition, field)
+            if node.selection_set:
+                inner = get_named_type(definition.type)
+                yield from _edges(node.selection_set, inner, fragments, variables, seen)
+            continue
+        fragment: InlineFragmentNode | FragmentDefinitionNode
+        if isinstance(node, FragmentSpreadNode):
+            name = node.name.value
+            if name in seen:
+                continue
+            seen.add(name)
+            fragment = fragments[name]
+        else:
+            assert isinstance(node, InlineFragmentNode)
+            fragment = node
+        condition = fragment.type_condition
+        named = core.get_type(condition.name.value) if condition else parent
+        yield from _edges(fragment.selection_set, named, fragments, variables, seen)
+
+
+def is_included(node: Any, variables: VariableValues) -> bool:
+    """Whether ``@skip`` and ``@include`` leave the selection in."""
+    directives: tuple[DirectiveNode, ...] | None = node.directives
+    if not directives:
+        return True
+    skip = get_directive_values(GraphQLSkipDirective, node, variables)
+    include = get_directive_values(GraphQLIncludeDirective, node, variables)
+    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
+
+
+def check_document(document: DocumentNode) -> None:
+    """Raises BadRequest for a text in the document that PostgreSQL cannot hold."""
+    visit(document, _Texts())
+
+
+class _Texts(Visitor):
+    def enter_string_value(self, node: StringValueNode, *_: Any) -> None:
+        check_text(node.value)
+
+
+def check_text(text: str) -> None:
+    """Raises BadRequest for NUL and for surrogates that stand alone."""
+    if "\x00" in text:
+        raise BadRequest("Text must not contain NUL (U+0000).")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("Text must not contain lone surrogates (U+D800 to U+DFFF).") from None
+
+
+def check_variables(value: Any) -> None:
+    """Raises BadRequest for a text anywhere in the variables that PostgreSQL cannot hold."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            check_text(item)
+        elif isinstance(item, Mapping):
+            pending.extend(item.keys())
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)

@@ -1,0 +1,239 @@
+"""What all requests for one operation have in common, so that each reads only what it brings.
+
+The arguments that a document spells out are read once; those that hold variables are read for
+each request. Both ways of running an operation start from here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLInputType,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    Undefined,
+    VariableDefinitionNode,
+    VariableNode,
+    Visitor,
+    get_nullable_type,
+    is_leaf_type,
+    type_from_ast,
+    visit,
+)
+from graphql.execution.collect_fields import FragmentDetails
+from graphql.execution.get_variable_signature import get_variable_signature
+from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
+from graphql.utilities import coerce_input_value
+
+from community_gql.lru import Kept
+from community_gql.operations.limits import cost_of, weighs
+from community_gql.operations.plans import Asked, edges_of
+from community_gql.schema.executable import core
+
+_ENTRY_BYTES, _PLAN_BYTES, _BYTES_PER_TOKEN = 6000, 1500, 750
+"""Measured with tracemalloc: a tree takes 360 to 720 bytes for each token."""
+_COSTS = 20
+"""So many costs of one reading are remembered."""
+
+
+@dataclass(eq=False)
+class Operation:
+    """An operation of a document with the fragments beside it."""
+
+    document: DocumentNode = field(repr=False)
+    node: OperationDefinitionNode
+    fragments: Mapping[str, FragmentDefinitionNode]
+    seen: bool = False
+    """Whether it has run before."""
+
+    @cached_property
+    def size(self) -> int:
+        """What holding its tree takes, in bytes, estimated."""
+        assert self.node.loc is not None
+        text = self.node.loc.source.body
+        return _BYTES_PER_TOKEN * self.document.token_count + sys.getsizeof(text)
+
+    @cached_property
+    def fragment_details(self) -> dict[str, FragmentDetails]:
+        """The fragments as graphql-core's executor takes them."""
+        return {name: FragmentDetails(node, None) for name, node in self.fragments.items()}
+
+    @cached_property
+    def _switches(self) -> tuple[str, ...]:
+        """The variables in ``@skip`` and ``@include``: they decide what is selected."""
+        switches = _Variables(in_directives=True)
+        visit(self.document, switches)
+        return tuple(sorted(switches.names))
+
+    @cached_property
+    def _defined(self) -> list[_Defined]:
+        return [_Defined.of(node) for node in self.node.variable_definitions or ()]
+
+    def variables(self, raw: dict[str, Any]) -> VariableValues | list[GraphQLError]:
+        """The coerced variables, or what is wrong with them.
+
+        As ``get_variable_values``, which looks each type up again for every request: it is asked
+        about what is not a plain scalar, and for the errors.
+        """
+        values = VariableValues({}, {})
+        for defined in self._defined:
+            found = defined.read(raw)
+            if found is None:
+                return get_variable_values(core, self.node.variable_definitions or (), raw)
+            values.sources.update(found.sources)
+            values.coerced.update(found.coerced)
+        return values
+
+    def switched(self, variables: VariableValues) -> tuple[Any, ...]:
+        """The values of the switches."""
+        return tuple(variables.coerced.get(name) for name in self._switches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Defined:
+    """A variable of an operation."""
+
+    node: VariableDefinitionNode
+    leaf: GraphQLInputType | None
+    """Its type, if that is a scalar or an enum."""
+    signature: Any
+    absent: VariableValues | None
+    """What it is when a request does not bring it; None where it must."""
+
+    @classmethod
+    def of(cls, node: VariableDefinitionNode) -> _Defined:
+        type_: Any = type_from_ast(core, node.type)
+        absent = get_variable_values(core, [node], {})
+        return cls(
+            node,
+            type_ if is_leaf_type(get_nullable_type(type_)) else None,
+            get_variable_signature(core, node),
+            absent if isinstance(absent, VariableValues) else None,
+        )
+
+    def read(self, raw: dict[str, Any]) -> VariableValues | None:
+        """Its part of the variables; None when there is something wrong with it."""
+        if self.leaf is None:
+            found = get_variable_values(core, [self.node], raw)
+            return found if isinstance(found, VariableValues) else None
+        name = self.node.variable.name.value
+        value = raw.get(name, Undefined)
+        if value is Undefined:
+            return self.absent
+        coerced = coerce_input_value(value, self.leaf)
+        if coerced is Undefined:
+            return None
+        return VariableValues({name: VariableValueSource(self.signature, value)}, {name: coerced})
+
+
+class Reading:
+    """An operation with one set of switches, its fixed arguments read."""
+
+    def __init__(self, operation: Operation, variables: VariableValues) -> None:
+        """Raises what ``Asked.plan`` raises."""
+        self.operation = operation
+        self.fixed: dict[int, Any] = {}
+        """The plans of the fields whose arguments hold no variables, by id of the field node."""
+        self._varying: list[Asked] = []
+        self._costs: dict[Any, int] = {}
+        for asked in edges_of(operation.node, operation.fragments, variables):
+            if _has_variables(asked):
+                self._varying.append(asked)
+            else:
+                self.fixed[id(asked.node)] = asked.plan(variables)
+
+    @cached_property
+    def size(self) -> int:
+        """What it and the tree take in memory, in bytes, estimated."""
+        varying = len(self._varying)
+        plans = _PLAN_BYTES * (len(self.fixed) + varying)
+        return _ENTRY_BYTES + self.operation.size + plans + _COSTS * 120 * varying
+
+    @cached_property
+    def fields(self) -> int:
+        """How many fields the operation has at most, fragments unfolded wherever they are spread.
+
+        Each fragment is walked once.
+        """
+        counts: dict[str, int] = {}
+
+        def count(selections: SelectionSetNode | None) -> int:
+            return sum(map(of, selections.selections)) if selections else 0
+
+        def of(node: Any) -> int:
+            if isinstance(node, FragmentSpreadNode):
+                name = node.name.value
+                if name not in counts:
+                    counts[name] = count(self.operation.fragments[name].selection_set)
+                return counts[name]
+            return isinstance(node, FieldNode) + count(node.selection_set)
+
+        return count(self.operation.node.selection_set)
+
+    def plans(self, variables: VariableValues) -> dict[int, Any]:
+        """The plans of the fields whose arguments hold variables, by id of the field node.
+
+        Raises what ``Asked.plan`` raises.
+        """
+        return {id(asked.node): asked.plan(variables) for asked in self._varying}
+
+    def cost(self, variables: VariableValues, plans: Mapping[int, Any]) -> int:
+        """The cost of a request with these ``plans`` of its own."""
+        key = tuple(map(weighs, plans.values()))
+        cost = self._costs.get(key)
+        if cost is None:
+            operation = self.operation
+            plans = {**self.fixed, **plans}
+            cost = cost_of(operation.node, operation.fragments, variables, plans)
+            if len(self._costs) < _COSTS:
+                self._costs[key] = cost
+        return cost
+
+
+class Readings:
+    """The readings in use."""
+
+    def __init__(self, max_bytes: int = 32 * 2**20) -> None:
+        self.kept: Kept[Reading] = Kept(max_bytes)
+
+    def of(self, operation: Operation, variables: VariableValues) -> Reading:
+        """The reading for these variables. Raises what ``Asked.plan`` raises."""
+        key = operation, operation.switched(variables)
+        reading = self.kept.get(key)
+        if reading is None:
+            reading = Reading(operation, variables)
+            self.kept.put(key, reading, reading.size)
+        return reading
+
+
+def _has_variables(asked: Asked) -> bool:
+    found = _Variables()
+    for argument in asked.node.arguments or ():
+        visit(argument, found)
+    return bool(found.names)
+
+
+class _Variables(Visitor):
+    """Collects the names of variables: all, or those that directives use."""
+
+    def __init__(self, in_directives: bool = False) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self._in_directives = in_directives
+
+    def enter_variable(
+        self, node: VariableNode, _key: Any, _parent: Any, _path: Any, ancestors: Sequence[Any]
+    ) -> None:
+        if not self._in_directives or any(isinstance(a, DirectiveNode) for a in ancestors):
+            self.names.add(node.name.value)

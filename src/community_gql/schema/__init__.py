@@ -1,0 +1,1 @@
+"""What clients see: types, fields, inputs, ids."""

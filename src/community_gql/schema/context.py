@@ -1,0 +1,100 @@
+"""What the resolvers of one operation share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import IntegrityError
+
+from community_gql.db.database import Database, Transaction, constraint
+from community_gql.errors import AccountGone, Unavailable
+from community_gql.graph.loaders import Loaders, Pages
+from community_gql.graph.visibility import Viewer
+
+T = TypeVar("T")
+
+_OWNER_KEYS = ("_user_id_fkey", "_requester_id_fkey")
+"""How the names of the foreign keys end that lead to whoever writes the row."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One operation: who asks, what is read through, and what the argument pass found out."""
+
+    viewer: Viewer
+    database: Database
+    texts: list[str] | None = None
+    """The statements that have run, if somebody asked for them."""
+    plans: Mapping[int, Any] = field(default_factory=dict)
+    """What each field node asks for, by ``id(node)``; filled by ``api/arguments.py``."""
+    _loaders: Loaders | None = None
+    _statements: int = 0
+    _ended: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to give back."""
+        return self._loaders is not None
+
+    @property
+    def statements(self) -> int:
+        """How many statements the operation has run."""
+        return self._statements + (self._loaders.snapshot.statements if self._loaders else 0)
+
+    @property
+    def loaders(self) -> Loaders:
+        """The batches, over a snapshot that begins with the first of them."""
+        if self._loaders is None:
+            if self._ended:  # an error elsewhere ended it early
+                raise Unavailable("The operation has ended.")
+            plans = self.plans.values()
+            anew = any(isinstance(plan, Pages) and plan.planned_anew for plan in plans)
+            snapshot = self.database.snapshot(anew=anew)
+            snapshot.texts = self.texts
+            self._loaders = Loaders(snapshot, self.viewer)
+        return self._loaders
+
+    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
+        """The single value of a compiled statement, see ``Database.value``."""
+        self._statements += 1
+        if self.texts is not None:
+            self.texts.append(text)
+        return await self.database.value(text, arguments, anew=anew)
+
+    async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run ``action`` in a transaction of its own and commit it.
+
+        What is read afterwards is read anew, so that payloads show what was committed. Nothing is
+        held while it waits for a connection. Raises AccountGone when the viewer's account is
+        gone, and whatever the action raises; then nothing was written.
+        """
+        await self._forget()
+
+        async def counted(session: Transaction) -> T:
+            session.texts = self.texts
+            try:
+                return await action(session)
+            finally:
+                self._statements += session.statements
+
+        try:
+            return await self.database.write(counted)
+        except IntegrityError as error:
+            if constraint(error).endswith(_OWNER_KEYS):
+                raise AccountGone from error
+            raise
+
+    async def close(self) -> None:
+        """Give back what the operation holds; nothing can be read any more."""
+        self._ended = True
+        await self._forget()
+
+    async def _forget(self) -> None:
+        loaders, self._loaders = self._loaders, None
+        if loaders is not None:
+            try:
+                await loaders.snapshot.close()
+            finally:
+                self._statements += loaders.snapshot.statements

@@ -1,0 +1,189 @@
+"""Orders and filters: what the arguments of lists are made of."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, DateTime, Double, String, func, literal_column, select
+
+from community_gql.db import models as m
+from community_gql.errors import BadRequest
+from community_gql.graph.paging import Order
+from community_gql.graph.search import fold_tag, fold_tags, like_prefix, web_search, word_prefixes
+from community_gql.schema.fields import describe_enum, described_input, member, ordered
+
+_ENGLISH: Any = literal_column("'english'::regconfig")
+_SIMPLE: Any = literal_column("'simple'::regconfig")
+
+MAX_SEARCH = 500
+"""Characters of a search; a few thousand words overflow PostgreSQL's stack."""
+
+
+def _searched(text: str) -> str:
+    if len(text) > MAX_SEARCH:
+        raise BadRequest(f"'search' may have at most {MAX_SEARCH} characters, not {len(text)}.")
+    return text
+
+
+NEWEST_FIRST = Order(lambda row, _: (row.created_at, row.id), descending=True)
+OLDEST_FIRST = Order(lambda row, _: (row.created_at, row.id))
+BY_NAME = Order(lambda row, _: (row.name, row.id))
+
+
+def _relevance(story: Any, binds: Any) -> tuple[Any, ...]:
+    rank = func.ts_rank(story.search, func.websearch_to_tsquery(_ENGLISH, binds["search"]))
+    return (rank.cast(Double), story.id)
+
+
+def _popularity(tag: Any, _: Any) -> tuple[Any, ...]:
+    people = select(func.count(type_=BigInteger)).where(
+        m.user_tags.c.tag_id == tag.id
+    )  # unscoped: public rows
+    return (people.scalar_subquery(), tag.id)
+
+
+class UserOrder(enum.Enum):
+    """Orders of a list of people."""
+
+    NEWEST = ordered(
+        Order(lambda user, _: (user.created_at, user.public_id), descending=True),
+        "Who joined last comes first.",
+    )
+    NAME = ordered(
+        Order(lambda user, _: (user.name_key, user.public_id)),
+        "By display name, without regard to case; people without a name come first.",
+    )
+
+
+class StoryOrder(enum.Enum):
+    """Orders of a list of stories."""
+
+    NEWEST = ordered(NEWEST_FIRST, "What was written last comes first.")
+    OLDEST = ordered(OLDEST_FIRST, "What was written first comes first.")
+    RELEVANCE = ordered(
+        Order(_relevance, descending=True, pool=NEWEST_FIRST, needs="search"),
+        "The best match for `filter.search` comes first, among the newest 1,000 that match. "
+        "Needs `filter.search`.",
+    )
+
+
+class HabitOrder(enum.Enum):
+    """Orders of a list of habits."""
+
+    NEWEST = ordered(NEWEST_FIRST, "What was begun last comes first.")
+    NAME = ordered(BY_NAME, "By name.")
+
+
+class TagOrder(enum.Enum):
+    """Orders of a list of tags."""
+
+    NAME = ordered(BY_NAME, "By name.")
+    POPULARITY = ordered(
+        Order(_popularity, descending=True), "The tag that most people chose comes first."
+    )
+
+
+class MatchOrder(enum.Enum):
+    """Orders of a list of matches."""
+
+    SCORE = ordered(
+        Order(lambda match, _: (match.score, match.id), descending=True),
+        "The best match comes first.",
+    )
+
+
+class FriendshipOrder(enum.Enum):
+    """Orders of a list of friendships."""
+
+    NEWEST = ordered(NEWEST_FIRST, "What was requested last comes first.")
+
+
+for _orders in (UserOrder, StoryOrder, HabitOrder, TagOrder, MatchOrder, FriendshipOrder):
+    describe_enum(_orders, str(_orders.__doc__))
+
+
+@described_input
+class UserFilter:
+    """Which people to list. Without members: all."""
+
+    search: str | None = member(
+        String(),
+        lambda user, words: func.to_tsvector(_SIMPLE, user.name_key).op("@@")(
+            func.to_tsquery(_SIMPLE, words)
+        ),
+        "People whose display name has words that begin with these, in any order. At most 500 "
+        "characters.",
+        lambda text: word_prefixes(_searched(text)),
+        selective=True,
+    )
+    tag: str | None = member(
+        String(),
+        lambda user, name: user.tags.any(m.Tag.name == name),  # unscoped: public rows
+        "People who chose the tag of this name.",
+        fold_tag,
+    )
+
+
+@described_input
+class StoryFilter:
+    """Which stories to list. Without members: all that the viewer may see."""
+
+    tags_any: list[str] | None = member(
+        ARRAY(String),
+        lambda story, names: story.tags_cached.op("&&")(names),
+        "Stories with at least one of these tags, by name.",
+        lambda names: tuple(fold_tags(names)),
+        scarce=True,
+    )
+    tags_all: list[str] | None = member(
+        ARRAY(String),
+        lambda story, names: story.tags_cached.op("@>")(names),
+        "Stories with every one of these tags, by name.",
+        lambda names: tuple(fold_tags(names)),
+        scarce=True,
+    )
+    created_after: datetime | None = member(
+        DateTime(timezone=True),
+        lambda story, moment: story.created_at > moment,
+        "Stories written after this moment.",
+    )
+    created_before: datetime | None = member(
+        DateTime(timezone=True),
+        lambda story, moment: story.created_at < moment,
+        "Stories written before this moment.",
+    )
+    search: str | None = member(
+        String(),
+        lambda story, words: story.search.op("@@")(func.websearch_to_tsquery(_ENGLISH, words)),
+        'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
+        "hail` understands phrases, exclusion and `or`. At most 500 characters.",
+        lambda text: web_search(_searched(text)),
+        scarce=True,
+    )
+
+
+@described_input
+class UserStoryFilter(StoryFilter):
+    """Which of a person's stories to list. Without members: all that the viewer may see."""
+
+    visibility: m.StoryVisibility | None = member(
+        String(),
+        lambda story, visibility: story.visibility == visibility,
+        "Stories with this visibility.",
+        lambda visibility: visibility.value,
+    )
+
+
+@described_input
+class TagFilter:
+    """Which tags to list. Without members: all."""
+
+    prefix: str | None = member(
+        String(),
+        lambda tag, pattern: tag.name.like(pattern),
+        "Tags whose name begins with this.",
+        lambda prefix: like_prefix(fold_tag(prefix)),
+        selective=True,
+    )

@@ -1,0 +1,117 @@
+"""The root of every query."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+import strawberry
+
+from community_gql.db.models import VIEWER
+from community_gql.errors import BadRequest
+from community_gql.graph.loaders import Lookup, Shape
+from community_gql.graph.paging import MAX_PAGE_SIZE
+from community_gql.graph.search import fold_tag
+from community_gql.schema import filters
+from community_gql.schema.context import Context
+from community_gql.schema.fields import (
+    EdgeField,
+    argument,
+    described_type,
+    loaded,
+    lookup,
+    page,
+    plan_of_id,
+)
+from community_gql.schema.types import (
+    NODES,
+    Connection,
+    Node,
+    Story,
+    Tag,
+    User,
+    Viewer,
+)
+
+SHAPES: dict[str, Shape] = {node.__name__: node.shape for node in NODES}
+
+LookupPlan = tuple[Lookup, Any] | None
+
+
+class ViewerField(EdgeField):
+    """``viewer``: null for the anonymous viewer."""
+
+    def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
+        """The lookup of the viewer's own row, by the bind that holds the viewer."""
+        return Lookup(self._target, self._target.key_name), VIEWER
+
+    def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
+        """The row, or None."""
+        if plan is None or context.viewer.sub is None:
+            return None
+        return context.loaders.load(plan[0], context.viewer.sub)
+
+
+class NodeField(EdgeField):
+    """``node``: one entity of any type."""
+
+    def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
+        """The lookup that the id names."""
+        return plan_of_id(arguments["id"], SHAPES)
+
+    def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
+        """The row, or None."""
+        return None if plan is None else context.loaders.load(*plan)
+
+
+class NodesField(EdgeField):
+    """``nodes``: several entities of any types."""
+
+    def plan(self, arguments: Mapping[str, Any]) -> list[LookupPlan]:
+        """The lookups that the ids name."""
+        ids = arguments["ids"]
+        if len(ids) > MAX_PAGE_SIZE:
+            raise BadRequest(f"'ids' may hold at most {MAX_PAGE_SIZE} ids, not {len(ids)}.")
+        return [plan_of_id(id_, SHAPES) for id_ in ids]
+
+    def resolve(self, source: Any, context: Context, plan: list[LookupPlan]) -> list[Any]:
+        """A row or None for each id, in their order."""
+        return [None if found is None else context.loaders.load(*found) for found in plan]
+
+
+@described_type
+class Query:
+    """Everything that can be read. What the viewer may not see is as if it were not there."""
+
+    viewer: Viewer | None = loaded(ViewerField, "Whoever asks; null when signed out.")
+    node: Node | None = loaded(
+        NodeField,
+        "Anything with a global id; null when there is no such thing, or not for the viewer.",
+        argument("id", strawberry.ID, "The global id."),
+    )
+    nodes: list[Node | None] = loaded(
+        NodesField,
+        "Several things by their global ids, in that order, null where `node` gives null.",
+        argument("ids", list[strawberry.ID], "The global ids; at most 100."),
+    )
+    user: User | None = lookup("A person by global id.", "id", "The person's global id.")
+    users: Connection[User] = page(
+        None, orders=filters.UserOrder, filter=filters.UserFilter, description="All people."
+    )
+    story: Story | None = lookup("A story by global id.", "id", "The story's global id.")
+    stories: Connection[Story] = page(
+        None,
+        orders=filters.StoryOrder,
+        filter=filters.StoryFilter,
+        description="The feed: all stories that the viewer may see.",
+    )
+    tag: Tag | None = lookup(
+        "A tag by its name.", "name", "The name, in any case.", by="name", read=fold_tag
+    )
+    tags: Connection[Tag] = page(
+        None, orders=filters.TagOrder, filter=filters.TagFilter, description="The vocabulary."
+    )
+
+
+ROOT = object()
+"""What the fields of Query get as parent: nothing hangs on it."""

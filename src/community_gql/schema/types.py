@@ -1,0 +1,284 @@
+"""The object types: the ERD as a client sees it. They refer to each other, so they live together.
+
+A class here only declares; what resolvers pass on are rows of its ``shape`` (api/edges.py).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import strawberry
+from sqlalchemy import ARRAY, DateTime, Integer, String, bindparam, case, func
+
+from community_gql.db import models as m
+from community_gql.graph.paging import Page
+from community_gql.schema import filters
+from community_gql.schema.fields import (
+    Argument,
+    column,
+    computed,
+    derived,
+    described_type,
+    entity,
+    node_id,
+    one,
+    page,
+    through,
+)
+from community_gql.schema.scalars import JSON
+
+T = TypeVar("T")
+
+
+@strawberry.interface(description="Something with a global id, to be found again with `node`.")
+class Node:
+    """Something with a global id."""
+
+    is_node: strawberry.Private[bool] = True
+    id: strawberry.ID = node_id("The global id: opaque, and stable for as long as it exists.")
+
+    @staticmethod
+    def resolve_type(row: Any, _info: Any, _type: Any) -> str:
+        """The GraphQL type of a row."""
+        return str(row.shape.name)
+
+
+@described_type
+class PageInfo:
+    """Where a page lies in its list, and how to go on from it."""
+
+    has_next_page: bool = strawberry.field(
+        description="Whether more follows. Going backward: whether `before` was given."
+    )
+    has_previous_page: bool = strawberry.field(
+        description="Whether something precedes. Going forward: whether `after` was given."
+    )
+    start_cursor: str | None = strawberry.field(
+        description="The cursor of the first edge, for `before`; null on an empty page."
+    )
+    end_cursor: str | None = strawberry.field(
+        description="The cursor of the last edge, for `after`; null on an empty page."
+    )
+
+
+@described_type
+class Edge(Generic[T]):
+    """An item of a list with its cursor."""
+
+    node: T = strawberry.field(description="The item.")
+    cursor: str = strawberry.field(
+        description="Names this place in the list, for `after` and `before`."
+    )
+
+
+@described_type
+class Connection(Generic[T]):
+    """A page of a list. Go forward with `first` and `after`, backward with `last` and `before`."""
+
+    edges: list[Edge[T]] = derived(Page.edges, "The items of this page with their cursors.")
+    nodes: list[T] = derived(lambda page: page.rows, "The items of this page.")
+    page_info: PageInfo = derived(lambda page: page, "Where this page lies in the list.")
+    total_count: int = derived(
+        lambda page: page.count(),
+        "How many items the whole list has. Counted only when asked for.",
+    )
+
+
+@entity(m.User)
+class User(Node):
+    """A person."""
+
+    created_at: datetime = column("When the person joined.")
+    account_age_days: int = computed(
+        lambda user: func.floor(func.extract("epoch", func.now() - user.created_at) / 86400).cast(
+            Integer
+        ),
+        "Full days since the person joined.",
+    )
+    profile: Profile | None = one(
+        m.User.profile, "What they say of themselves; null until they first save it."
+    )
+    stories: Connection[Story] = page(
+        m.User.stories,
+        orders=filters.StoryOrder,
+        filter=filters.UserStoryFilter,
+        description="Their stories, as far as the viewer may see them.",
+    )
+    habits: Connection[Habit] = page(
+        m.User.habits,
+        orders=filters.HabitOrder,
+        description="Their habits. Empty for everyone but themselves.",
+    )
+    garden: Garden | None = one(m.User.garden, "Their garden, if they have planted one.")
+    tags: list[Tag] = through(
+        m.User.tags,
+        filters.BY_NAME,
+        "The tags they chose for themselves, by name; at most 50.",
+        most=50,
+    )
+    matches: Connection[Match] = page(
+        m.User.matches,
+        orders=filters.MatchOrder,
+        description="The newest batch of people who suit them. Empty for everyone but themselves.",
+    )
+    viewer_friendship: Friendship | None = one(
+        m.User.viewer_friendship,
+        "The friendship between this person and the viewer, requested or accepted, if any.",
+    )
+
+
+@entity(m.UserProfile)
+class Profile:
+    """What a person says of themselves."""
+
+    display_name: str | None = column("The name that others see; at most 80 characters.")
+    bio: str | None = column("A few words about themselves.")
+    journaling_frequency: int | None = column("How many days a week they mean to write, 0 to 7.")
+    updated_at: datetime = column("When they last changed it.")
+    user: User = one(m.UserProfile.user, "Whose profile this is.")
+
+
+def _excerpt(story: Any, length: Any) -> Any:
+    return case(
+        (func.char_length(story.content) <= length, story.content),
+        else_=func.rtrim(func.left(story.content, length - 1)).op("||")("…"),
+    )
+
+
+@entity(m.Story)
+class Story(Node):
+    """Something a person wrote."""
+
+    title: str = column("The title; at most 140 characters.")
+    content: str = column("The whole text, in Markdown.")
+    excerpt: str = computed(
+        _excerpt,
+        "The beginning of the text; ends in … when there is more.",
+        length=Argument(
+            type=Integer(),
+            default=200,
+            minimum=1,
+            maximum=1000,
+            description="At most this many characters, 1 to 1,000.",
+        ),
+    )
+    visibility: m.StoryVisibility = column("Who may read it.")
+    tags: list[Tag] = through(
+        m.Story.tags, filters.BY_NAME, "Its tags, by name; at most 20.", most=20
+    )
+    tag_names: list[str] = column("The names of its tags, sorted.", "tags_cached")
+    author: User = one(m.Story.author, "Who wrote it.")
+    created_at: datetime = column("When it was written.")
+    updated_at: datetime = column("When it was last changed.")
+    viewer_can_edit: bool = computed(
+        lambda story: func.coalesce(story.user_id == m.VIEWER, False),
+        "Whether the viewer may change and delete it.",
+    )
+
+
+@entity(m.Habit)
+class Habit(Node):
+    """Something a person does again and again. Only they can see it."""
+
+    name: str = column("What they do; unique among their habits.")
+    frequency: m.HabitFrequency = column("How often.")
+    meta: JSON = column('What the application keeps with it, a JSON object: `{"minutes": 10}`.')
+    created_at: datetime = column("When they took it up.")
+    owner: User = one(m.Habit.owner, "Whose habit it is.")
+
+
+@entity(m.Garden)
+class Garden(Node):
+    """A person's garden; everyone has at most one."""
+
+    name: str = column("Its name; at most 80 characters.")
+    theme: str | None = column("How it looks, such as `zen`; at most 40 characters.")
+    created_at: datetime = column("When it was planted.")
+    owner: User = one(m.Garden.owner, "Whose garden it is.")
+
+
+@entity(m.Tag)
+class Tag(Node):
+    """A word of the vocabulary that all share."""
+
+    name: str = column("The word: lower case, trimmed, at most 64 characters.")
+    created_at: datetime = column("When it entered the vocabulary.")
+    stories: Connection[Story] = page(
+        m.Tag.stories,
+        orders=filters.StoryOrder,
+        filter=filters.StoryFilter,
+        description="Stories with this tag, as far as the viewer may see them.",
+    )
+    users: Connection[User] = page(
+        m.Tag.users,
+        orders=filters.UserOrder,
+        filter=filters.UserFilter,
+        description="People who chose this tag for themselves.",
+    )
+
+
+@entity(m.MatchResult)
+class Match(Node):
+    """A person who suits the viewer. Only the viewer can see it."""
+
+    score: float = column("How well they suit, from 0 to 1.")
+    created_at: datetime = column("When the batch was computed that this match belongs to.")
+    user: User = one(m.MatchResult.target, "The person who suits.")
+    shared_tags: list[Tag] = through(
+        m.MatchResult.shared_tags, filters.BY_NAME, "The tags that both chose, by name.", most=50
+    )
+
+
+@entity(m.Friendship)
+class Friendship(Node):
+    """A friendship, or the request for one. Only the two people in it can see it."""
+
+    status: m.FriendshipStatus = column("How far it has come.")
+    requester: User = one(m.Friendship.requester, "Who asked.")
+    addressee: User = one(m.Friendship.addressee, "Who was asked.")
+    created_at: datetime = column("When it was requested.")
+    accepted_at: datetime | None = column("When it was accepted; null while it is pending.")
+
+
+@entity(m.UserFeatures)
+class Features:
+    """The numbers by which a person is matched. Only they can see them."""
+
+    vector: list[float] = column("The feature vector.")
+    version: int = column("Which recipe made the vector; vectors of one version have one length.")
+    updated_at: datetime = column("When it was computed.")
+
+
+@entity(m.User)
+class Viewer:
+    """Whoever asks: what is theirs alone."""
+
+    user: User = one(None, "The person as others see them.")
+    email: str = column("Their e-mail address.")
+    permissions: list[str] = computed(
+        lambda _: bindparam("viewer_permissions", type_=ARRAY(String)),
+        "What their token permits beyond the ordinary, such as `manage:tags`.",
+    )
+    session_expires_at: datetime | None = computed(
+        lambda _: bindparam("viewer_expires_at", type_=DateTime(timezone=True)),
+        "When they need to sign in again.",
+    )
+    features: Features | None = one(
+        m.User.features, "The numbers by which they are matched, once computed."
+    )
+    friends: Connection[User] = page(
+        m.User.friends,
+        orders=filters.UserOrder,
+        filter=filters.UserFilter,
+        description="The people who are their friends.",
+    )
+    friend_requests: Connection[Friendship] = page(
+        m.User.friend_requests,
+        orders=filters.FriendshipOrder,
+        description="Requests for friendship that wait for their answer.",
+    )
+
+
+NODES: tuple[Any, ...] = (User, Story, Habit, Garden, Tag, Match, Friendship)
+"""The types that `node` finds."""

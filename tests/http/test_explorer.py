@@ -1,0 +1,207 @@
+"""The explorer's pages and files as they are served, and what development tells it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from community_gql.app import create_app
+from community_gql.http import explorer
+from community_gql.identity.development import DevelopmentIssuer
+from community_gql.settings import Settings
+from tests.support import factories as make
+from tests.support.client import Answer, Client, serving
+from tests.support.factories import Person
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+ASSETS = "/explorer/assets"
+POLICY = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A build of two pages and some files, in the place of the real one."""
+    folder = tmp_path / "package" / "build"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("<title>Explorer</title>")
+    (folder / "schema.html").write_text("<title>Map</title>")
+    (folder / "assets" / "index-abc.js").write_text("let a = 1;")
+    (folder / "assets" / "index-abc.css").write_text("a {}")
+    (folder / "assets" / "codicon-abc.ttf").write_bytes(b"\0\1")
+    (folder / "assets" / "leaf-abc.svg").write_text("<svg/>")
+    (folder.parent / "secret.txt").write_text("secret")
+    monkeypatch.setattr(explorer, "BUILD", folder)
+    return folder
+
+
+@pytest.fixture
+async def pages(build: Path, database_url: str, issuer: DevelopmentIssuer) -> AsyncIterator[Client]:
+    async with serving(database_url, issuer) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "title"), [("/", "Explorer"), ("/graphql", "Explorer"), ("/schema", "Map")]
+)
+async def test_a_page_and_its_policy(pages: Client, path: str, title: str) -> None:
+    page = (await pages.send("GET", path, headers=BROWSER)).response
+    head = (await pages.send("HEAD", path, headers=BROWSER)).response
+    again = {**BROWSER, "If-None-Match": page.headers["etag"]}
+    same = (await pages.send("GET", path, headers=again)).response
+
+    assert (page.status_code, page.text) == (200, f"<title>{title}</title>")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"] == POLICY
+    assert page.headers["cache-control"] == "no-cache"
+    assert (head.status_code, head.headers["etag"]) == (200, page.headers["etag"])
+    assert (same.status_code, same.content) == (304, b"")
+
+
+async def test_a_new_build_is_a_new_page(pages: Client, build: Path) -> None:
+    before = (await pages.send("GET", "/", headers=BROWSER)).response.headers["etag"]
+    (build / "index.html").write_text("<title>New</title>")
+    after = await pages.send("GET", "/", headers={**BROWSER, "If-None-Match": before})
+
+    assert after.response.text == "<title>New</title>"
+
+
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("index-abc.js", {"text/javascript", "application/javascript"}),
+        ("index-abc.css", {"text/css"}),
+        ("leaf-abc.svg", {"image/svg+xml"}),
+        ("codicon-abc.ttf", {"font/ttf", "font/sfnt", "application/x-font-ttf", "text/plain"}),
+    ],
+)
+async def test_a_file_is_kept_for_good(pages: Client, name: str, types: set[str]) -> None:
+    file = (await pages.send("GET", f"{ASSETS}/{name}")).response
+    head = (await pages.send("HEAD", f"{ASSETS}/{name}")).response
+    same = await pages.send(
+        "GET", f"{ASSETS}/{name}", headers={"If-None-Match": file.headers["etag"]}
+    )
+
+    assert file.status_code == 200
+    assert file.headers["content-type"].partition(";")[0] in types
+    assert file.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert file.headers["x-content-type-options"] == "nosniff"
+    assert file.headers["content-security-policy"].startswith("default-src 'none'")
+    assert head.headers["content-length"] == file.headers["content-length"]
+    assert same.status == 304
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{ASSETS}/unknown.js",
+        f"{ASSETS}/",
+        ASSETS,
+        f"{ASSETS}/../index.html",
+        f"{ASSETS}/%2e%2e/index.html",
+        f"{ASSETS}/..%2f..%2fsecret.txt",
+        f"{ASSETS}//etc/passwd",
+        f"{ASSETS}/%2fetc%2fpasswd",
+        f"{ASSETS}/%00",
+        "/explorer/index.html",
+        "/explorer",
+    ],
+)
+async def test_nothing_else_is_served(pages: Client, path: str) -> None:
+    answer = (await pages.send("GET", path, follow_redirects=True)).response
+
+    assert answer.status_code == 404
+    assert "secret" not in answer.text
+
+
+async def test_files_are_only_read(pages: Client) -> None:
+    assert (await pages.send("POST", f"{ASSETS}/index-abc.js")).status == 405
+    assert (await pages.send("POST", "/schema")).status == 405
+
+
+async def test_without_a_build_the_page_says_how_to_get_it(
+    api: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(explorer, "BUILD", tmp_path)
+    for path in ("/", "/graphql", "/schema"):
+        page = (await api.send("GET", path, headers=BROWSER)).response
+        assert page.status_code == 200
+        assert "make explorer" in page.text
+        assert "script" not in page.headers["content-security-policy"]
+    assert (await api("{ __typename }")).data == {"__typename": "Query"}
+
+
+# --- what was run -------------------------------------------------------------------------------
+
+PEOPLE = "{ users(first: 3) { nodes { stories(first: 2) { nodes { title } } } } }"
+WRITE = 'mutation { createGarden(input: {name: "a"}) { garden { owner { id } } } }'
+
+
+async def ask(
+    api: Client, query: str, who: Person | None = None, /, **extensions: object
+) -> Answer:
+    headers = {} if who is None else api.authorization(who.sub)
+    if who is not None:
+        await api.meet(who)
+    body = {"query": query, "extensions": extensions}
+    return await api.send("POST", json=body, headers=headers)
+
+
+@pytest.mark.parametrize("pushdown", ["always", "off"])
+async def test_development_tells_the_statements_to_whoever_asks(
+    api: Client, db: asyncpg.Connection, pushdown: str
+) -> None:
+    ada = await make.person(db, "Ada")
+    await make.story(db, ada)
+    answer = await ask(api, PEOPLE, ada, sql=True)
+    execution = answer.response.json()["extensions"]["execution"]
+
+    assert execution["way"] == {"always": "compiled", "off": "loaders"}[pushdown]
+    assert execution["sql"] == answer.statements
+    assert execution["statements"] == len(answer.statements) == {"always": 1, "off": 2}[pushdown]
+    assert execution["milliseconds"] > 0
+    assert ada.sub not in "".join(execution["sql"])  # values are bound, and not told
+
+
+async def test_what_a_mutation_ran_is_told_in_order(api: Client, db: asyncpg.Connection) -> None:
+    ada = await make.person(db, "Ada")
+    answer = await ask(api, WRITE, ada, sql=True)
+    execution = answer.response.json()["extensions"]["execution"]
+
+    assert execution["sql"] == answer.statements
+    assert any(text.startswith("INSERT INTO gardens") for text in execution["sql"])
+    assert execution["sql"][-1].startswith("SELECT")  # the payload
+
+
+@pytest.mark.parametrize("wish", [{}, {"sql": False}, {"sql": "true"}, {"sql": None}])
+async def test_nobody_else_is_told(api: Client, wish: dict[str, object]) -> None:
+    answer = await ask(api, PEOPLE, None, **wish)
+
+    assert answer.response.json()["extensions"]["execution"].keys() == {
+        "way",
+        "why",
+        "statements",
+        "milliseconds",
+    }
+
+
+async def test_production_tells_nobody(database_url: str) -> None:
+    app = create_app(Settings.load(database_url=database_url))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as http,
+    ):
+        body = {"query": PEOPLE, "extensions": {"sql": True}}
+        answer = await http.post("/graphql", json=body)
+        options = await http.get("/auth/options")
+
+    assert answer.json()["extensions"].keys() == {"cost"}
+    assert options.json() == {"signIn": None, "people": []}

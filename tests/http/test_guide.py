@@ -1,0 +1,79 @@
+"""``docs/http.md`` says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from community_gql.http.endpoint import PUBLIC_SECONDS, REFUSED_COST
+from community_gql.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, WRITE_SECONDS
+from community_gql.http.responses import STATUS
+from community_gql.operations.compiled import COMPILED_FIELD
+from community_gql.operations.limits import COUNT_OF_EVERYTHING, COUNT_OF_LIST, LIMITS, SEARCH
+from community_gql.settings import Settings
+from tests.http.test_audits import SUPERSEDED
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+
+
+def test_every_code_is_in_the_table_of_statuses_with_its_status() -> None:
+    rows = re.findall(r"^\| ([\d, ]+) \|.*\|(.*)\|$", GUIDE, re.MULTILINE)
+    found = {
+        (code, int(status))
+        for statuses, codes in rows
+        for status in statuses.split(",")
+        for code in re.findall(r"`([A-Z_]+)`", codes)
+    }
+
+    assert set(STATUS.items()) <= found
+
+
+@pytest.mark.parametrize(
+    ("what", "number"),
+    [
+        ("tokens; comments", f"{LIMITS.tokens:,}; {LIMITS.comments}"),
+        ("operations and fragments", LIMITS.definitions),
+        ("fields, fragments unfolded", LIMITS.fields),
+        ("levels of fields", LIMITS.depth),
+        ("fields at the root", LIMITS.root_fields),
+        ("aliases", LIMITS.aliases),
+        ("directives at one place", LIMITS.directives),
+        ("lists within lists", LIMITS.lists),
+        ("levels of introspection", LIMITS.introspection_depth),
+        ("values in one literal", LIMITS.literals),
+        ("mistakes", LIMITS.errors),
+        ("URL", f"{MAX_URL_BYTES // 1024} KiB; {MAX_HEAD_BYTES // 1024} KiB"),
+        ("the client reads", f"{WRITE_SECONDS:g} s"),
+    ],
+)
+def test_a_limit_is_in_its_table(what: str, number: object) -> None:
+    shown = f"{number:,}" if isinstance(number, int) else str(number)
+
+    assert re.search(rf"^\| {re.escape(what)}.* \| \| {re.escape(shown)} \|", GUIDE, re.MULTILINE)
+
+
+def test_the_defaults_of_settings_are_the_settings_own() -> None:
+    rows = re.findall(r"^\| .* \| `([A-Z_]+)` \| `?([\w.,-]+)`?( \w+)? \|", GUIDE, re.MULTILINE)
+    assert len(rows) == 10
+    for name, default, _ in rows:
+        value = Settings.model_fields[name.lower()].default
+        assert default == (f"{value:,}" if isinstance(value, int) else str(value)), name
+
+
+def test_weights_and_seconds() -> None:
+    assert f"`totalCount` weighs {COUNT_OF_LIST}, at the root {COUNT_OF_EVERYTHING:,}" in GUIDE
+    assert f"a text search {SEARCH} for each list" in GUIDE
+    assert f"are charged {REFUSED_COST:,}" in GUIDE
+    assert f"is charged {COMPILED_FIELD} more for each field" in GUIDE
+    assert f"kept for {PUBLIC_SECONDS} seconds" in GUIDE
+
+
+def test_every_superseded_audit_is_listed() -> None:
+    table = GUIDE.partition("| audits |")[2].partition("\n\n")[0]
+    groups = re.findall(r"(\w{3})0\N{EN DASH}3", table)
+    listed = {*re.findall(r"\b(\w{4})\b[,|]?", table)}
+    named = {id_ for id_ in SUPERSEDED if id_ in listed or id_[:3] in groups}
+
+    assert named == SUPERSEDED.keys()

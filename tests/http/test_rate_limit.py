@@ -1,0 +1,165 @@
+"""The budget: what may be spent in a minute, counted in memory and in Redis."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from community_gql.http import rate_limit
+from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, RedisBudget, key_of
+from community_gql.identity.development import DevelopmentIssuer
+from tests.http.server import free_port
+from tests.support import factories as make
+from tests.support.client import serving
+
+FOUR = "{ users(first: 3) { nodes { id } } }"
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+async def test_a_budget_refills_continuously(clock: Clock) -> None:
+    budget = MemoryBudget(600)
+
+    assert await budget.charge("a", 600) == (600, 0, 60)
+    with pytest.raises(RateLimited) as refused:
+        await budget.charge("a", 100)
+    assert (refused.value.wait, refused.value.balance) == (10, (600, 0, 60))
+    assert await budget.charge("b", 1) == (600, 599, 1)
+
+    clock.now += 5
+    assert await budget.charge("a", 50) == (600, 0, 60)
+    clock.now += 9.5
+    with pytest.raises(RateLimited):
+        await budget.charge("a", 100)
+    clock.now += 0.5
+    assert (await budget.charge("a", 100)).remaining == 0
+    clock.now += 3600
+    assert await budget.charge("a", 0) == (600, 600, 0)
+
+
+async def test_the_purses_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit, "_MAX_PURSES", 10)
+    budget = MemoryBudget(600)
+    for number in range(100):
+        await budget.charge(str(number), 1)
+
+    assert len(budget._purses) == 10
+
+
+def test_whose_budget_it_is() -> None:
+    assert key_of("auth0|a", "192.0.2.1") == "person:auth0|a"
+    assert key_of(None, "192.0.2.1") == key_of(None, "::ffff:192.0.2.1") == "address:192.0.2.1"
+    assert key_of(None, "2001:db8:1:2:3::4") == key_of(None, "2001:db8:1:2:ffff::1")
+    assert key_of(None, "2001:db8:1:3::1") != key_of(None, "2001:db8:1:2::1")
+    assert key_of(None, None) == "address:None"
+
+
+async def test_what_is_spent_is_told_and_too_much_is_429(
+    database_url: str, issuer: DevelopmentIssuer, db: Any
+) -> None:
+    anna = await make.person(db, "Anna")
+    async with serving(database_url, issuer, cost_per_minute=10) as api:
+        first, second, third = [await api(FOUR) for _ in range(3)]
+        hers = await api(FOUR, anna)
+
+    spent = [answer.response.headers["ratelimit-remaining"] for answer in (first, second, hers)]
+    assert spent == ["6", "2", "6"]
+    assert first.response.headers["ratelimit-limit"] == "10"
+    assert int(first.response.headers["ratelimit-reset"]) == 24
+    assert (third.status, third.codes) == (429, ["RATE_LIMITED"])
+    assert third.statements == []
+    assert int(third.response.headers["retry-after"]) in range(1, 13)
+    assert third.response.headers["ratelimit-remaining"] == "2"
+
+
+async def test_what_cannot_be_run_is_charged_too(
+    database_url: str, issuer: DevelopmentIssuer
+) -> None:
+    async with serving(database_url, issuer, cost_per_minute=2500) as api:
+        coerced = "query($n: Int) { users(first: $n) { totalCount } }"
+        answers = [await api("{ nope }"), await api(coerced, n="x"), await api("{ nope }")]
+
+    assert [answer.status for answer in answers] == [422, 422, 429]
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Redis of its own, from Debian's ``redis-server``."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed: apt install redis-server")
+    port, folder = free_port(), tmp_path_factory.mktemp("redis")
+    process = _start(program, port, folder)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait(10)
+
+
+def _start(program: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    )
+    client = [shutil.which("redis-cli") or "redis-cli", "-p", str(port), "ping"]
+    for _ in range(100):
+        if subprocess.run(client, capture_output=True).stdout.startswith(b"PONG"):
+            return process
+        time.sleep(0.05)
+    raise AssertionError("Redis does not start")
+
+
+async def test_redis_counts_for_several_processes(redis: str) -> None:
+    here, there = RedisBudget(redis, 1000), RedisBudget(redis, 1000)
+    try:
+        first, second = await here.charge("a", 600), await there.charge("a", 300)
+        assert first is not None
+        assert second is not None
+        assert (first.limit, first.remaining, second.remaining) == (1000, 400, 100)
+        with pytest.raises(RateLimited) as refused:
+            await here.charge("a", 300)
+        assert refused.value.balance.remaining == 100
+        assert 1 <= refused.value.wait <= 60
+        assert (await there.charge("b", 1)) is not None
+    finally:
+        await here.close()
+        await there.close()
+
+
+async def test_the_app_counts_in_redis_when_it_is_configured(
+    database_url: str, issuer: DevelopmentIssuer, redis: str
+) -> None:
+    options: dict[str, Any] = {"redis_url": f"{redis[:-1]}1", "cost_per_minute": 10}
+    async with (
+        serving(database_url, issuer, **options) as one,
+        serving(database_url, issuer, **options) as other,
+    ):
+        answers = [await one(FOUR), await other(FOUR), await one(FOUR)]
+
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert answers[2].codes == ["RATE_LIMITED"]
+
+
+async def test_a_redis_that_is_away_refuses_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    budget: Budget = RedisBudget(f"redis://127.0.0.1:{free_port()}/0", 1000)
+    start = time.monotonic()
+    for _ in range(3):
+        assert await budget.charge("a", 5000) is None
+    await budget.close()
+
+    assert time.monotonic() - start < 5
+    assert [record.levelname for record in caplog.records] == ["WARNING"]

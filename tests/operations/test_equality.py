@@ -1,0 +1,81 @@
+"""Both ways of running a query give the same answer: random operations, viewers and data."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import ColumnElement, literal_column
+
+from community_gql.db import models as m
+from community_gql.graph import visibility
+from community_gql.graph.visibility import ANONYMOUS, Viewer
+from tests.operations.community import community, spoil
+from tests.operations.operations import Generator
+from tests.operations.ways import both_ways
+from tests.support.factories import Person, day
+
+CASES = int(os.environ.get("FUZZ_CASES", "3000"))
+SEED = os.environ.get("FUZZ_SEED", "community")
+BATCHES = 8
+"""Each with data of its own; the last ones with data and rules that the schema does not allow."""
+SPOILT = (6, 7)
+
+GONE = Viewer("auth0|gone", frozenset({"manage:tags"}), day(400))
+"""Someone with a good token and no row."""
+
+LEFT = {
+    "refused",
+    "loaders __schema is not a field of ours",
+    "loaders __type is not a field of ours",
+    "loaders too many fields",
+    "loaders the statement would be too long",
+}
+"""Why a query of the generator may be left to the loaders, with sound data."""
+
+
+def viewer_of(person: Person) -> Viewer:
+    """The person as whoever asks."""
+    return Viewer(person.sub, frozenset(person.permissions), day(365))
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+async def test_random_operations_have_one_answer(
+    database_url: str, db: asyncpg.Connection, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(f"{SEED}-{batch}")
+    people, words = await community(db, chance)
+    viewers = [ANONYMOUS, GONE, *map(viewer_of, people)]
+    generator = Generator(chance, words)
+    spoilt = batch in SPOILT
+    if spoilt:
+        await spoil(db)
+        hide(people[0], monkeypatch)
+    ways: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
+
+    async with both_ways(database_url) as both:
+        for _ in range(CASES // BATCHES // 2):
+            operation = generator.operation()
+            # A statement must fit other values than those that it was made with.
+            for asked in (operation, generator.again(operation)):
+                said, way = await both.compare(asked, chance.choice(viewers))
+                ways[way] += 1
+                codes.update({error["extensions"]["code"] for error in said.json.get("errors", ())})
+
+    failed = {way for way in ways if way.startswith("loaders the statement failed")}
+    assert ways.keys() - failed <= LEFT | {"compiled"}
+    assert spoilt or not failed
+    assert codes.keys() <= ({"BAD_REQUEST", "INTERNAL"} if spoilt else {"BAD_REQUEST"})
+    assert ways["compiled"] > (0.7 if spoilt else 0.88) * ways.total()
+
+
+def hide(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody see the person: what they wrote and so on then has no author."""
+    hidden: ColumnElement[str] = literal_column(f"'{person.sub}'")
+    rules: dict[Any, Any] = visibility._rules
+    monkeypatch.setitem(rules, m.User, lambda user: user.auth0_sub != hidden)

@@ -1,0 +1,98 @@
+"""Behind PgBouncer in transaction mode, where each transaction may run on another connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from community_gql.db import database
+from community_gql.dev.embedded import EmbeddedPostgres
+from community_gql.graph.visibility import ANONYMOUS
+from tests.http.server import HOST, free_port
+from tests.operations.community import community
+from tests.operations.operations import Generator
+from tests.operations.test_equality import viewer_of
+from tests.operations.ways import both_ways
+
+CONFIGURATION = """
+[databases]
+* = host={sockets} port={port} user={user}
+[pgbouncer]
+listen_addr = {host}
+listen_port = {listen}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+"""
+
+
+@pytest.fixture
+def pgbouncer(postgres: EmbeddedPostgres, database_url: str) -> Iterator[str]:
+    """The address of the test's database by way of a PgBouncer, Debian's ``pgbouncer``."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("PgBouncer is not installed: apt install pgbouncer")
+    direct, port = make_url(database_url), free_port()
+    file = postgres.folder / f"pgbouncer-{port}.ini"
+    sockets = direct.query["host"]
+    file.write_text(
+        CONFIGURATION.format(
+            sockets=sockets,
+            port=direct.query["port"],
+            user=direct.username,
+            host=HOST,
+            listen=port,
+        )
+    )
+    # It refuses to run as root, and only PostgreSQL's own account may use its socket.
+    owner = os.stat(str(sockets)).st_uid if os.geteuid() == 0 else None
+    process = subprocess.Popen([program, "-q", str(file)], user=owner, stderr=subprocess.DEVNULL)
+    try:
+        _wait(port)
+        yield f"postgresql+asyncpg://{direct.username}@{HOST}:{port}/{direct.database}"
+    finally:
+        process.terminate()
+        process.wait(10)
+        file.unlink()
+
+
+def _wait(port: int) -> None:
+    for _ in range(100):
+        try:
+            socket.create_connection((HOST, port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("PgBouncer does not start")
+
+
+async def test_many_at_once_get_their_own_answers(
+    pgbouncer: str,
+    database_url: str,
+    db: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each request connects anew, forty at once, and the machine may be busy.
+    monkeypatch.setattr(database, "CONNECT_SECONDS", 30)
+    chance = random.Random(1)
+    people, words = await community(db, chance)
+    viewers = [ANONYMOUS, *map(viewer_of, people)]
+    generator = Generator(chance, words)
+    operations = [generator.operation() for _ in range(60)]
+
+    async with both_ways(pgbouncer, pgbouncer=True) as both:
+        for n in range(0, len(operations), 20):
+            some = operations[n : n + 20]
+            await asyncio.gather(*(both.compare(o, chance.choice(viewers)) for o in some * 2))

@@ -1,0 +1,168 @@
+"""What is left to the loaders: each reason that ``docs/pushdown.md`` lists, made to happen."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from community_gql.db.database import Database, opened
+from community_gql.graph.visibility import Viewer
+from community_gql.operations import compiled, compiler, documents
+from community_gql.operations.compiled import Mode, Pushdown
+from community_gql.schema.executable import core
+from tests.operations.asking import Asking
+from tests.support import factories as make
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "pushdown.md").read_text(encoding="utf-8")
+QUERY = "{ tags { totalCount } }"
+
+
+@dataclass
+class Bench:
+    """What the ways to a reason need."""
+
+    database: Database
+    db: asyncpg.Connection
+    monkeypatch: pytest.MonkeyPatch
+
+    def asking(self, mode: Mode) -> Asking:
+        """Someone to ask, with a budget that holds everything."""
+        return Asking(Pushdown(mode), self.database)
+
+
+@pytest.fixture
+async def bench(
+    database_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
+    async with opened(database_url, pool_size=2) as database:
+        yield Bench(database, db, monkeypatch)
+
+
+async def first_sight(bench: Bench) -> str:
+    return await bench.asking("on")(QUERY)
+
+
+async def being_compiled(bench: Bench) -> str:
+    why = bench.asking("on")
+    await why(QUERY)
+    return await why(QUERY)
+
+
+async def too_much_to_compile(bench: Bench) -> str:
+    """Also: so many may wait, and no more."""
+    go_on = threading.Event()
+    bench.monkeypatch.setattr(compiled, "_compiled", lambda *_: str(go_on.wait()))
+    why, whys = bench.asking("on"), []
+    try:
+        for n in range(2 * compiled.WAITING):
+            query = f"{{ a{n}: users {{ totalCount }} }}"
+            assert await why(query) == "first sight"
+            whys.append(await why(query))
+            assert len(why.pushdown._compiling) <= compiled.WAITING
+    finally:
+        go_on.set()
+    assert whys[: compiled.WAITING] == ["being compiled"] * compiled.WAITING
+    assert len(set(whys[compiled.WAITING :])) == 1
+    return whys[-1]
+
+
+async def too_dear_to_compile(bench: Bench) -> str:
+    """Also: nothing is compiled that is not paid for."""
+    why = bench.asking("on")
+    why.points = 2 * compiled.COMPILED_FIELD - 1
+    await why(QUERY)
+    found = await why(QUERY)
+    assert not why.pushdown._compiling
+    why.points += 1
+    assert await why(QUERY) == "being compiled"
+    return found
+
+
+async def not_a_query(bench: Bench) -> str:
+    return await bench.asking("always")("mutation { __typename }")
+
+
+async def introspection(bench: Bench) -> str:
+    query = "{ tags { totalCount } __schema { queryType { name } } }"
+    return await bench.asking("always")(query)
+
+
+async def a_resolver_in_python(bench: Bench) -> str:
+    declared: Any = core.get_type("Tag").fields["name"].extensions  # type: ignore[union-attr]
+    bench.monkeypatch.setitem(declared, GraphQLCoreConverter.DEFINITION_BACKREF, object())
+    return await bench.asking("always")("{ tags { nodes { name } } }")
+
+
+async def too_many_fields(bench: Bench) -> str:
+    """Also: it is tried once."""
+    bench.monkeypatch.setattr(documents, "check_shape", lambda *_: False)  # would refuse it
+    twice = "a: garden { owner { ...F%d } } b: garden { owner { ...F%d } }"
+    fragments = [f"fragment F{n} on User {{ id {twice % (n + 1, n + 1)} }}" for n in range(14)]
+    query = " ".join(["{ users { nodes { ...F0 } } }", *fragments, "fragment F14 on User { id }"])
+    why = bench.asking("always")
+    whys = [await why(query) for _ in range(2)]
+    assert len(set(whys)) == 1
+    assert len(why.pushdown.statements) == 1
+    return whys[0]
+
+
+async def too_long(bench: Bench) -> str:
+    bench.monkeypatch.setattr(compiler, "MAX_STATEMENT", 100)
+    return await bench.asking("always")(QUERY)
+
+
+async def a_statement_that_fails(bench: Bench) -> str:
+    ada = await make.person(bench.db)
+    await make.features(bench.db, ada, [0.5])
+    await bench.db.execute("UPDATE user_features SET vector = '[null]'")
+    why = bench.asking("always")
+    why.viewer = Viewer(ada.sub)
+    return await why("{ viewer { features { vector } } }")
+
+
+async def a_fault_of_the_compiler(bench: Bench) -> str:
+    bench.monkeypatch.delattr(compiler._Compiler, "_page")
+    return await bench.asking("always")(QUERY)
+
+
+async def switched_off(bench: Bench) -> str:
+    return await bench.asking("off")(QUERY)
+
+
+REASONS: dict[str, Callable[[Bench], Awaitable[str]]] = {
+    "first sight": first_sight,
+    "being compiled": being_compiled,
+    "too much to compile": too_much_to_compile,
+    "too dear to compile": too_dear_to_compile,
+    "not a query": not_a_query,
+    "__schema is not a field of ours": introspection,
+    "... is declared in a way of its own": a_resolver_in_python,
+    "too many fields": too_many_fields,
+    "the statement would be too long": too_long,
+    "the statement failed: ...": a_statement_that_fails,
+    "the compiler failed": a_fault_of_the_compiler,
+    "switched off": switched_off,
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+async def test_it_happens(bench: Bench, reason: str) -> None:
+    pattern = ".*".join(map(re.escape, reason.split("...")))
+
+    assert re.fullmatch(pattern, await REASONS[reason](bench))
+
+
+def test_the_guide_lists_them() -> None:
+    _, _, table = GUIDE.partition("| `why` | when |")
+    rows = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines() if row]
+    listed = [why for row in rows for why in re.findall(r"`([^`]+)`", row)]
+
+    assert listed == list(REASONS)

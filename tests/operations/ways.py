@@ -1,0 +1,174 @@
+"""Both ways of running queries, asked without HTTP, and where their answers differ."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import orjson
+import pytest
+from graphql.execution.values import VariableValues, get_variable_values
+from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
+from starlette.requests import Request
+
+from community_gql.db.database import Database, opened
+from community_gql.graph import loaders
+from community_gql.graph.visibility import Viewer
+from community_gql.http.endpoint import Edge, GraphQLView
+from community_gql.http.rate_limit import MemoryBudget
+from community_gql.operations import documents
+from community_gql.operations.compiled import Pushdown
+from community_gql.operations.limits import LIMITS
+from community_gql.schema.executable import core
+from tests.operations.operations import Operation
+
+MUCH = 10**12
+EDGE = Edge(budget=MemoryBudget(MUCH), cost_limit=MUCH, introspection="everyone")
+
+
+class _Noted(Pushdown):
+    """Remembers how it ran, so that answers need not say."""
+
+    way = ""
+
+    async def run(self, *given: Any, **named: Any) -> Any:
+        ran = await super().run(*given, **named)
+        self.way = " ".join(filter(None, (ran.way, ran.why)))
+        return ran
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a client gets: the status, and the body as JSON text."""
+
+    status: int
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, without what is another in each answer."""
+        body = orjson.loads(self.body)
+        for error in body.get("errors", ()):
+            error["extensions"].pop("errorId", None)
+        return body
+
+
+class Ways:
+    """Two views over one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._compiling = _Noted("always")
+        self._compiled = self._view(database, self._compiling)
+        self._loaders = self._view(database, Pushdown("off"))
+        # Each document is read once. Reading it is the same for both, and dear.
+        self._loaders._documents = self._compiled._documents
+
+    @staticmethod
+    def _view(database: Database, pushdown: Pushdown) -> GraphQLView:
+        async def authenticate(request: Request) -> Viewer:
+            viewer: Viewer = request.scope["viewer"]
+            return viewer
+
+        return GraphQLView(database, authenticate, pushdown, EDGE)
+
+    def read(self, operation: Operation) -> None:
+        """Compare our reading of the variables, which both ways share, with graphql-core's."""
+        found = self._compiled._documents.get(operation.text).operation(operation.name)
+        definitions = found.node.variable_definitions or ()
+        ours = found.variables(operation.variables)
+        theirs = get_variable_values(core, definitions, operation.variables)
+        if isinstance(ours, VariableValues) and isinstance(theirs, VariableValues):
+            assert ours.coerced == theirs.coerced
+            given = [{n: s.value for n, s in found.sources.items()} for found in (ours, theirs)]
+            assert given[0] == given[1]
+        else:
+            assert [str(error) for error in ours] == [str(error) for error in theirs]
+
+    async def compare(self, operation: Operation, viewer: Viewer) -> tuple[Said, str]:
+        """The compiled answer, which must be that of the loaders, and which way it took."""
+        self.read(operation)
+        self._compiling.way = "refused"  # unless it comes to run
+        compiled = await _ask(self._compiled, operation, viewer)
+        way = self._compiling.way
+        by_loaders = await _ask(self._loaders, operation, viewer)
+        if compiled != by_loaders:
+            found = list(differences("status", compiled.status, by_loaders.status))
+            found += differences("answer", compiled.json, by_loaders.json)
+            if found:
+                asked = f"{operation.text}\n{operation.variables}\n{viewer}\n{way}"
+                pytest.fail("\n".join([*found, asked]), pytrace=False)
+        return compiled, way
+
+
+async def _ask(view: GraphQLView, operation: Operation, viewer: Viewer) -> Said:
+    body = orjson.dumps(
+        {
+            "query": operation.text,
+            "operationName": operation.name,
+            "variables": operation.variables,
+        }
+    )
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/graphql",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"authorization", b"-")],
+        "client": None,
+        "viewer": viewer,
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    response = await view(Request(scope, receive))
+    return Said(response.status_code, bytes(response.body))
+
+
+def differences(path: str, one: Any, other: Any) -> Iterator[str]:
+    """Where two JSON values differ, and how: in values, their kinds, or the order of members.
+
+    1 and 1.0 are the same number, but ``true`` is not 1.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one.keys() | other.keys():
+            here, there = one.get(key, "nothing"), other.get(key, "nothing")
+            yield from differences(f"{path}.{key}", here, there)
+        if one.keys() == other.keys() and list(one) != list(other):
+            yield f"{path}: compiled has the order {list(one)}, loaders {list(other)}"
+    elif isinstance(one, list) and isinstance(other, list):
+        for n, (a, b) in enumerate(itertools.zip_longest(one, other, fillvalue="nothing")):
+            yield from differences(f"{path}[{n}]", a, b)
+    elif isinstance(one, bool) is not isinstance(other, bool) or one != other:
+        yield f"{path}: compiled {one!r}, loaders {other!r}"
+
+
+@asynccontextmanager
+async def both_ways(database_url: str, **options: Any) -> AsyncIterator[Ways]:
+    """Both ways over the database, without most limits: what they refuse is not compared."""
+    relaxed = replace(
+        LIMITS, aliases=MUCH, fields=MUCH, tokens=MUCH, depth=30, root_fields=MUCH, lists=10
+    )
+    forget()
+    with (
+        patch.object(documents, "LIMITS", relaxed),
+        patch.object(overlapping, "MAX_COMPLEXITY_BUDGET", MUCH),
+    ):
+        async with opened(database_url, **options) as database:
+            gc.collect()
+            gc.freeze()  # collecting what the test run itself holds takes a fifth of the time
+            yield Ways(database)
+            gc.unfreeze()
+    forget()
+
+
+def forget() -> None:
+    """Drop the loaders' statements, which hold the rules of visibility."""
+    for found in vars(loaders).values():
+        if hasattr(found, "cache_clear"):
+            found.cache_clear()

@@ -1,0 +1,250 @@
+"""Mutations for tests: asking for one, the whole database to compare, and an example of each.
+
+``EXAMPLES`` has an input for every mutation of the schema; tests that go through all of them fail
+until a new one is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from graphql import (
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLScalarType,
+    get_named_type,
+)
+
+from community_gql.schema.executable import core
+from tests.support import factories as make
+from tests.support.client import Answer, Client
+from tests.support.factories import Person, Row
+
+
+def fields() -> dict[str, GraphQLField]:
+    """The fields of Mutation."""
+    assert core.mutation_type is not None
+    found: dict[str, GraphQLField] = core.mutation_type.fields
+    return found
+
+
+MUTATIONS = sorted(fields())
+
+
+async def send(
+    api: Client, viewer: Person | None, name: str, selection: str = "", /, **given: Any
+) -> Answer:
+    """The answer to one mutation with this input."""
+    type_ = f"{name[0].upper()}{name[1:]}Input"
+    return await api(
+        f"mutation($input: {type_}!) {{ {name}(input: $input) "
+        f"{{ {selection} userErrors {{ code path message }} }} }}",
+        viewer,
+        input=given,
+    )
+
+
+async def change(
+    api: Client, viewer: Person | None, name: str, selection: str = "", /, **given: Any
+) -> Any:
+    """The payload of a mutation that must succeed, without its ``userErrors``."""
+    payload = (await send(api, viewer, name, selection, **given)).data[name]
+    assert payload.pop("userErrors") == []
+    return payload
+
+
+async def refusal(
+    api: Client, viewer: Person | None, name: str, /, **given: Any
+) -> list[tuple[str, list[str]]]:
+    """Why a mutation is refused, as (code, path); nothing else may be in its payload."""
+    selection = f"query {{ __typename }} {everything_in(name)}"
+    payload = (await send(api, viewer, name, selection, **given)).data[name]
+    errors = payload.pop("userErrors")
+    assert payload.pop("query") == {"__typename": "Query"}
+    assert all(value is None for value in payload.values()), payload
+    assert all(error["message"].endswith(".") for error in errors), errors
+    return [(error["code"], error["path"]) for error in errors]
+
+
+async def rows(db: asyncpg.Connection) -> dict[str, list[Any]]:
+    """Every row of every table, to see what a mutation left behind."""
+    tables = await db.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+        "AND relkind = 'r' AND relname <> 'alembic_version' ORDER BY relname"
+    )
+    return {
+        name: [tuple(row) for row in await db.fetch(f"SELECT * FROM {name} AS t ORDER BY t::text")]
+        for (name,) in tables
+    }
+
+
+async def waiting(db: asyncpg.Connection, count: int = 1) -> None:
+    """Return once this many statements wait for a lock of another transaction."""
+    while True:
+        found = await db.fetchval(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        if found >= count:
+            return
+        await asyncio.sleep(0.005)
+
+
+def input_type(name: str) -> GraphQLInputObjectType:
+    """The type of a mutation's ``input``."""
+    found = get_named_type(fields()[name].args["input"].type)
+    assert isinstance(found, GraphQLInputObjectType)
+    return found
+
+
+def members(type_: GraphQLInputObjectType, *, of: str) -> Iterator[tuple[str | int, ...]]:
+    """The paths to all members of an input that have the named type, at 0 of each list."""
+    for name, field in type_.fields.items():
+        inner = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
+        path: tuple[str | int, ...] = (name, 0) if isinstance(inner, GraphQLList) else (name,)
+        named = get_named_type(field.type)
+        if isinstance(named, GraphQLInputObjectType):
+            yield from ((*path, *rest) for rest in members(named, of=of))
+        elif named.name == of:
+            yield path
+
+
+def with_value(given: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    """An input like ``given`` but for the member at ``path``."""
+    if not path:
+        return value
+    if isinstance(given, list):
+        return [with_value(item, path[1:], value) for item in given[:1]] or [
+            with_value({}, path[1:], value) if len(path) > 1 else value
+        ]
+    if isinstance(path[0], int):
+        return [with_value({}, path[1:], value)]
+    return {**given, path[0]: with_value(given.get(path[0], {}), path[1:], value)}
+
+
+def everything_in(name: str) -> str:
+    """A selection of all that a mutation's payload shows of what it changed, two levels deep."""
+    payload = get_named_type(fields()[name].type)
+    assert isinstance(payload, GraphQLObjectType)
+    return " ".join(
+        f"{field} {_leaves(get_named_type(value.type))}"
+        for field, value in payload.fields.items()
+        if field not in ("userErrors", "query")
+    )
+
+
+def _leaves(type_: Any) -> str:
+    if not isinstance(type_, GraphQLObjectType):
+        return ""
+    inner = []
+    for name, field in type_.fields.items():
+        named = get_named_type(field.type)
+        if isinstance(named, GraphQLScalarType | GraphQLEnumType):
+            inner.append(name)
+        elif name == "node":
+            inner.append("node { __typename id }")
+    return f"{{ {' '.join(inner)} }}"
+
+
+@dataclass
+class Scene:
+    """Two people, what each has, and whoever moderates and computes."""
+
+    ada: Person
+    bea: Person
+    moderator: Person
+    machine: Person
+    story: Row
+    habit: Row
+    garden: Row
+    moss: Row
+    fern: Row
+    asked_by_bea: Row
+    """The friendship that Bea asked Ada for."""
+    match: Row
+
+    def ids(self) -> dict[str, str]:
+        """A global id of every type that has some, all of what Ada has or sees."""
+        of = (self.story, self.habit, self.garden, self.moss, self.asked_by_bea, self.match)
+        return {row.type_name: row.id for row in of} | {"User": self.ada.id}
+
+    def actor(self, name: str) -> Person:
+        """Who may do this."""
+        if name in ("createTag", "renameTag", "mergeTags", "deleteTag"):
+            return self.moderator
+        return self.machine if name.startswith("put") else self.ada
+
+
+async def scene(db: asyncpg.Connection) -> Scene:
+    """The scene, in the database."""
+    moss, fern = await make.tag(db, "moss"), await make.tag(db, "fern")
+    ada = await make.person(db, "Ada", tags=[moss])
+    bea = await make.person(db, "Bea")
+    (match,) = await make.match_batch(db, ada, {bea: 0.5})
+    return Scene(
+        ada,
+        bea,
+        await make.person(db, permissions=["manage:tags"]),
+        make.machine("write:features", "write:matches"),
+        await make.story(db, ada, "Moss", tags=[moss]),
+        await make.habit(db, ada, "walk"),
+        await make.garden(db, ada),
+        moss,
+        fern,
+        await make.friendship(db, bea, ada, accepted=False),
+        match,
+    )
+
+
+EXAMPLES: dict[str, Callable[[Scene], dict[str, Any]]] = {
+    "updateProfile": lambda s: {"displayName": "Ada L.", "bio": "Moss.", "journalingFrequency": 3},
+    "createStory": lambda s: {
+        "title": "New",
+        "content": "Rain.",
+        "visibility": "FRIENDS",
+        "tags": ["moss", "fern"],
+        "idempotencyKey": "once",
+    },
+    "updateStory": lambda s: {
+        "id": s.story.id,
+        "title": "Other",
+        "content": "Sun.",
+        "visibility": "PRIVATE",
+        "tags": ["fern"],
+    },
+    "deleteStory": lambda s: {"id": s.story.id},
+    "createHabit": lambda s: {"name": "read", "frequency": "WEEKLY", "meta": {"pages": 10}},
+    "updateHabit": lambda s: {
+        "id": s.habit.id,
+        "name": "run",
+        "frequency": "CUSTOM",
+        "meta": {"km": 5.5},
+    },
+    "deleteHabit": lambda s: {"id": s.habit.id},
+    # The scene's garden goes first: everyone has at most one (test_mutations).
+    "createGarden": lambda s: {"name": "Second", "theme": "zen"},
+    "updateGarden": lambda s: {"id": s.garden.id, "name": "Moss garden", "theme": "wild"},
+    "deleteGarden": lambda s: {"id": s.garden.id},
+    "addTags": lambda s: {"names": ["fern"]},
+    "removeTags": lambda s: {"names": ["moss"]},
+    "createTag": lambda s: {"name": "Lichen"},
+    "renameTag": lambda s: {"id": s.moss.id, "name": "Lichen"},
+    "mergeTags": lambda s: {"fromId": s.moss.id, "intoId": s.fern.id},
+    "deleteTag": lambda s: {"id": s.moss.id},
+    "requestFriendship": lambda s: {"userId": s.bea.id},
+    "acceptFriendship": lambda s: {"id": s.asked_by_bea.id},
+    "endFriendship": lambda s: {"id": s.asked_by_bea.id},
+    "deleteAccount": lambda s: {"id": s.ada.id},
+    "putFeatures": lambda s: {"features": [{"userId": s.ada.id, "vector": [0.5, 1], "version": 2}]},
+    "putMatches": lambda s: {
+        "matches": [{"userId": s.ada.id, "targetUserId": s.bea.id, "score": 0.25}]
+    },
+}
