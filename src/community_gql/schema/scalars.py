@@ -38,8 +38,12 @@ def datetime_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
 
 def read_datetime(text: Any) -> datetime:
     """The moment an RFC 3339 text names. Raises GraphQLError for anything else."""
-    # fromisoformat takes more of ISO 8601: weeks, texts without separators, hours alone.
-    if isinstance(text, str) and _RFC_3339.fullmatch(text):
+    # fromisoformat takes more of ISO 8601: weeks, texts without separators, hours alone. And it
+    # drops digits beyond the sixth: an ``updatedAt`` that we never sent would be taken for ours.
+    form = _RFC_3339.fullmatch(text) if isinstance(text, str) else None
+    if form:
+        if (form[1] or "")[7:].strip("0"):
+            raise GraphQLError("DateTime has at most six fractional digits, for microseconds.")
         try:
             return datetime.fromisoformat(text.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
@@ -52,7 +56,8 @@ SCALARS: dict[object, ScalarDefinition] = {
         name="DateTime",
         description=(
             "A moment, in RFC 3339. Answers are in UTC with `Z` and six fractional digits: "
-            "`2026-11-23T09:00:00.000000Z`. Input may be in any time zone, but must name one."
+            "`2026-11-23T09:00:00.000000Z`. Input may be in any time zone, but must name one, "
+            "and has at most six fractional digits other than 0."
         ),
         specified_by_url="https://datatracker.ietf.org/doc/html/rfc3339",
         serialize=write_datetime,
