@@ -42,7 +42,9 @@ ROWS = """
       ('p2400', U&'\\0130pek', NULL);
     INSERT INTO gardens (user_id, name, theme) VALUES ('p1', U&'Cafe\\0301', U&'e\\0301');
     INSERT INTO habits (user_id, name, frequency) VALUES
-      ('p1', U&'cafe\\0301', 'daily'), ('p1', U&'caf\\00e9', 'daily'), ('p2', U&'cafe\\0301', 'daily');
+      ('p1', U&'cafe\\0301', 'daily'), ('p1', U&'caf\\00e9', 'daily'),
+      ('p2', U&'cafe\\0301', 'daily');
+    UPDATE stories SET updated_at = '2024-01-01';
 """
 
 
@@ -117,7 +119,8 @@ async def test_what_was_begun_is_finished(make: Make, connect: Connect) -> None:
 
 def test_the_copy_folds_as_the_api_does() -> None:
     spec = importlib.util.spec_from_file_location("one_form", FILE)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     migration = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(migration)
     for name in (

@@ -17,7 +17,7 @@ from community_gql.schema.executable import core
 from tests.support import factories as make
 from tests.support import writing
 from tests.support.client import Client
-from tests.support.writing import Scene, change
+from tests.support.writing import Scene
 
 HABIT = """
   mutation{head} {{ createHabit(input: {{name: "n", frequency: DAILY, meta: {meta}}}) {{
@@ -49,6 +49,7 @@ async def both(api: Client, viewer: Any, db: asyncpg.Connection, meta: str) -> l
     return payloads
 
 
+@pytest.mark.both_ways
 @pytest.mark.parametrize("shape", ["{{a: {}}}", "{{a: [[{{a: [0, {}]}}]]}}"])
 async def test_whole_numbers_are_exact_or_refused(
     shape: str, api: Client, db: asyncpg.Connection, scene: Scene
@@ -89,17 +90,42 @@ def test_reading_json() -> None:
 
 
 async def test_numbers_of_machines(api: Client, db: asyncpg.Connection, scene: Scene) -> None:
-    """A Float is a double: a whole number is rounded to the nearest, as JSON has it."""
-    asked = {"userId": scene.ada.id, "vector": [2**64, 2**53 + 1, -0.0, 0.1, 5e-324]}
-    await change(api, scene.machine, "putFeatures", "count", features=[asked])
-    kept = json.loads(await db.fetchval("SELECT vector::text FROM user_features"))
-    assert kept == [float(2**64), float(2**53), 0, 0.1, 5e-324]
-    answer = await api(
-        "mutation($i: PutFeaturesInput!) { putFeatures(input: $i) { count } }",
-        scene.machine,
-        i={"features": [asked | {"version": 2**64}]},
-    )
-    assert answer.codes == ["BAD_REQUEST"]
+    """A Float is a double; a whole number that none can hold is refused."""
+
+    async def put(number: str, member: str = "vector") -> list[Any]:
+        """What is said to a number in a document, and to the same in variables."""
+        answers = []
+        item = {"vector": f"vector: [{number}]", "version": f"vector: [1], version: {number}"}
+        variable = {"vector": "$v: [Float!]!", "version": "$v: Int!"}
+        used = {"vector": "vector: $v", "version": "vector: [1], version: $v"}
+        value = f"[{number}]" if member == "vector" else number
+        for head, given, variables in (
+            ("", item[member], "{}"),
+            (f"({variable[member]})", used[member], f'{{"v": {value}}}'),
+        ):
+            query = f"""mutation{head} {{ putFeatures(input: {{features: [{{
+              userId: "{scene.ada.id}", {given} }}]}}) {{ count }} }}"""
+            body = f'{{"query": {json.dumps(query)}, "variables": {variables}}}'
+            headers = api.authorization(scene.machine.sub, *scene.machine.permissions)
+            headers["Content-Type"] = "application/json"
+            answer = await api.send("POST", content=body.encode(), headers=headers)
+            if "errors" in answer.body:
+                answers.append(answer.codes[0])
+                continue
+            kept = await db.fetchval("SELECT vector::text FROM user_features")
+            answers += map(float, json.loads(kept))
+        return answers
+
+    for number in ("0.1", "-0.0", "5e-324", "18446744073709551616", "1e19", "9007199254740992"):
+        assert await put(number) == [float(number)] * 2, number
+    for number in ("9007199254740993", "18446744073709551617"):
+        in_document, in_variables = await put(number)
+        assert in_document in ("BAD_REQUEST", "GRAPHQL_VALIDATION_FAILED")
+        assert in_variables == "BAD_REQUEST"
+    for number in ("18446744073709551616", "2147483648", "1.5"):
+        in_document, in_variables = await put(number, "version")
+        assert in_document in ("BAD_REQUEST", "GRAPHQL_VALIDATION_FAILED")
+        assert in_variables == "BAD_REQUEST"
 
 
 # --- Moments ---
