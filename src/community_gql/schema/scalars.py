@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, GraphQLFloat
 from sqlalchemy import ColumnElement, func, literal_column
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
@@ -76,6 +76,10 @@ SQL_FORMS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
     "DateTime": datetime_sql,
 }
 """By name, the scalars that PostgreSQL's own JSON writes differently: ``serialize`` as SQL."""
+
+# graphql-core rounds a whole number that stands in the document and refuses it in variables. Without
+# its own way for documents, both are read alike (decision 76).
+GraphQLFloat.coerce_input_literal = None
 
 CONFIG = StrawberryConfig(scalar_map=SCALARS)
 
