@@ -113,7 +113,7 @@ async def test_numbers_of_machines(api: Client, db: asyncpg.Connection, scene: S
                 answers.append(answer.codes[0])
                 continue
             kept = await db.fetchval("SELECT vector::text FROM user_features")
-            answers += map(float, json.loads(kept))
+            answers += [float(item) for item in json.loads(kept)]
         return answers
 
     for number in ("0.1", "-0.0", "5e-324", "18446744073709551616", "1e19", "9007199254740992"):

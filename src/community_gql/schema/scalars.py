@@ -77,8 +77,8 @@ SQL_FORMS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
 }
 """By name, the scalars that PostgreSQL's own JSON writes differently: ``serialize`` as SQL."""
 
-# graphql-core rounds a whole number that stands in the document and refuses it in variables. Without
-# its own way for documents, both are read alike (decision 76).
+# graphql-core rounds a whole number that no double equals when it stands in the document, and
+# refuses it in variables. Without a way of its own for documents, both are read alike.
 GraphQLFloat.coerce_input_literal = None
 
 CONFIG = StrawberryConfig(scalar_map=SCALARS)
