@@ -94,7 +94,7 @@ async def test_numbers_of_machines(api: Client, db: asyncpg.Connection, scene: S
 
     async def put(number: str, member: str = "vector") -> list[Any]:
         """What is said to a number in a document, and to the same in variables."""
-        answers = []
+        answers: list[Any] = []
         item = {"vector": f"vector: [{number}]", "version": f"vector: [1], version: {number}"}
         variable = {"vector": "$v: [Float!]!", "version": "$v: Int!"}
         used = {"vector": "vector: $v", "version": "vector: [1], version: $v"}
