@@ -351,7 +351,7 @@ async def test_rows_are_completed_and_kept(make: Make, connect: Connect) -> None
     assert await rows(
         "SELECT email, name_key, created_at > '2025-01-01' FROM users ORDER BY 1"
     ) == [
-        ("Ada@Example.com", "ada élan", True),
+        ("Ada@Example.com", "ada elan", True),
         ("ben@example.com", "", False),
     ]
     assert await connection.fetchval("SELECT count(DISTINCT public_id) FROM users") == 2

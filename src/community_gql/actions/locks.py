@@ -14,7 +14,7 @@ from community_gql.actions.validation import Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
 from community_gql.errors import AccountGone, Code, Rejected, UserError
-from community_gql.graph.visibility import Viewer, own, visible
+from community_gql.graph.visibility import Viewer, is_machine, own, visible
 
 
 async def lock_own(
@@ -46,6 +46,16 @@ async def lock_own(
             return None
     problems.not_found("id")
     return None
+
+
+async def lock_writer(session: Transaction, viewer: Viewer) -> None:
+    """Lock the account of whoever writes by a permission against its deletion; people last.
+
+    Machines and the operator at the command line have no account. Raises AccountGone when it was
+    deleted.
+    """
+    if viewer.sub is not None and not is_machine(viewer.sub):
+        await lock_viewer(session, viewer, shared=True)
 
 
 async def lock_viewer(session: Transaction, viewer: Viewer, *, shared: bool = False) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Integer, Uuid, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from community_gql.actions.locks import require_permission
+from community_gql.actions.locks import lock_writer, require_permission
 from community_gql.actions.validation import MAX_VECTOR_LENGTH, MAX_VERSION, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
@@ -62,6 +62,7 @@ async def put_features(
             )
     named = [(item.user_id, ("features", i, "userId")) for i, item in enumerate(features)]
     subs = await _subs(session, viewer, problems, named)
+    await lock_writer(session, viewer)
     # After the people, as the lock order has it: those who wait for it hold nobody up.
     one_by_one = func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)
     await session.run(select(one_by_one))  # unscoped: a lock, no rows
@@ -116,6 +117,7 @@ async def put_matches(
             problems.add(Code.INVALID, "This pair is in the batch already.", *at)
         named += [(item.user_id, (*at, "userId")), (item.target_user_id, (*at, "targetUserId"))]
     subs = await _subs(session, viewer, problems, named)
+    await lock_writer(session, viewer)
     problems.stop()
     clock = select(func.clock_timestamp())  # unscoped: the time, no rows
     moment: datetime = (await session.first(clock))[0]

@@ -16,7 +16,7 @@ from sqlalchemy import update as change
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
-from community_gql.actions.locks import lock_tags, lock_viewer, require_permission
+from community_gql.actions.locks import lock_tags, lock_viewer, lock_writer, require_permission
 from community_gql.actions.validation import MAX_TAGS_PER_PERSON, POPULAR, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction, constraint
@@ -76,6 +76,7 @@ async def create(session: Transaction, viewer: Viewer, *, name: str) -> int:
     made = await session.first(
         postgresql.insert(m.Tag).values(name=folded).on_conflict_do_nothing().returning(m.Tag.id)
     )
+    await lock_writer(session, viewer)
     if made is None:
         raise Rejected(_exists(folded))
     return int(made.id)
@@ -91,6 +92,7 @@ async def rename(session: Transaction, viewer: Viewer, *, id: int | None, name: 
     await _refuse_popular(session, tag)
     with _name_is_free(folded):
         await session.run(change(m.Tag).where(m.Tag.id == tag).values(name=folded))
+    await lock_writer(session, viewer)
     return int(tag)
 
 
@@ -110,6 +112,7 @@ async def merge(
     for links in LINKS:
         await move(session, links, source, target)
     await session.run(delete_from(m.Tag).where(m.Tag.id == source))
+    await lock_writer(session, viewer)
     return int(target)
 
 
@@ -121,6 +124,7 @@ async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int
     problems.stop()
     await _refuse_popular(session, tag)
     await session.run(delete_from(m.Tag).where(m.Tag.id == tag))
+    await lock_writer(session, viewer)
     return int(tag)
 
 

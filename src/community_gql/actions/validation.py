@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import math
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
@@ -17,7 +16,7 @@ import orjson
 from sqlalchemy.orm import InstrumentedAttribute
 
 from community_gql.errors import Code, Rejected, UserError
-from community_gql.graph.search import fold_tag
+from community_gql.graph.search import composed, fold_tag, is_blank
 
 MAX_CONTENT_CHARACTERS = 100_000
 MAX_BIO_CHARACTERS = 2_000
@@ -64,9 +63,9 @@ class Problems:
             raise Rejected(*self.errors)
 
     def text(self, path: str, value: str | None, longest: int | InstrumentedAttribute[Any]) -> str:
-        """A text that must say something, trimmed, of at most ``longest`` characters."""
-        trimmed = (value or "").strip()
-        if not _says_something(trimmed):
+        """A text that must show something, in NFC, trimmed, of at most ``longest`` characters."""
+        trimmed = composed(value or "").strip()
+        if is_blank(trimmed):
             self.add(Code.REQUIRED, f"{path} must not be empty.", path)
         self._length(path, trimmed, longest)
         return trimmed
@@ -74,10 +73,10 @@ class Problems:
     def optional_text(
         self, path: str, value: str | None, longest: int | InstrumentedAttribute[Any]
     ) -> str | None:
-        """A text that may be missing, trimmed; an empty one is none."""
-        trimmed = (value or "").strip()
+        """A text that may be missing, in NFC, trimmed; one that shows nothing is none."""
+        trimmed = composed(value or "").strip()
         self._length(path, trimmed, longest)
-        return trimmed or None
+        return None if is_blank(trimmed) else trimmed
 
     def _length(self, path: str, text: str, longest: int | InstrumentedAttribute[Any]) -> None:
         limit = longest if isinstance(longest, int) else longest.type.length
@@ -115,7 +114,7 @@ class Problems:
         places: dict[str, int] = {}
         for place, name in enumerate(names):
             folded = fold_tag(name)
-            if not folded:
+            if is_blank(folded):
                 self.add(Code.REQUIRED, "A tag's name must not be empty.", path, place)
             else:
                 places.setdefault(folded, place)
@@ -155,11 +154,6 @@ class Problems:
                 "It was changed since. Read it again and repeat the change if it still applies.",
                 "expectedUpdatedAt",
             )
-
-
-def _says_something(text: str) -> bool:
-    """Whether anything of it can be seen: marks that only join or hide others do not count."""
-    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
 
 
 def _json_problem(value: Any) -> str | None:

@@ -219,7 +219,7 @@ class User(Base):
     public_id: Mapped[UUID] = mapped_column(unique=True, server_default=func.gen_random_uuid())
     """Beyond the seed: the id that the API shows, and the tie-break in cursors."""
     name_key: Mapped[str] = mapped_column(String, server_default="")
-    """Beyond the seed: the display name in lower case, for order and search; set by a trigger."""
+    """Beyond the seed: the display name in lower case and without accents; set by a trigger."""
 
     __table_args__ = (
         Index("idx_users_created", text("created_at DESC"), text("public_id DESC")),

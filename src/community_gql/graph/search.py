@@ -1,20 +1,66 @@
-"""How text that people type is folded before it is stored or compared."""
+"""How text that people type is read before it is stored, compared or searched (decision 74)."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _MAX_DASHES = 25
 
+_HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
+_BLANK_SYMBOLS = "\u2800\U0001d159"  # the Braille cell without dots, the note without a head
+_BLANK = frozenset(_HANGUL_FILLERS + _BLANK_SYMBOLS)
+_IGNORABLE = re.compile(r"[\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]")
+_NONCHARACTER = re.compile(r"[\ufdd0-\ufdef]")
+_ACCENTS = re.compile(r"[\u0300-\u036f]")
+
+
+def composed(text: str) -> str:
+    """``text`` in Unicode's form NFC, so that what looks the same compares as equal."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of ``text`` can be seen.
+
+    A character is seen unless Unicode (UnicodeData.txt, General_Category) has it as a separator
+    (Z), a mark that needs a letter to sit on (M) or a control, format or private character (C),
+    or shows it as nothing: Default_Ignorable_Code_Point (DerivedCoreProperties.txt), of which
+    only the fillers of Hangul are in other categories, and two symbols drawn as blanks.
+    """
+    return not any(map(_is_seen, text))
+
+
+def _is_seen(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category == "Cn":  # newer than this Python's tables, such as next year's emoji
+        return not (
+            _IGNORABLE.match(character)
+            or _NONCHARACTER.match(character)
+            or ord(character) & 0xFFFE == 0xFFFE
+        )
+    return category[0] not in "CMZ" and character not in _BLANK
+
 
 def fold_tag(name: str) -> str:
-    """A tag name as the vocabulary has it: trimmed, single-spaced, lower case."""
-    return " ".join(name.split()).lower()
+    """A tag name as the vocabulary has it: NFC, trimmed, single-spaced, lower case."""
+    lower = " ".join(composed(name).split()).lower()
+    # The small letter of "İ" is "i", not an "i" with a second dot.
+    return composed(lower.replace("i\u0307", "i"))
 
 
 def fold_tags(names: list[str]) -> list[str]:
     """Folded, each once, in the order given."""
     return list(dict.fromkeys(map(fold_tag, names)))
+
+
+def without_accents(text: str) -> str:
+    """``text`` without the accents over and under its letters: what ``name_key`` is made of.
+
+    The same as the function ``without_accents`` of the database. Letters that are not made of a
+    letter and an accent (ø, ł, ß) stay.
+    """
+    return composed(_ACCENTS.sub("", unicodedata.normalize("NFD", text)))
 
 
 def word_prefixes(text: str) -> str:
@@ -23,7 +69,9 @@ def word_prefixes(text: str) -> str:
     What a word is, PostgreSQL's parser decides, as it did for the text that is searched: to it
     ``J.R.R.`` is one word and ``O'Brien`` two.
     """
-    quoted = (word.replace("\\", "\\\\").replace("'", "''") for word in text.split())
+    quoted = (
+        word.replace("\\", "\\\\").replace("'", "''") for word in without_accents(text).split()
+    )
     return " & ".join(f"'{word}':*" for word in quoted)
 
 
@@ -33,7 +81,7 @@ def web_search(text: str) -> str:
     PostgreSQL itself lets any dash negate, across blanks and other dashes, and fails at about 30
     in a row ("tsquery stack too small"); a text with so many does not mean to exclude anything.
     """
-    meant = re.sub(r"-(?![^\W_]|\")", " ", text)
+    meant = re.sub(r"-(?![^\W_]|\")", " ", composed(text))
     return meant if meant.count("-") <= _MAX_DASHES else meant.replace("-", " ")
 
 

@@ -52,6 +52,12 @@ class Viewer:
 
 ANONYMOUS = Viewer()
 
+
+def is_machine(sub: str) -> bool:
+    """Whether ``sub`` names a machine (as Auth0 writes them): it has no account."""
+    return sub.endswith("@clients")
+
+
 _rules: dict[type[m.Base], Rule] = {}
 
 

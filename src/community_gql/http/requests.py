@@ -15,6 +15,7 @@ import orjson
 from starlette.requests import Request
 
 from community_gql.errors import BadRequest
+from community_gql.http import exact_json
 from community_gql.operations.plans import check_text, check_variables
 
 JSON_TYPE = "application/json"
@@ -141,7 +142,7 @@ def too_late(seconds: float) -> HttpError:
 
 def _json(text: bytes | str) -> Any:
     try:
-        return orjson.loads(text)
+        return exact_json.loads(text)
     except orjson.JSONDecodeError:
         raise HttpError(400, "The request is not JSON in UTF-8.") from None
 

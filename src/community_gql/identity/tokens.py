@@ -12,6 +12,7 @@ from joserfc.jwk import RSAKey
 from joserfc.jwt import JWTClaimsRegistry
 
 from community_gql.errors import Unauthenticated
+from community_gql.graph.visibility import is_machine
 from community_gql.lru import Kept
 
 ALGORITHM = "RS256"
@@ -49,7 +50,7 @@ class Identity:
     @property
     def is_machine(self) -> bool:
         """Whether this is a program, not a person: Auth0 names its client credentials so."""
-        return self.sub.endswith("@clients")
+        return is_machine(self.sub)
 
 
 class Keys(Protocol):

@@ -272,11 +272,12 @@ class PageField(EdgeField):
     def _given(self, filter_input: Any) -> Values:
         if filter_input is None:
             return ()
-        return tuple(
+        read = (
             (name, member.read(value))
             for name, member in sorted(self._filters.items())
             if (value := getattr(filter_input, name)) not in (None, UNSET)
         )
+        return tuple((name, value) for name, value in read if value is not None)
 
     def resolve(self, source: Any, context: Context, plan: Pages) -> Awaitable[Any]:
         """The Page for one parent, or of the root list."""
@@ -344,6 +345,7 @@ class FilterMember:
 
     filter: Filter
     read: Callable[[Any], Any]
+    """Gives None for an emptied field, which demands nothing."""
 
 
 class ResultField(EdgeField):

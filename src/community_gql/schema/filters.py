@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,14 @@ from sqlalchemy import ARRAY, BigInteger, DateTime, Double, String, func, litera
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
 from community_gql.graph.paging import Order
-from community_gql.graph.search import fold_tag, fold_tags, like_prefix, web_search, word_prefixes
+from community_gql.graph.search import (
+    fold_tag,
+    fold_tags,
+    is_blank,
+    like_prefix,
+    web_search,
+    word_prefixes,
+)
 from community_gql.schema.fields import describe_enum, described_input, member, ordered
 
 _ENGLISH: Any = literal_column("'english'::regconfig")
@@ -19,6 +27,26 @@ _SIMPLE: Any = literal_column("'simple'::regconfig")
 
 MAX_SEARCH = 500
 """Characters of a search; a few thousand words overflow PostgreSQL's stack."""
+
+
+MAX_TAGS = 20
+"""Names in a list of tags."""
+
+
+def _unless_blank(read: Callable[[str], str]) -> Callable[[str], str | None]:
+    """``read`` for a text that says something: an emptied input field is no filter."""
+    return lambda text: None if is_blank(text) else read(text)
+
+
+def _tags(called: str) -> Callable[[list[str]], tuple[str, ...] | None]:
+    """The folded names of a list of tags without the blank ones; None when none is left."""
+
+    def read(names: list[str]) -> tuple[str, ...] | None:
+        if len(names) > MAX_TAGS:
+            raise BadRequest(f"'{called}' may hold at most {MAX_TAGS} tags, not {len(names):,}.")
+        return tuple(fold_tags([name for name in names if not is_blank(name)])) or None
+
+    return read
 
 
 def _searched(text: str) -> str:
@@ -106,42 +134,48 @@ for _orders in (UserOrder, StoryOrder, HabitOrder, TagOrder, MatchOrder, Friends
 
 @described_input
 class UserFilter:
-    """Which people to list. Without members: all."""
+    """Which people to list. Without members: all.
+
+    A member that is empty is as if it were absent.
+    """
 
     search: str | None = member(
         String(),
         lambda user, words: func.to_tsvector(_SIMPLE, user.name_key).op("@@")(
             func.to_tsquery(_SIMPLE, words)
         ),
-        "People whose display name has words that begin with these, in any order. At most 500 "
-        "characters.",
-        lambda text: word_prefixes(_searched(text)),
+        "People whose display name has words that begin with these, in any order, with or "
+        "without accents. At most 500 characters.",
+        _unless_blank(lambda text: word_prefixes(_searched(text))),
         selective=True,
     )
     tag: str | None = member(
         String(),
         lambda user, name: user.tags.any(m.Tag.name == name),  # unscoped: public rows
         "People who chose the tag of this name.",
-        fold_tag,
+        _unless_blank(fold_tag),
     )
 
 
 @described_input
 class StoryFilter:
-    """Which stories to list. Without members: all that the viewer may see."""
+    """Which stories to list. Without members: all that the viewer may see.
+
+    A member that is empty (or an empty list) is as if it were absent.
+    """
 
     tags_any: list[str] | None = member(
         ARRAY(String),
         lambda story, names: story.tags_cached.op("&&")(names),
-        "Stories with at least one of these tags, by name.",
-        lambda names: tuple(fold_tags(names)),
+        f"Stories with at least one of these tags, by name; at most {MAX_TAGS}.",
+        _tags("tagsAny"),
         scarce=True,
     )
     tags_all: list[str] | None = member(
         ARRAY(String),
         lambda story, names: story.tags_cached.op("@>")(names),
-        "Stories with every one of these tags, by name.",
-        lambda names: tuple(fold_tags(names)),
+        f"Stories with every one of these tags, by name; at most {MAX_TAGS}.",
+        _tags("tagsAll"),
         scarce=True,
     )
     created_after: datetime | None = member(
@@ -159,14 +193,17 @@ class StoryFilter:
         lambda story, words: story.search.op("@@")(func.websearch_to_tsquery(_ENGLISH, words)),
         'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
         "hail` understands phrases, exclusion and `or`. At most 500 characters.",
-        lambda text: web_search(_searched(text)),
+        _unless_blank(lambda text: web_search(_searched(text))),
         scarce=True,
     )
 
 
 @described_input
 class UserStoryFilter(StoryFilter):
-    """Which of a person's stories to list. Without members: all that the viewer may see."""
+    """Which of a person's stories to list. Without members: all that the viewer may see.
+
+    A member that is empty (or an empty list) is as if it were absent.
+    """
 
     visibility: m.StoryVisibility | None = member(
         String(),
@@ -178,12 +215,12 @@ class UserStoryFilter(StoryFilter):
 
 @described_input
 class TagFilter:
-    """Which tags to list. Without members: all."""
+    """Which tags to list. Without members: all. A member that is empty is as if it were absent."""
 
     prefix: str | None = member(
         String(),
         lambda tag, pattern: tag.name.like(pattern),
         "Tags whose name begins with this.",
-        lambda prefix: like_prefix(fold_tag(prefix)),
+        _unless_blank(lambda prefix: like_prefix(fold_tag(prefix))),
         selective=True,
     )

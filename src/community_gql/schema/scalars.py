@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, GraphQLFloat
 from sqlalchemy import ColumnElement, func, literal_column
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
@@ -38,8 +38,12 @@ def datetime_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
 
 def read_datetime(text: Any) -> datetime:
     """The moment an RFC 3339 text names. Raises GraphQLError for anything else."""
-    # fromisoformat takes more of ISO 8601: weeks, texts without separators, hours alone.
-    if isinstance(text, str) and _RFC_3339.fullmatch(text):
+    # fromisoformat takes more of ISO 8601: weeks, texts without separators, hours alone. And it
+    # drops digits beyond the sixth: an ``updatedAt`` that we never sent would be taken for ours.
+    form = _RFC_3339.fullmatch(text) if isinstance(text, str) else None
+    if form:
+        if (form[1] or "")[7:].strip("0"):
+            raise GraphQLError("DateTime has at most six fractional digits, for microseconds.")
         try:
             return datetime.fromisoformat(text.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
@@ -52,7 +56,8 @@ SCALARS: dict[object, ScalarDefinition] = {
         name="DateTime",
         description=(
             "A moment, in RFC 3339. Answers are in UTC with `Z` and six fractional digits: "
-            "`2026-11-23T09:00:00.000000Z`. Input may be in any time zone, but must name one."
+            "`2026-11-23T09:00:00.000000Z`. Input may be in any time zone, but must name one, "
+            "and has at most six fractional digits other than 0."
         ),
         specified_by_url="https://datatracker.ietf.org/doc/html/rfc3339",
         serialize=write_datetime,
@@ -71,6 +76,10 @@ SQL_FORMS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
     "DateTime": datetime_sql,
 }
 """By name, the scalars that PostgreSQL's own JSON writes differently: ``serialize`` as SQL."""
+
+# graphql-core rounds a whole number that no double equals when it stands in the document, and
+# refuses it in variables. Without a way of its own for documents, both are read alike.
+GraphQLFloat.coerce_input_literal = None
 
 CONFIG = StrawberryConfig(scalar_map=SCALARS)
 

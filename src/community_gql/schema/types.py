@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import strawberry
-from sqlalchemy import ARRAY, DateTime, Integer, String, bindparam, case, func
+from sqlalchemy import ARRAY, DateTime, Integer, String, bindparam, case, func, literal_column
 
 from community_gql.db import models as m
 from community_gql.graph.paging import Page
@@ -74,7 +74,12 @@ class Edge(Generic[T]):
 
 @described_type
 class Connection(Generic[T]):
-    """A page of a list. Go forward with `first` and `after`, backward with `last` and `before`."""
+    """A page of a list. Go forward with `first` and `after`, backward with `last` and `before`.
+
+    Orders by `createdAt` go by when the write began, not by when it was committed: what took long
+    to commit may appear behind a cursor that was handed out before. To follow a list without a
+    gap, ask again from a little before the newest item seen, and skip those known by their `id`.
+    """
 
     edges: list[Edge[T]] = derived(Page.edges, "The items of this page with their cursors.")
     nodes: list[T] = derived(lambda page: page.rows, "The items of this page.")
@@ -91,10 +96,11 @@ class User(Node):
 
     created_at: datetime = column("When the person joined.")
     account_age_days: int = computed(
-        lambda user: func.floor(func.extract("epoch", func.now() - user.created_at) / 86400).cast(
-            Integer
-        ),
-        "Full days since the person joined.",
+        lambda user: func.floor(
+            func.greatest(func.extract("epoch", func.now() - user.created_at), literal_column("0"))
+            / 86400
+        ).cast(Integer),
+        "Full days since the person joined; never less than 0.",
     )
     profile: Profile | None = one(
         m.User.profile, "What they say of themselves; null until they first save it."

@@ -22,6 +22,7 @@ from community_gql.dev.seeding import prose
 from community_gql.dev.seeding import vocabulary as words
 from community_gql.dev.seeding.founders import FOUNDERS, FRIENDSHIPS, Founder
 from community_gql.dev.seeding.prose import one
+from community_gql.graph.search import without_accents
 
 Row = tuple[Any, ...]
 
@@ -189,7 +190,7 @@ class Community:
 
     def _enter(self, batch: Batch, member: Member, email: str, shown: str | None) -> None:
         public_id = UUID(int=self.random.getrandbits(128), version=4)
-        name_key = (shown or "").lower()
+        name_key = without_accents(shown or "").lower()
         row = (member.sub, email, self._at(member.joined), public_id, name_key)
         batch.rows["users"].append(row)
         batch.members.append(member)
