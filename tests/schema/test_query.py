@@ -15,6 +15,7 @@ from graphql import GraphQLObjectType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from community_gql.db.housekeeping import COUNT
 from community_gql.graph.search import web_search, word_prefixes
 from community_gql.schema.ids import write_id
 from community_gql.schema.scalars import read_datetime, write_datetime
@@ -795,6 +796,7 @@ async def test_tags_by_name_and_popularity(api: Client, db: asyncpg.Connection) 
     rare, common, none = [await make.tag(db, name) for name in ("b", "c", "a")]
     await make.person(db, tags=[rare, common])
     await make.person(db, tags=[common])
+    await db.execute(COUNT)
 
     async def order(by: str) -> list[str]:
         nodes = (await api(f"{{ tags(orderBy: {by}) {{ nodes {{ name }} }} }}")).data["tags"][

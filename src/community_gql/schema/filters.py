@@ -6,7 +6,7 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, Double, String, func, literal_column, select
+from sqlalchemy import ARRAY, DateTime, Double, String, func, literal_column
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
@@ -35,13 +35,6 @@ BY_NAME = Order(lambda row, _: (row.name, row.id))
 def _relevance(story: Any, binds: Any) -> tuple[Any, ...]:
     rank = func.ts_rank(story.search, func.websearch_to_tsquery(_ENGLISH, binds["search"]))
     return (rank.cast(Double), story.id)
-
-
-def _popularity(tag: Any, _: Any) -> tuple[Any, ...]:
-    people = select(func.count(type_=BigInteger)).where(
-        m.user_tags.c.tag_id == tag.id
-    )  # unscoped: public rows
-    return (people.scalar_subquery(), tag.id)
 
 
 class UserOrder(enum.Enum):
@@ -81,7 +74,8 @@ class TagOrder(enum.Enum):
 
     NAME = ordered(BY_NAME, "By name.")
     POPULARITY = ordered(
-        Order(_popularity, descending=True), "The tag that most people chose comes first."
+        Order(lambda tag, _: (tag.popularity, tag.id), descending=True),
+        "The tag that most people chose comes first, by a count of the last minute.",
     )
 
 
