@@ -1,8 +1,8 @@
 """what does not grow
 
 The number of people who chose a tag stands in its row, so that the order by it has an index, and
-`housekeeping` remembers when such numbers were last counted. `stories` is vacuumed after a twentieth
-of it has changed, not a fifth, and new pages keep room for a second version of a row.
+`housekeeping` remembers when such numbers were last counted. `stories` is vacuumed after a
+twentieth of it has changed, not a fifth, and new pages keep room for a second version of a row.
 
 Nothing here waits for the application or keeps it waiting: the column is added without a rewrite,
 indexes are built CONCURRENTLY, and an interrupted run is taken up again by the next.

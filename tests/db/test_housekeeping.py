@@ -97,5 +97,5 @@ async def test_a_tag_that_is_being_renamed_is_counted_later(
 async def test_a_process_looks_by_itself(database: Database, db: asyncpg.Connection) -> None:
     await make.person(db, tags=[await make.tag(db, "moss")])
     async with Housekeeping(database, every=0.2).running(), asyncio.timeout(10):
-        while await popularity(db) != {"moss": 1}:
+        while await popularity(db) != {"moss": 1}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -536,7 +536,12 @@ async def searched(api: Client, db: asyncpg.Connection) -> Client:
         ("moss -snow", {"Moss"}),
         ("moss - snow", {"Rain"}),  # a dash between words is not an exclusion
         ("moss --- snow", {"Rain"}),
-        ("-moss", {"Snow", "Café"}),
+        ("the -moss", set()),  # the word that it asks for is one that no index has
+        ("moss or the -rain", set()),
+        ("(-moss", set()),
+        ("moss or", {"Moss", "Rain"}),
+        ("or moss", {"Moss", "Rain"}),
+        ("moss -or", {"Moss", "Rain"}),
         ("moss or brook", {"Moss", "Rain", "Café"}),
         ("moss OR brook", {"Moss", "Rain", "Café"}),
         ('"spring rain"', {"Moss"}),
@@ -567,6 +572,25 @@ async def searched(api: Client, db: asyncpg.Connection) -> Client:
 )
 async def test_stories_by_words(searched: Client, words: str, found: set[str]) -> None:
     assert set(await titles(searched, "filter: {search: $words}", words=words)) == found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-moss", " -moss -rain", '-"spring rain"', "moss or -rain", "-rain OR moss", "!!! -moss",
+        "or -moss", "moss -rain or -snow",
+    ],
+)  # fmt: skip
+async def test_a_search_says_what_to_find(searched: Client, words: str) -> None:
+    for query in (
+        "query($w: String) { stories(filter: {search: $w}) { nodes { id } } }",
+        "query($w: String) { stories(filter: {search: $w}) { totalCount } }",
+        "query($w: String) { users { nodes { stories(filter: {search: $w}) { totalCount } } } }",
+        "query($w: String) { tags { nodes { stories(filter: {search: $w}) { totalCount } } } }",
+    ):
+        answer = await searched(query, w=words)
+        assert answer.codes == ["BAD_REQUEST"]
+        assert 'write "moss -garden"' in answer.errors[0]["message"]
 
 
 async def test_relevance_puts_the_better_match_first(searched: Client) -> None:

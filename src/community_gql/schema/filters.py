@@ -6,12 +6,19 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, DateTime, Double, String, func, literal_column
+from sqlalchemy import ARRAY, DateTime, Double, String, and_, func, literal_column
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
 from community_gql.graph.paging import Order
-from community_gql.graph.search import fold_tag, fold_tags, like_prefix, web_search, word_prefixes
+from community_gql.graph.search import (
+    fold_tag,
+    fold_tags,
+    like_prefix,
+    only_excludes,
+    web_search,
+    word_prefixes,
+)
 from community_gql.schema.fields import describe_enum, described_input, member, ordered
 
 _ENGLISH: Any = literal_column("'english'::regconfig")
@@ -25,6 +32,23 @@ def _searched(text: str) -> str:
     if len(text) > MAX_SEARCH:
         raise BadRequest(f"'search' may have at most {MAX_SEARCH} characters, not {len(text)}.")
     return text
+
+
+def _has_words(story: Any, words: Any) -> Any:
+    query = func.websearch_to_tsquery(_ENGLISH, words)
+    # What is left of "the -garden" without its stop word finds nothing: no index could find it.
+    findable = func.querytree(query).not_in([literal_column("'T'"), literal_column("''")])
+    return and_(story.search.op("@@")(query), findable)
+
+
+def _story_search(text: str) -> str:
+    words = web_search(_searched(text))
+    if only_excludes(words):
+        raise BadRequest(
+            "'search' must say what to find, on each side of `or`, before it says what to leave "
+            'out: write "moss -garden" instead of "-garden".'
+        )
+    return words
 
 
 NEWEST_FIRST = Order(lambda row, _: (row.created_at, row.id), descending=True)
@@ -150,10 +174,11 @@ class StoryFilter:
     )
     search: str | None = member(
         String(),
-        lambda story, words: story.search.op("@@")(func.websearch_to_tsquery(_ENGLISH, words)),
+        _has_words,
         'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
-        "hail` understands phrases, exclusion and `or`. At most 500 characters.",
-        lambda text: web_search(_searched(text)),
+        "hail` understands phrases, exclusion and `or`. It must say what to find, not only what "
+        "to leave out. At most 500 characters.",
+        _story_search,
         scarce=True,
     )
 
