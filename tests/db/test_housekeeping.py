@@ -27,7 +27,8 @@ async def counted(database: Database, db: asyncpg.Connection) -> bool:
 
 
 async def popularity(db: asyncpg.Connection) -> dict[str, int]:
-    return dict(await db.fetch("SELECT name, popularity FROM tags"))
+    rows = await db.fetch("SELECT name, popularity FROM tags")
+    return {row["name"]: row["popularity"] for row in rows}
 
 
 async def test_popularity_is_counted_when_choices_have_changed(

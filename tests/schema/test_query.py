@@ -621,6 +621,55 @@ async def test_relevance_looks_at_the_newest_1000_hits(api: Client, db: asyncpg.
     assert after == {"totalCount": 1001, "nodes": [{"title": "Night"}]}
 
 
+async def test_counts_are_exact_up_to_10000_and_say_so(api: Client, db: asyncpg.Connection) -> None:
+    many, few = await make.tag(db, "many"), await make.tag(db, "few")
+    await db.execute(
+        "INSERT INTO users (auth0_sub, email) SELECT 'u' || n, n || '@example.com' "
+        "FROM generate_series(1, 10001) AS n"
+    )
+    for tag, people in ((many, 10_001), (few, 10_000)):
+        await db.execute(
+            "INSERT INTO user_tags SELECT auth0_sub, $1 FROM users LIMIT $2", tag.key, people
+        )
+    counts = "totalCount totalCountIsExact again: totalCount"
+    query = f"""query($n: Int!) {{
+      users {{ {counts} }} three: users(first: $n) {{ {counts} nodes {{ __typename }} }}
+      filtered: users(filter: {{tag: "few"}}) {{ totalCountIsExact }}
+      tags {{ {counts} nodes {{ name users {{ {counts} pageInfo {{ hasNextPage }} }} }} }}
+      {"x" * 70}: users(first: 1) {{ {"y" * 70}: totalCount nodes {{ __typename }} }} }}"""
+
+    answer = (await api(query, n=3)).data
+
+    exact = {"totalCount": 10_000, "totalCountIsExact": True, "again": 10_000}
+    more = {"totalCount": 10_000, "totalCountIsExact": False, "again": 10_000}
+    person = {"__typename": "User"}
+    assert answer == {
+        "users": more,
+        "three": {**more, "nodes": [person] * 3},
+        "filtered": {"totalCountIsExact": True},
+        "tags": {
+            "totalCount": 2, "totalCountIsExact": True, "again": 2,
+            "nodes": [
+                {"name": "few", "users": {**exact, "pageInfo": {"hasNextPage": True}}},
+                {"name": "many", "users": {**more, "pageInfo": {"hasNextPage": True}}},
+            ],
+        },
+        "x" * 70: {"y" * 70: 10_000, "nodes": [person]},
+    }  # fmt: skip
+
+
+async def test_a_list_is_counted_once_whatever_asks_for_its_count(
+    api: Client, db: asyncpg.Connection
+) -> None:
+    await make.tag(db, "moss")
+    one, both = [
+        (await api(f"{{ tags {{ {members} nodes {{ users {{ {members} }} }} }} }}")).statements
+        for members in ("totalCount", "totalCount totalCountIsExact a: totalCount")
+    ]
+    assert len(one) == len(both)
+    assert "\n".join(one).count("10001") == "\n".join(both).count("10001") > 0
+
+
 SYNTAX = st.text(
     st.sampled_from(" -\"'()|&!:*<>\\or_a1é.@/\t\u00a0\u00b2"), max_size=500
 ) | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=500)

@@ -25,6 +25,7 @@ _log = logging.getLogger("community_gql.housekeeping")
 
 # What PostgreSQL has counted of the changes of user_tags. Changes that it does not count (TRUNCATE,
 # or all of them with track_counts = off) are found within the hour.
+# unscoped: a number of changes, shown to nobody
 _LOOK = text("""
     SELECT changes.number, (
       done.seen IS NULL
@@ -37,6 +38,7 @@ _LOOK = text("""
     ) AS changes
     LEFT JOIN housekeeping AS done ON done.job = 'popularity'
 """)
+# unscoped: a lock
 _ALONE = text("SELECT pg_try_advisory_xact_lock(:key)")
 COUNT = """
     WITH differing AS MATERIALIZED (
@@ -57,6 +59,7 @@ COUNT = """
     SELECT (SELECT count(*) FROM differing) - (SELECT count(*) FROM written) AS passed_over
 """
 """Sets ``tags.popularity``; passes over tags that are being renamed or deleted."""
+# unscoped: writes when it was done
 _DONE = text("""
     INSERT INTO housekeeping (job, done_at, seen) VALUES ('popularity', now(), :seen)
     ON CONFLICT (job) DO UPDATE SET done_at = excluded.done_at, seen = excluded.seen
@@ -68,6 +71,7 @@ async def count_popularity(session: Transaction) -> bool:
     look = await session.first(_LOOK)
     if not look.due or not (await session.first(_ALONE, {"key": _LOCK}))[0]:
         return False
+    # unscoped: counts which tags people chose, which everyone may see
     left = await session.first(text(COUNT))
     await session.run(_DONE, {"seen": None if left.passed_over else look.number})
     return True

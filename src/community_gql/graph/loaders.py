@@ -41,6 +41,7 @@ from community_gql.db import models as m
 from community_gql.db.database import Snapshot
 from community_gql.errors import BadRequest
 from community_gql.graph.paging import (
+    MAX_COUNT,
     RELEVANCE_POOL,
     Cursors,
     Order,
@@ -264,7 +265,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many visible rows a list has after its filter, per parent key; none counts 0."""
+    """How many visible rows a list has after its filter, per parent key, up to MAX_COUNT + 1."""
 
     edge: ToPage
     filters: Values
@@ -435,15 +436,12 @@ def _counts(edge: ToPage, filters: tuple[str, ...]) -> Select[Any]:
     child = aliased(edge.target.model)
     binds = filter_binds(edge, filters)
     if edge.parent is None:
-        return listed(edge, None, child, [_root_key(), func.count()], binds)
+        # unscoped: of one row that counts scoped ones
+        return select(_root_key(), *count_of(edge, None, child, binds).subquery().c)
     parent = aliased(edge.parent)
     key = getattr(parent, primary_key(edge.parent))
-    return (
-        listed(edge, parent, child, [key, func.count()], binds)
-        .select_from(parent)
-        .where(_among_keys(key))
-        .group_by(key)
-    )
+    counted = count_of(edge, parent, child, binds).lateral("counted")
+    return visible(parent, key, *counted.c).join(counted, true()).where(_among_keys(key))
 
 
 @lru_cache(maxsize=1024)
@@ -482,6 +480,18 @@ def listed(
     """The list's visible, filtered rows, for a parent alias (to correlate or join) or none."""
     demands = [edge.filters[name].predicate(child, bind) for name, bind in binds.items()]
     return visible(child, *columns).where(edge.arrives(parent, child), *demands)
+
+
+def count_of(
+    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
+) -> Select[Any]:
+    """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent."""
+    most = literal_column(str(MAX_COUNT + 1), Integer)
+    rows = listed(edge, parent, child, [literal_column("1")], binds).limit(most)
+    if parent is not None:
+        rows = rows.correlate(parent)
+    # unscoped: counts rows that are scoped
+    return select(func.count().label("n")).select_from(rows.subquery())
 
 
 @dataclass(frozen=True, slots=True)
