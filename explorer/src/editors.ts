@@ -5,11 +5,12 @@ import { useEffect } from 'react';
 
 export const EDITOR_THEME = { light: 'community-light', dark: 'community-dark' };
 
-function colours(paper: string, leaf: string, numbers: string): Record<string, string> {
+function colours(paper: string, ink: string, leaf: string, numbers: string): Record<string, string> {
   return {
     'editor.background': '#00000000',
     'editorLineNumber.foreground': numbers,
     'editorLineNumber.activeForeground': numbers,
+    'editorLineNumber.dimmedForeground': numbers,
     'scrollbar.shadow': '#00000000',
     'textLink.foreground': leaf,
     'textLink.activeForeground': leaf,
@@ -18,6 +19,10 @@ function colours(paper: string, leaf: string, numbers: string): Record<string, s
     'editorWidget.background': paper,
     'editorSuggestWidget.background': paper,
     'editorSuggestWidget.selectedBackground': `${leaf}30`,
+    'editorSuggestWidget.foreground': ink,
+    'editorSuggestWidget.selectedForeground': ink,
+    'editorSuggestWidget.selectedIconForeground': ink,
+    'quickInputList.focusForeground': ink,
     'editorSuggestWidget.highlightForeground': leaf,
     'editorSuggestWidget.focusHighlightForeground': leaf,
     'list.hoverBackground': `${leaf}18`,
@@ -39,7 +44,7 @@ export function useEditorTheme(refresh: () => void): void {
     monaco.editor.defineTheme(EDITOR_THEME.light, {
       base: 'vs',
       inherit: true,
-      colors: colours('#ffffff', '#17694a', '#5c6b80'),
+      colors: colours('#ffffff', '#2c374b', '#17694a', '#5c6b80'),
       rules: [
         { token: 'number', foreground: '#08754d' },
         { token: 'argument.identifier.gql', foreground: '#5b57c4' },
@@ -48,7 +53,7 @@ export function useEditorTheme(refresh: () => void): void {
     monaco.editor.defineTheme(EDITOR_THEME.dark, {
       base: 'vs-dark',
       inherit: true,
-      colors: colours('#19212e', '#7bd6a9', '#9aa5b8'),
+      colors: colours('#19212e', '#d1d8e5', '#7bd6a9', '#9aa5b8'),
       rules: [
         { token: 'comment', foreground: '#86b573' },
         { token: 'argument.identifier.gql', foreground: '#a5a1ff' },

@@ -16,7 +16,7 @@ import { People } from './people';
 import { RunBar } from './runbar';
 import { fetcher } from './runs';
 import { TABS } from './tabs';
-import { ExplorerTheme, Shortcuts } from './toolbar';
+import { ExplorerTheme, FirstAnswer, RunAnywhere, Shortcuts } from './toolbar';
 
 const PLUGINS = [DOC_EXPLORER_PLUGIN, explorerPlugin(), HISTORY_PLUGIN];
 
@@ -32,6 +32,8 @@ function Explorer() {
       <HistoryStore>
         <DocExplorerStore>
           <Header page="explorer">
+            <RunAnywhere />
+            <FirstAnswer />
             <Shortcuts />
             <ExplorerTheme />
             <People />

@@ -1,5 +1,6 @@
-import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
 import { type Options, type Person, options, signIn, signOut, viewer } from './api';
+import { setSignedIn } from './runs';
 
 /** Who asks, and the way to be someone else. In the explorer, changing it runs nothing. */
 export function People({ onChange }: { onChange?: () => void }) {
@@ -9,6 +10,7 @@ export function People({ onChange }: { onChange?: () => void }) {
     void viewer().then(setWho, () => setWho(null));
     void options().then(setWays);
   }, []);
+  useEffect(() => setSignedIn(who ?? null), [who]);
   if (who === undefined || ways === undefined) return <span className="who" />;
   if (ways.signIn === 'people') {
     const change = (person: Person | null) => {
@@ -86,11 +88,19 @@ function Menu({ who, setWho, first }: MenuProps) {
           ▾
         </span>
       </button>
-      <div id="people" popover="auto" ref={panel} role="dialog" aria-label="Who asks">
+      <div
+        id="people"
+        popover="auto"
+        ref={panel}
+        role="dialog"
+        aria-label="People"
+        onKeyDown={(event) => move(event, panel.current)}
+      >
         <input
           type="search"
           placeholder="Search people"
           aria-label="Search people"
+          autoFocus
           value={search}
           onChange={(event) => setSearch(event.target.value)}
         />
@@ -129,6 +139,19 @@ function Choice({ chosen, choose, children }: ChoiceProps) {
       </button>
     </li>
   );
+}
+
+/** Arrow keys go through the people; typing goes on with the search. */
+function move(event: KeyboardEvent, panel: HTMLElement | null): void {
+  const places = [...(panel?.querySelectorAll<HTMLElement>('input, li button') ?? [])];
+  const here = places.indexOf(document.activeElement as HTMLElement);
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (step) {
+    event.preventDefault();
+    places[Math.min(Math.max(here + step, 0), places.length - 1)]?.focus();
+  } else if (here > 0 && /^[^\s]$/u.test(event.key) && !event.ctrlKey && !event.metaKey) {
+    places[0]?.focus(); // the key that was pressed arrives there
+  }
 }
 
 function Named({ person, full = false }: { person: Person; full?: boolean }) {

@@ -18,6 +18,14 @@ function repair(): void {
     const fallback = field.matches('select') ? 'Kind of the new operation' : 'Name';
     if (!field.hasAttribute('aria-label')) field.setAttribute('aria-label', argument ?? fallback);
   }
+  // Completion names the row that has the focus by an id, which the row may lack.
+  for (const element of all('[aria-activedescendant]')) {
+    const id = element.getAttribute('aria-activedescendant')!;
+    if (document.getElementById(id)) continue;
+    const focused = document.querySelector('.suggest-widget.visible .monaco-list-row.focused:not([id])');
+    if (focused) focused.id = id;
+    else element.removeAttribute('aria-activedescendant');
+  }
   // "Set active" would hide which operation it is.
   for (const item of all('.graphiql-history-item-label[aria-label]')) {
     item.removeAttribute('aria-label');
@@ -39,5 +47,5 @@ new MutationObserver(() => {
 }).observe(document.body, {
   subtree: true,
   childList: true,
-  attributeFilter: ['aria-selected', 'role'],
+  attributeFilter: ['aria-activedescendant', 'aria-selected', 'role'],
 });

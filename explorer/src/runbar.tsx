@@ -1,12 +1,13 @@
 import { useGraphiQL } from '@graphiql/react';
 import { useEffect, useState } from 'react';
-import { setActiveTab, useRun } from './runs';
+import { setActiveTab, useRun, useSignedIn } from './runs';
 
 /** What the answer took: cost and duration, and in development the statements that ran. */
 export function RunBar() {
   const tab = useGraphiQL((state) => state.tabs[state.activeTabIndex]?.id ?? '');
   setActiveTab(tab);
   const run = useRun(tab);
+  const signedIn = useSignedIn();
   const [open, setOpen] = useState(false);
   if (!run) {
     return <p className="run-hint">Run the operation to see what it costs and how long it takes.</p>;
@@ -15,6 +16,12 @@ export function RunBar() {
   const statements = execution?.sql ?? [];
   return (
     <div className="run">
+      {run.askedBy?.email !== signedIn?.email && (
+        <p className="stale" role="status">
+          Asked as {run.askedBy?.name ?? 'nobody (signed out)'}. Run it again to see it as{' '}
+          {signedIn?.name ?? 'a stranger'}.
+        </p>
+      )}
       <dl>
         <Fact name="Status">{run.status}</Fact>
         {cost !== null && <Fact name="Cost">{cost.toLocaleString('en')}</Fact>}

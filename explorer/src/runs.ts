@@ -1,8 +1,9 @@
 // What came back beside the data, by tab: the bar under the response shows it.
 
 import type { Fetcher } from '@graphiql/toolkit';
+import { Kind, parse } from 'graphql';
 import { useSyncExternalStore } from 'react';
-import { type Execution, ask } from './api';
+import { type Execution, type Person, ask } from './api';
 
 export interface Run {
   status: number;
@@ -11,25 +12,37 @@ export interface Run {
   cost: number | null;
   /** Only in development. */
   execution: Execution | null;
+  /** Who was signed in when it ran. */
+  askedBy: Person | null;
 }
 
 const runs = new Map<string, Run>();
 const listeners = new Set<() => void>();
 let activeTab = '';
+let signedIn: Person | null = null;
 
 /** Told by a component: a fetcher is not told which tab it runs for. */
 export function setActiveTab(id: string): void {
   activeTab = id;
 }
 
+/** Told by the menu of people: an answer stays after somebody else has signed in. */
+export function setSignedIn(person: Person | null): void {
+  signedIn = person;
+  listeners.forEach((changed) => changed());
+}
+
+export function useSignedIn(): Person | null {
+  return useSyncExternalStore(subscribe, () => signedIn);
+}
+
 export function useRun(tab: string): Run | undefined {
-  return useSyncExternalStore(
-    (changed) => {
-      listeners.add(changed);
-      return () => listeners.delete(changed);
-    },
-    () => runs.get(tab),
-  );
+  return useSyncExternalStore(subscribe, () => runs.get(tab));
+}
+
+function subscribe(changed: () => void): () => void {
+  listeners.add(changed);
+  return () => listeners.delete(changed);
 }
 
 function record(tab: string, run: Run | undefined): void {
@@ -38,12 +51,32 @@ function record(tab: string, run: Run | undefined): void {
   listeners.forEach((changed) => changed());
 }
 
-export const fetcher: Fetcher = async ({ query, operationName, variables }, given) => {
+/**
+ * The operation to run: `name`, unless the text has no such operation and only one other.
+ *
+ * GraphiQL notices the operation of another tab a moment after the tab has changed, so a quick
+ * click on Run comes with the name of the tab before.
+ */
+function operationIn(text: string, name: string | null | undefined): string | null | undefined {
+  let names: (string | undefined)[];
+  try {
+    names = parse(text).definitions.flatMap((node) =>
+      node.kind === Kind.OPERATION_DEFINITION ? [node.name?.value] : [],
+    );
+  } catch {
+    return name; // the server says what is wrong with the text
+  }
+  return names.length === 1 && !names.includes(name ?? undefined) ? names[0] : name;
+}
+
+export const fetcher: Fetcher = async ({ query, operationName: wanted, variables }, given) => {
   const headers = given?.headers as Record<string, string> | undefined;
+  const operationName = operationIn(query, wanted);
   const request = { query, operationName, variables };
   if (operationName === 'IntrospectionQuery') return (await ask(request, headers)).answer as never;
   const tab = activeTab;
   record(tab, undefined);
+  const askedBy = signedIn;
   const start = performance.now();
   // Only development gives the texts; production ignores the wish.
   const { answer, status } = await ask({ ...request, extensions: { sql: true } }, headers);
@@ -54,7 +87,8 @@ export const fetcher: Fetcher = async ({ query, operationName, variables }, give
     milliseconds,
     cost: answer.extensions?.cost?.requested ?? null,
     execution: execution && { ...execution },
+    askedBy,
   });
-  delete execution?.sql; // it has a view of its own
+  delete answer.extensions; // the bar shows them
   return answer as never;
 };

@@ -2,8 +2,9 @@
 
 export const TABS = [
   {
-    query: `# People with their gardens, stories, habits and tags, several levels deep.
-# Sign in as different people (top right): everyone sees what they may see.
+    query: `# People, their gardens, habits and stories.
+# Choose a person (top right) and press Run:
+# everyone sees what they may see.
 query People {
   viewer {
     email
@@ -42,7 +43,8 @@ query People {
 `,
   },
   {
-    query: `# The feed with a search: words in any form, "phrases", -exclusion, or.
+    query: `# The feed with a search: words in any form,
+# "phrases", -exclusion, or.
 query Feed($search: String!) {
   stories(first: 5, filter: { search: $search }) {
     totalCount
@@ -63,7 +65,8 @@ query Feed($search: String!) {
     variables: '{\n  "search": "garden -winter"\n}\n',
   },
   {
-    query: `# A page at a time. For the next one, copy pageInfo.endCursor into "after".
+    query: `# A page at a time. For the next one, copy
+# pageInfo.endCursor into "after" (Variables).
 query Paging($first: Int!, $after: String) {
   stories(first: $first, after: $after, orderBy: OLDEST) {
     nodes {
@@ -80,8 +83,9 @@ query Paging($first: Int!, $after: String) {
     variables: '{\n  "first": 3,\n  "after": null\n}\n',
   },
   {
-    query: `# Sign in first (top right). One story is written; the other is refused,
-# and userErrors says everything that is wrong with it at once.
+    query: `# Sign in first (top right). One story is saved.
+# The other is refused: userErrors names
+# everything that is wrong with it.
 mutation WriteStory($good: CreateStoryInput!, $wrong: CreateStoryInput!) {
   written: createStory(input: $good) {
     story {
@@ -122,8 +126,9 @@ mutation WriteStory($good: CreateStoryInput!, $wrong: CreateStoryInput!) {
 `,
   },
   {
-    query: `# Sign in first (top right). Everyone has at most one garden, and the database
-# sees to it: whoever has one is refused. (Srinivasa Ramanujan has none yet.)
+    query: `# Sign in first (top right). A person has at most
+# one garden, so whoever has one is refused.
+# (Srinivasa Ramanujan has none yet.)
 mutation SecondGarden {
   createGarden(input: { name: "One more", theme: "meadow" }) {
     garden {

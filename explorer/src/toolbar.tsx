@@ -1,25 +1,57 @@
 import { KEY_MAP, formatShortcutForOS, useGraphiQL, useGraphiQLActions } from '@graphiql/react';
-import { useEffect } from 'react';
+import { useEffect, useRef } from 'react';
 import { useEditorTheme } from './editors';
+import { TABS } from './tabs';
 import { ThemeButton } from './theme';
 
 const SHOWN = [
-  { what: 'run', key: KEY_MAP.runQuery.key },
-  { what: 'complete', key: 'Ctrl-Space' },
-  { what: 'prettify', key: KEY_MAP.prettify.key },
+  { what: 'run', key: KEY_MAP.runQuery.key, everywhere: false },
+  { what: 'complete', key: 'Ctrl-Space', everywhere: true }, // macOS has ⌘-Space for itself
+  { what: 'prettify', key: KEY_MAP.prettify.key, everywhere: true }, // GraphiQL binds Ctrl on macOS too
 ];
 
 /** The shortcuts that one uses most; GraphiQL's own dialog lists them all. */
 export function Shortcuts() {
   return (
     <ul className="shortcuts" aria-label="Keyboard shortcuts">
-      {SHOWN.map(({ what, key }) => (
+      {SHOWN.map(({ what, key, everywhere }) => (
         <li key={what}>
-          <kbd>{formatShortcutForOS(key)}</kbd> {what}
+          <kbd>{everywhere ? key : formatShortcutForOS(key)}</kbd> {what}
         </li>
       ))}
     </ul>
   );
+}
+
+/** Runs the operation on Ctrl-Enter wherever the focus is; GraphiQL does it in its editors only. */
+export function RunAnywhere() {
+  const { run } = useGraphiQLActions();
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || event.defaultPrevented) return;
+      event.preventDefault();
+      void run();
+    };
+    addEventListener('keydown', pressed);
+    return () => removeEventListener('keydown', pressed);
+  }, [run]);
+  return null;
+}
+
+/** Runs the first tab once, so that the page opens with an answer; never a tab of one's own. */
+export function FirstAnswer() {
+  const { run } = useGraphiQLActions();
+  const opened = useGraphiQL((state) => {
+    const tab = state.tabs[state.activeTabIndex];
+    return Boolean(state.schema && state.responseEditor) && tab?.query === TABS[0]?.query;
+  });
+  const done = useRef(false);
+  useEffect(() => {
+    if (!opened || done.current) return;
+    done.current = true;
+    void run();
+  }, [opened, run]);
+  return null;
 }
 
 /** The theme of GraphiQL, which keeps it. */

@@ -130,6 +130,26 @@ def test_every_tab_runs_as_it_stands(seen: Any) -> None:
     assert garden["query"]["viewer"]["user"]["garden"]["name"] == "Shipshape"
 
 
+def test_it_opens_with_an_answer(seen: Any) -> None:
+    assert seen["opened"]["asked"].count("People") == 1
+    assert "totalCount" in seen["opened"]["answer"]
+    assert "extensions" not in seen["opened"]["answer"]
+
+
+def test_the_menu_of_people_takes_keys(seen: Any) -> None:
+    assert "Ada Lovelace" in seen["walked"]
+    assert seen["typed"] == "hop"
+
+
+def test_an_answer_says_who_asked_for_it(seen: Any) -> None:
+    assert seen["stale"] == "Asked as Ada Lovelace. Run it again to see it as Grace Hopper."
+
+
+def test_run_takes_the_tab_that_is_shown_and_any_focus(seen: Any) -> None:
+    assert seen["quick"]["stories"]["nodes"]
+    assert seen["pressed"] == seen["quick"]
+
+
 def test_two_people_see_different_stories(seen: Any) -> None:
     assert seen["ada"]["data"]["viewer"]["email"] == "ada@example.com"
     assert seen["grace"]["data"]["viewer"]["email"] == "grace@example.com"
@@ -183,7 +203,7 @@ def test_a_query_is_built_by_clicking(seen: Any) -> None:
 
 
 def test_axe_finds_nothing_serious(seen: Any, public: Any) -> None:
-    assert len(seen["findings"]) == 12
+    assert len(seen["findings"]) == 13
     assert {name: found for name, found in seen["findings"].items() if found} == {}
     assert public["findings"] == {"map": []}
 

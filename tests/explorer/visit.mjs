@@ -83,6 +83,7 @@ async function development() {
   await pause(1500); // the schema comes
   seen.who = [await who()];
   seen.tabs = await tabs();
+  seen.opened = { asked: [...seen.asked], answer: await page.innerText('.result-window') };
 
   // As different people.
   await page.click('button.who');
@@ -92,12 +93,21 @@ async function development() {
   await page.fill('#people input', 'hopp');
   await page.waitForFunction(() => document.querySelectorAll('#people li').length === 2);
   await page.fill('#people input', '');
+  await page.waitForFunction(() => document.querySelectorAll('#people li').length > 2);
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('ArrowDown');
+  const focused = () => page.evaluate(() => document.activeElement.innerText ?? '');
+  seen.walked = await focused();
+  await page.keyboard.type('hop');
+  seen.typed = await page.inputValue('#people input');
+  await page.fill('#people input', '');
   await page.keyboard.press('Escape');
   await become('Ada Lovelace');
   seen.asked = [];
   seen.ada = (await run()).body;
   await become('Grace Hopper');
   seen.askedBySwitching = seen.asked.slice(1);
+  seen.stale = await page.innerText('.stale');
   const grace = await run();
   seen.grace = grace.body;
   seen.bar = grace.bar;
@@ -109,6 +119,30 @@ async function development() {
   seen.shown = await page.innerText('.graphiql-response .result-window');
   await examine('sql');
   await button('Hide SQL').click();
+
+  // Run comes right after the tab has changed; Ctrl-Enter works wherever the focus is.
+  const [quick] = await Promise.all([
+    page.waitForRequest((request) => request.postDataJSON()?.query?.includes('query Feed')),
+    page.evaluate(() => {
+      const tabs = [...document.querySelectorAll('.graphiql-tab-button')];
+      tabs.find((each) => each.innerText === 'Feed').click();
+      document.querySelector('.graphiql-execute-button').click();
+    }),
+  ]);
+  seen.quick = (await (await quick.response()).json()).data;
+  await pause(500);
+  await page.locator('.brand').focus();
+  const [pressed] = await Promise.all([
+    page.waitForRequest((request) => request.postDataJSON()?.query?.includes('query Feed')),
+    page.keyboard.press('Control+Enter'),
+  ]);
+  seen.pressed = (await (await pressed.response()).json()).data;
+  await page.click('.graphiql-query-editor .view-line >> nth=2');
+  await page.keyboard.press('Control+Space');
+  await page.waitForSelector('.suggest-widget.visible .monaco-list-row.focused');
+  await examine('completion');
+  await picture('completion');
+  await page.keyboard.press('Escape');
 
   // Every tab as it stands.
   seen.runs = {};

@@ -41,7 +41,7 @@ from sqlalchemy import BigInteger, DateTime, Double, String, Uuid
 from community_gql.errors import BadRequest
 from community_gql.graph.loaders import Pages
 from community_gql.operations import prepared
-from community_gql.operations.limits import LIMITS
+from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
 
 INTROSPECTION = (

@@ -23,7 +23,7 @@ from community_gql.http.endpoint import Edge, GraphQLView
 from community_gql.http.rate_limit import MemoryBudget
 from community_gql.operations import documents
 from community_gql.operations.compiled import Pushdown
-from community_gql.operations.limits import LIMITS
+from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
 from tests.operations.operations import Operation
 

@@ -50,9 +50,10 @@ from community_gql.http.responses import (
     written,
 )
 from community_gql.operations.compiled import Pushdown
+from community_gql.operations.cost import check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
-from community_gql.operations.limits import LIMITS, check_cost
 from community_gql.operations.prepared import Operation, Reading, Readings
+from community_gql.operations.shape import LIMITS
 from community_gql.schema.context import Context
 from community_gql.schema.executable import core
 

@@ -31,9 +31,9 @@ from graphql.validation.rules import overlapping_fields_can_be_merged as overlap
 
 from community_gql.errors import BadRequest, PublicError
 from community_gql.lru import Kept
-from community_gql.operations.limits import LIMITS, check_shape
 from community_gql.operations.plans import check_document
 from community_gql.operations.prepared import Operation
+from community_gql.operations.shape import LIMITS, check_shape
 from community_gql.schema.executable import core
 from community_gql.settings import SettingsError
 

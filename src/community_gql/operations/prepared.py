@@ -37,7 +37,7 @@ from graphql.execution.values import VariableValues, VariableValueSource, get_va
 from graphql.utilities import coerce_input_value
 
 from community_gql.lru import Kept
-from community_gql.operations.limits import cost_of, weighs
+from community_gql.operations.cost import cost_of, weighs
 from community_gql.operations.plans import Asked, edges_of
 from community_gql.schema.executable import core
 

@@ -21,7 +21,7 @@ from graphql import (
 from community_gql.dev import seeding
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.operations.documents import Documents, Refused
-from community_gql.operations.limits import LIMITS
+from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
 from tests.support import factories as make
 from tests.support.client import Client, serving

@@ -1,0 +1,73 @@
+"""What the documents promise: decisions have one format, and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+DECISIONS = sorted((CHECKOUT / "docs" / "decisions").glob("[0-9]*.md"))
+PAGES = [
+    *CHECKOUT.glob("*.md"),
+    *(CHECKOUT / "docs").rglob("*.md"),
+    *(CHECKOUT / folder / "README.md" for folder in ("benchmarks", "examples")),
+]
+PACKAGE = CHECKOUT / "src" / "community_gql"
+ROOMS = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+
+
+def title(page: Path) -> str:
+    return page.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
+
+
+def name(page: Path) -> str:
+    return page.relative_to(CHECKOUT).as_posix()
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_a_decision_has_the_format(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    number = int(page.name[:4])
+
+    assert re.match(rf"# {number}\. \S.*\n\nDate: \d{{4}}-\d\d-\d\d\n\n## Context\n", text)
+    sections = re.findall(r"^## (.*)$", text, re.M)
+    needed = [section for section in sections if section in ("Context", "Decision", "Consequences")]
+    assert needed == ["Context", "Decision", "Consequences"]
+
+
+def test_the_index_lists_every_decision() -> None:
+    index = (CHECKOUT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[(.*)\]\((\d.*)\)$", index, re.M)
+
+    assert sorted(listed, key=lambda entry: entry[1]) == [
+        (title(page), page.name) for page in DECISIONS
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_modules_that_are_named_exist(page: Path) -> None:
+    """``graph/visibility.py`` in a document is a file of the package."""
+    for path in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)", page.read_text(encoding="utf-8")):
+        if path.split("/", 1)[0] in ROOMS:
+            assert (PACKAGE / path).exists(), path
+
+
+def test_nothing_cites_what_is_not_in_the_repository() -> None:
+    sources = [
+        path
+        for folder in ("src", "tests", "migrations", "benchmarks", "docs")
+        for path in (CHECKOUT / folder).rglob("*")
+        if path.suffix in (".py", ".md") and "node_modules" not in path.parts
+    ]
+    pattern = re.compile(r"\bdesign" + r"/[a-z]+\.md")
+    assert [name(path) for path in sources if pattern.search(path.read_text("utf-8"))] == []
