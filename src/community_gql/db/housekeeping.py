@@ -38,7 +38,7 @@ _LOOK = text("""
     ) AS changes
     LEFT JOIN housekeeping AS done ON done.job = 'popularity'
 """)
-# unscoped: a lock
+# unscoped: an advisory lock
 _ALONE = text("SELECT pg_try_advisory_xact_lock(:key)")
 COUNT = """
     WITH differing AS MATERIALIZED (

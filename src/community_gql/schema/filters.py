@@ -166,11 +166,13 @@ class StoryFilter:
         DateTime(timezone=True),
         lambda story, moment: story.created_at > moment,
         "Stories written after this moment.",
+        window=True,
     )
     created_before: datetime | None = member(
         DateTime(timezone=True),
         lambda story, moment: story.created_at < moment,
         "Stories written before this moment.",
+        window=True,
     )
     search: str | None = member(
         String(),
