@@ -117,6 +117,8 @@ class Filter:
     """Whether the best plan depends on its value."""
     scarce: bool = False
     """Whether it may leave very few rows of many, found by an index that has no order."""
+    dear: bool = False
+    """Of a scarce one: whether it takes long to check row by row."""
     window: bool = False
     """Whether it bounds what the default order goes by, so that its index finds these rows."""
 
@@ -482,14 +484,39 @@ def listed(
     binds: Mapping[str, ColumnElement[Any]],
 ) -> Select[Any]:
     """The list's visible, filtered rows, for a parent alias (to correlate or join) or none."""
-    demands = [edge.filters[name].predicate(child, bind) for name, bind in binds.items()]
+    demands = _demands(edge, child, binds, binds)
     return visible(child, *columns).where(edge.arrives(parent, child), *demands)
+
+
+def _demands(
+    edge: ToPage, entity: Any, binds: Mapping[str, ColumnElement[Any]], names: Iterable[str]
+) -> list[ColumnElement[bool]]:
+    """What the filters of these names demand of a row."""
+    return [edge.filters[name].predicate(entity, binds[name]) for name in names]
+
+
+def _scarce(edge: ToPage, binds: Mapping[str, ColumnElement[Any]]) -> list[str]:
+    """The filters that may leave very few rows."""
+    return [name for name in binds if edge.filters[name].scarce]
+
+
+def _hits(edge: ToPage, binds: Mapping[str, ColumnElement[Any]]) -> Any:
+    """An alias of the rows that the scarce filters and the windows leave, before any rule."""
+    hit = aliased(edge.target.model)
+    windows = [name for name in binds if edge.filters[name].window]
+    demands = _demands(edge, hit, binds, [*_scarce(edge, binds), *windows])
+    # OFFSET has this subselect planned for itself, and so for the filters' indexes.
+    # unscoped: what is read of these is scoped
+    hits = select(*all_columns(hit)).where(*demands).offset(literal_column("0")).subquery()
+    return aliased(edge.target.model, hits)
 
 
 def count_of(
     edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
 ) -> Select[Any]:
     """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent."""
+    if parent is None and _scarce(edge, binds):
+        child = _hits(edge, binds)  # else the index of what everyone may see would be read as well
     most = literal_column(str(MAX_COUNT + 1), Integer)
     rows = listed(edge, parent, child, [literal_column("1")], binds).limit(most)
     if parent is not None:
@@ -555,28 +582,19 @@ def page_of(
             query = query.where(getattr(entity, key_name).in_(newest))
         return ordered(query, keys).limit(limit)
 
-    scarce = [name for name in binds if edge.filters[name].scarce]
-    if not scarce or parent is not None or order.pool is not None:
+    if not _scarce(edge, binds) or parent is not None or order.pool is not None:
         return page(child)
     model = edge.target.model
     windows = [name for name in binds if edge.filters[name].window]
-
-    def demands(entity: Any, names: Iterable[str]) -> list[ColumnElement[bool]]:
-        return [edge.filters[name].predicate(entity, binds[name]) for name in names]
-
+    near_rows = max(1, NEAR // 16) if any(edge.filters[name].dear for name in binds) else NEAR
     here = aliased(model)
     # unscoped: the page takes of these what the viewer may see
-    inside = select(*all_columns(here)).where(*demands(here, windows))
-    next_rows = ordered(inside, order.keys(here, binds))
-    near = page(aliased(model, next_rows.limit(literal_column(str(NEAR))).subquery())).cte()
-    hit = aliased(model)
-    # OFFSET has this subselect planned for itself, and so for the filters' indexes.
-    # unscoped: the same
-    matching = select(*all_columns(hit)).where(*demands(hit, [*scarce, *windows]))
-    hits = matching.offset(literal_column("0")).subquery()
+    inside = select(*all_columns(here)).where(*_demands(edge, here, binds, windows))
+    next_rows = ordered(inside, order.keys(here, binds)).limit(literal_column(str(near_rows)))
+    near = page(aliased(model, next_rows.subquery())).cte()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == limit).select_from(near).scalar_subquery()
-    far = page(aliased(model, hits)).where(not_(is_full)).subquery()
+    far = page(_hits(edge, binds)).where(not_(is_full)).subquery()
     # Of subqueries: SQLAlchemy cannot see through a SELECT with a LIMIT in a union.
     both = union_all(
         select(*near.c).where(is_full),  # unscoped: the page, if it is full

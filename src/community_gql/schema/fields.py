@@ -515,6 +515,7 @@ def member(
     *,
     selective: bool = False,
     scarce: bool = False,
+    dear: bool = False,
     window: bool = False,
 ) -> Any:
     """A member of a filter input, absent by default; the rest is in ``Filter``."""
@@ -522,7 +523,7 @@ def member(
         description=description,
         default=UNSET,
         metadata={
-            _FILTERS: FilterMember(Filter(type_, predicate, selective, scarce, window), read)
+            _FILTERS: FilterMember(Filter(type_, predicate, selective, scarce, dear, window), read)
         },
     )
 

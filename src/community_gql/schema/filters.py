@@ -6,7 +6,7 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, DateTime, Double, String, and_, func, literal_column
+from sqlalchemy import ARRAY, DateTime, Double, String, and_, exists, func, literal_column, select
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
@@ -39,6 +39,16 @@ def _has_words(story: Any, words: Any) -> Any:
     # What is left of "the -garden" without its stop word finds nothing: no index could find it.
     findable = func.querytree(query).not_in([literal_column("'T'"), literal_column("''")])
     return and_(story.search.op("@@")(query), findable)
+
+
+def _chose(user: Any, name: Any) -> Any:
+    # unscoped: everyone may see tags, and who chose them
+    tag_id = select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
+    choice = m.user_tags.c
+    # unscoped: the same
+    chosen = exists().where(choice.user_id == user.auth0_sub, choice.tag_id == tag_id)
+    # The first is known before any person is looked at.
+    return and_(tag_id.is_not(None), chosen)
 
 
 def _story_search(text: str) -> str:
@@ -134,13 +144,15 @@ class UserFilter:
         "People whose display name has words that begin with these, in any order. At most 500 "
         "characters.",
         lambda text: word_prefixes(_searched(text)),
-        selective=True,
+        scarce=True,
+        dear=True,
     )
     tag: str | None = member(
         String(),
-        lambda user, name: user.tags.any(m.Tag.name == name),  # unscoped: public rows
+        _chose,
         "People who chose the tag of this name.",
         fold_tag,
+        scarce=True,
     )
 
 
