@@ -59,7 +59,7 @@ class Limits:
     """Values inside one list or object literal."""
     errors: int = 20
     """How many mistakes are reported."""
-    cost: int = 50_000
+    cost: int = 100_000
     """Objects, see :func:`cost_of`."""
 
 
