@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from community_gql.db.database import Database
+from community_gql.db.housekeeping import Housekeeping
 from community_gql.http.endpoint import Edge, GraphQLView
 from community_gql.http.explorer import routes as explorer_routes
 from community_gql.http.health import Readiness
@@ -67,7 +68,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with identity.running():
+        async with identity.running(), Housekeeping(database).running():
             yield
         operations.close()
         await edge.budget.close()

@@ -515,12 +515,15 @@ def member(
     *,
     selective: bool = False,
     scarce: bool = False,
+    window: bool = False,
 ) -> Any:
     """A member of a filter input, absent by default; the rest is in ``Filter``."""
     return strawberry.field(
         description=description,
         default=UNSET,
-        metadata={_FILTERS: FilterMember(Filter(type_, predicate, selective, scarce), read)},
+        metadata={
+            _FILTERS: FilterMember(Filter(type_, predicate, selective, scarce, window), read)
+        },
     )
 
 

@@ -6,12 +6,19 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, Double, String, func, literal_column, select
+from sqlalchemy import ARRAY, DateTime, Double, String, and_, func, literal_column
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
 from community_gql.graph.paging import Order
-from community_gql.graph.search import fold_tag, fold_tags, like_prefix, web_search, word_prefixes
+from community_gql.graph.search import (
+    fold_tag,
+    fold_tags,
+    like_prefix,
+    only_excludes,
+    web_search,
+    word_prefixes,
+)
 from community_gql.schema.fields import describe_enum, described_input, member, ordered
 
 _ENGLISH: Any = literal_column("'english'::regconfig")
@@ -27,6 +34,23 @@ def _searched(text: str) -> str:
     return text
 
 
+def _has_words(story: Any, words: Any) -> Any:
+    query = func.websearch_to_tsquery(_ENGLISH, words)
+    # What is left of "the -garden" without its stop word finds nothing: no index could find it.
+    findable = func.querytree(query).not_in([literal_column("'T'"), literal_column("''")])
+    return and_(story.search.op("@@")(query), findable)
+
+
+def _story_search(text: str) -> str:
+    words = web_search(_searched(text))
+    if only_excludes(words):
+        raise BadRequest(
+            "'search' must say what to find, on each side of `or`, before it says what to leave "
+            'out: write "moss -garden" instead of "-garden".'
+        )
+    return words
+
+
 NEWEST_FIRST = Order(lambda row, _: (row.created_at, row.id), descending=True)
 OLDEST_FIRST = Order(lambda row, _: (row.created_at, row.id))
 BY_NAME = Order(lambda row, _: (row.name, row.id))
@@ -35,13 +59,6 @@ BY_NAME = Order(lambda row, _: (row.name, row.id))
 def _relevance(story: Any, binds: Any) -> tuple[Any, ...]:
     rank = func.ts_rank(story.search, func.websearch_to_tsquery(_ENGLISH, binds["search"]))
     return (rank.cast(Double), story.id)
-
-
-def _popularity(tag: Any, _: Any) -> tuple[Any, ...]:
-    people = select(func.count(type_=BigInteger)).where(
-        m.user_tags.c.tag_id == tag.id
-    )  # unscoped: public rows
-    return (people.scalar_subquery(), tag.id)
 
 
 class UserOrder(enum.Enum):
@@ -81,7 +98,8 @@ class TagOrder(enum.Enum):
 
     NAME = ordered(BY_NAME, "By name.")
     POPULARITY = ordered(
-        Order(_popularity, descending=True), "The tag that most people chose comes first."
+        Order(lambda tag, _: (tag.popularity, tag.id), descending=True),
+        "The tag that most people chose comes first, by a count of the last minute.",
     )
 
 
@@ -148,18 +166,21 @@ class StoryFilter:
         DateTime(timezone=True),
         lambda story, moment: story.created_at > moment,
         "Stories written after this moment.",
+        window=True,
     )
     created_before: datetime | None = member(
         DateTime(timezone=True),
         lambda story, moment: story.created_at < moment,
         "Stories written before this moment.",
+        window=True,
     )
     search: str | None = member(
         String(),
-        lambda story, words: story.search.op("@@")(func.websearch_to_tsquery(_ENGLISH, words)),
+        _has_words,
         'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
-        "hail` understands phrases, exclusion and `or`. At most 500 characters.",
-        lambda text: web_search(_searched(text)),
+        "hail` understands phrases, exclusion and `or`. It must say what to find, not only what "
+        "to leave out. At most 500 characters.",
+        _story_search,
         scarce=True,
     )
 
