@@ -387,8 +387,8 @@ class Generator:
             variables = operation.variables(self._variables)
             if isinstance(variables, list):
                 return {}
-            reading = prepared.Reading(operation, variables)
-            plans = {**reading.fixed, **reading.plans(variables)}
+            switched = prepared.SwitchedOperation(operation, variables)
+            plans = {**switched.fixed, **switched.plans(variables)}
         except (BadRequest, GraphQLError):
             return {}
         used = _Used()
