@@ -61,6 +61,7 @@ def create_app(
         trusted=TrustedDocuments.load(settings.trusted_documents, settings.trusted_documents_files),
         pushdown=settings.pushdown,
         cost_limit=settings.cost_limit,
+        max_answer_bytes=settings.max_answer_bytes,
         document_cache_bytes=settings.document_cache_bytes,
     )
     edge = edge_of(settings, development=development is not None)

@@ -19,6 +19,7 @@ from graphql import OperationType
 
 from community_gql.lru import Kept
 from community_gql.operations.compiler import Statement, arguments_of, compile_operation, form_of
+from community_gql.operations.cost import AnswerTooLarge
 from community_gql.operations.prepared import Prepared, SwitchedOperation
 from community_gql.operations.selections import NotCompiled
 from community_gql.operations.throttle import paced
@@ -26,6 +27,7 @@ from community_gql.schema.context import Context
 
 Mode = Literal["on", "off", "always"]
 
+MAX_ANSWER_BYTES = 16 * 2**20
 STATEMENTS_BYTES = 32 * 2**20
 WAITING = 32
 """So many compilations may wait; more are asked for again by a later request."""
@@ -40,8 +42,8 @@ _log = logging.getLogger("community_gql.pushdown")
 class Pushdown:
     """What one process has compiled. ``always`` compiles at first sight, and waits for it."""
 
-    def __init__(self, mode: Mode = "on") -> None:
-        self._mode = mode
+    def __init__(self, mode: Mode = "on", max_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self._mode, self._max_bytes = mode, max_bytes
         self.statements: Kept[Statement | str] = Kept(STATEMENTS_BYTES)
         """Statements, or why there is none, by operation and form."""
         self._compiling: set[Any] = set()
@@ -55,7 +57,8 @@ class Pushdown:
     ) -> tuple[bytes | None, str | None]:
         """The JSON text of ``data``, or None and why the loaders must run the operation.
 
-        ``afford`` takes the price of a compilation, and says whether it could. Raises Unavailable.
+        ``afford`` takes the price of a compilation, and says whether it could. Raises
+        Unavailable, and AnswerTooLarge for data that the database has then not sent.
         """
         found = self._statement(prepared)
         if found is None:
@@ -64,13 +67,16 @@ class Pushdown:
             return None, found
         arguments = arguments_of(found, prepared.plans, context.viewer.binds())
         try:
-            return await context.value(found.text, arguments, anew=found.anew), None
+            data = await context.value(found.text, arguments, anew=found.anew)
         except asyncpg.PostgresError as error:
             # Most likely a value that the schema does not allow: the loaders say which.
             _log.warning(
                 "a compiled statement failed: %s", error.sqlstate
             )  # its text may hold values
             return None, f"the statement failed: {error.sqlstate}"
+        if data is None:
+            raise AnswerTooLarge(self._max_bytes)
+        return data, None
 
     def _statement(self, prepared: Prepared) -> Statement | str | None:
         """The operation's statement, or why the loaders must run it; None if nobody knows yet."""
@@ -85,7 +91,7 @@ class Pushdown:
         key = _key(prepared)
         found = self.statements.get(key)
         if found is None and self._mode == "always":
-            return self._keep(key, _compiled(prepared))
+            return self._keep(key, _compiled(prepared, self._max_bytes))
         return found
 
     async def _compile(self, prepared: Prepared, afford: Callable[[int], Awaitable[bool]]) -> str:
@@ -101,7 +107,7 @@ class Pushdown:
             if not await afford(COMPILED_FIELD * prepared.switched.fields):
                 return "too dear to compile"
             loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._thread, _paced, prepared)
+            work = loop.run_in_executor(self._thread, _paced, prepared, self._max_bytes)
         finally:
             if work is None:
                 self._compiling.remove(key)
@@ -136,12 +142,12 @@ def _key(prepared: Prepared) -> tuple[SwitchedOperation, tuple[Any, ...]]:
     return prepared.switched, form(prepared.plans)
 
 
-def _paced(prepared: Prepared) -> Statement | str:
+def _paced(prepared: Prepared, max_bytes: int) -> Statement | str:
     with paced():
-        return _compiled(prepared)
+        return _compiled(prepared, max_bytes)
 
 
-def _compiled(prepared: Prepared) -> Statement | str:
+def _compiled(prepared: Prepared, max_bytes: int) -> Statement | str:
     operation = prepared.operation
     try:
         return compile_operation(
@@ -150,6 +156,7 @@ def _compiled(prepared: Prepared) -> Statement | str:
             prepared.variables,
             prepared.all_plans,
             set(prepared.plans),
+            max_bytes,
         )
     except NotCompiled as why:
         return str(why)

@@ -133,13 +133,16 @@ def compile_operation(
     variables: VariableValues,
     plans: Mapping[int, Any],
     varying: set[int],
+    max_bytes: int,
 ) -> Statement:
-    """The statement of a query. ``plans`` are of the argument pass, by id of the field node.
+    """The statement of a query; its value is NULL for data of more than ``max_bytes``.
+
+    ``plans`` are of the argument pass, by id of the field node.
 
     The values of the plans in ``varying`` are left open; the others are part of the statement.
     Raises NotCompiled for what only the loaders can run.
     """
-    return _Compiler(Selections(fragments, variables), plans, varying).compile(operation)
+    return _Compiler(Selections(fragments, variables), plans, varying).compile(operation, max_bytes)
 
 
 def arguments_of(
@@ -197,16 +200,20 @@ class _Compiler:
         self._values: dict[int, dict[str, Any]] = {}
         self.anew = False
 
-    def compile(self, operation: OperationDefinitionNode) -> Statement:
+    def compile(self, operation: OperationDefinitionNode, max_bytes: int) -> Statement:
         root = core.query_type
         assert root is not None
         entries = [
             (selected.key, self._root_field(root, selected))
             for selected in self._selections.of(root, [operation.selection_set])
         ]
-        text = cast(self._object(entries), String)
         # unscoped: the outermost shell; each root field is scoped on its own
-        shell = select(func.convert_to(text, literal_column("'UTF8'")))
+        whole = select(cast(self._object(entries), String).label("text"))
+        # OFFSET keeps it from being put in the place of both mentions, and made twice.
+        text = whole.offset(literal_column("0")).subquery(self._name("data")).c.text
+        fits = func.octet_length(text) <= literal_column(str(max_bytes), Integer)
+        # unscoped: the same
+        shell = select(case((fits, func.convert_to(text, literal_column("'UTF8'")))))
         compiled = shell.compile(dialect=_DIALECT)
         if len(compiled.string) > MAX_STATEMENT:
             raise NotCompiled("the statement would be too long")

@@ -50,6 +50,17 @@ class CostLimitExceeded(PublicError):
     code = "COST_LIMIT_EXCEEDED"
 
 
+class AnswerTooLarge(PublicError):
+    """The answer is longer than an answer may be."""
+
+    code = "ANSWER_TOO_LARGE"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The answer is longer than {limit:,} bytes. Ask for smaller pages or fewer long texts."
+        )
+
+
 COUNT_OF_LIST, COUNT_OF_EVERYTHING = 100, 1000
 """What a count weighs, however often it is selected: of a list that hangs on something, and of a
 root list. It reads 10,001 rows at most."""

@@ -12,14 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from graphql import GraphQLError, OperationType
 
 from community_gql.db.database import Database, Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
-from community_gql.operations.compiled import Mode, Pushdown
-from community_gql.operations.cost import check_cost
+from community_gql.operations.compiled import MAX_ANSWER_BYTES, Mode, Pushdown
+from community_gql.operations.cost import AnswerTooLarge, check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
 from community_gql.operations.prepared import OperationCache, Params, Prepared
 from community_gql.operations.shape import LIMITS
@@ -66,13 +67,15 @@ class Operations:
         trusted: TrustedDocuments | None = None,
         pushdown: Mode = "on",
         cost_limit: int = LIMITS.cost,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         document_cache_bytes: int = 32 * 2**20,
     ) -> None:
         self._database, self._cost_limit = database, cost_limit
         self.trusted = trusted or TrustedDocuments()
         self.documents = Documents(document_cache_bytes)
         self.cache = OperationCache()
-        self.pushdown = Pushdown(pushdown)
+        self._max_answer_bytes = max_answer_bytes
+        self.pushdown = Pushdown(pushdown, max_answer_bytes)
 
     def prepare(self, params: Params, *, open_schema: bool) -> Prepared:
         """Everything about an operation that is known before it runs.
@@ -120,7 +123,8 @@ class Operations:
 
         ``afford`` pays for compiling it, where that is worth it. ``stopwatch`` counts the time of
         its statements, also when it fails; ``texts`` collects them.
-        Raises Unavailable when the database cannot answer and the answer would hold nothing.
+        Raises Unavailable when the database cannot answer and the answer would hold nothing, and
+        AnswerTooLarge for a query whose data is longer than an answer may be.
         """
         stopwatch = stopwatch or Stopwatch()
         context = Context(viewer, self._database, stopwatch, texts)
@@ -136,6 +140,13 @@ class Operations:
                 await asyncio.shield(context.close())
         if _is_lost(data, errors, prepared.kind):
             raise Unavailable("The database cannot answer at the moment. Try again shortly.")
+        if isinstance(data, dict) and len(orjson.dumps(data)) > self._max_answer_bytes:
+            too_large = AnswerTooLarge(self._max_answer_bytes)
+            if prepared.kind is OperationType.QUERY:
+                raise too_large
+            # What was written stays written, and the answer must not say otherwise.
+            too_large.message = f"What was asked for was done, but: {too_large.message}"
+            data, errors = None, [GraphQLError(too_large.message, original_error=too_large)]
         return Outcome(
             data,
             errors,
