@@ -1,4 +1,4 @@
-"""What the documents promise about themselves: decisions have one format, and links lead somewhere."""
+"""What the documents promise: decisions have one format, and links lead somewhere."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from community_gql.db.database import Database
+from community_gql.db.housekeeping import Housekeeping
 from community_gql.http.endpoint import Edge, GraphQLView
 from community_gql.http.explorer import routes as explorer_routes
 from community_gql.http.health import Readiness
@@ -25,8 +26,8 @@ from community_gql.http.sdl import SchemaFile
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.identity.wiring import development_identity, provider_identity
-from community_gql.operations.compiled import Pushdown
 from community_gql.operations.documents import TrustedDocuments
+from community_gql.operations.pipeline import Operations
 from community_gql.settings import Settings, SettingsError
 
 
@@ -55,15 +56,22 @@ def create_app(
         identity = development_identity(database, development, people)
     else:
         identity = provider_identity(database, settings)
-    pushdown = Pushdown(settings.pushdown)
+    operations = Operations(
+        database,
+        trusted=TrustedDocuments.load(settings.trusted_documents, settings.trusted_documents_files),
+        pushdown=settings.pushdown,
+        cost_limit=settings.cost_limit,
+        max_answer_bytes=settings.max_answer_bytes,
+        document_cache_bytes=settings.document_cache_bytes,
+    )
     edge = edge_of(settings, development=development is not None)
-    view = GraphQLView(database, identity.authentication, pushdown, edge)
+    view = GraphQLView(operations, identity.authentication, edge)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with identity.running():
+        async with identity.running(), Housekeeping(database).running():
             yield
-        pushdown.close()
+        operations.close()
         await edge.budget.close()
         await database.close()
 
@@ -116,7 +124,7 @@ class Application(Starlette):
 
 
 def edge_of(settings: Settings, *, development: bool = False) -> Edge:
-    """How requests are treated. Raises SettingsError for manifests that cannot be used."""
+    """How requests are treated."""
     points = settings.cost_per_minute
     budget: Budget = MemoryBudget(points)
     if settings.redis_url is not None:
@@ -124,13 +132,10 @@ def edge_of(settings: Settings, *, development: bool = False) -> Edge:
     given = "introspection" in settings.model_fields_set
     return Edge(
         budget=budget,
-        trusted=TrustedDocuments.load(settings.trusted_documents, settings.trusted_documents_files),
         introspection="everyone" if development and not given else settings.introspection,
-        cost_limit=settings.cost_limit,
         max_body_bytes=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
         request_timeout=settings.request_timeout,
-        document_cache_bytes=settings.document_cache_bytes,
         development=development,
     )
 

@@ -261,12 +261,17 @@ class Settings(BaseSettings):
         json_schema_extra={"shown_default": "`127.0.0.1`"},
     )
     cost_limit: int = Field(
-        default=50_000,
+        default=100_000,
         ge=1,
-        description="The most objects that an operation may ask for (see `docs/http.md`).",
+        description="The most that an operation may cost (see `docs/http.md`).",
+    )
+    max_answer_bytes: int = Field(
+        default=16 * 2**20,
+        ge=1024,
+        description="The longest answer, in bytes; a longer one gets 422 `ANSWER_TOO_LARGE`.",
     )
     cost_per_minute: int = Field(
-        default=600_000,
+        default=1_200_000,
         ge=1,
         description="The cost that a person, or a signed-out address, may spend in a minute.",
     )

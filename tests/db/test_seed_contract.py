@@ -51,6 +51,8 @@ ADDED = {
     "trigger user_profiles.profiles_changed_delete": "keeps users.name_key",
     "trigger user_profiles.profiles_changed_truncate": "keeps users.name_key",
     "index tags.idx_tags_name_prefix": "finding tags by the beginning of their names",
+    "column tags.popularity": "tags in the order of popularity",
+    "index tags.idx_tags_popularity": "tags in the order of popularity",
     "trigger tags.tags_renamed_update": "keeps stories.tags_cached",
     "trigger tags.tag_lock_stories": "lock order, when a tag is deleted",
     "column stories.search": "full-text search",
@@ -74,6 +76,7 @@ NEW_TABLES = {
     "story_tags": "the n-m arrow between stories and tags in the seed's ERD",
     "story_requests": "the idempotency keys of createStory",
     "tag_renames": "popular tags on their way to a new name",
+    "housekeeping": "when the popularity of tags was last counted",
     "deleted_accounts": "a token issued before the deletion does not bring the account back",
 }
 

@@ -22,7 +22,7 @@ from community_gql.graph.visibility import ANONYMOUS
 from community_gql.identity import provisioning
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.operations import documents
-from community_gql.operations.limits import LIMITS
+from community_gql.operations.shape import LIMITS
 from community_gql.schema.types import Tag
 from tests.support import factories as make
 from tests.support import graph

@@ -12,7 +12,6 @@ from graphql import GraphQLError
 
 from community_gql.db.database import opened
 from community_gql.errors import Unavailable
-from community_gql.http.endpoint import Executed
 from community_gql.http.health import Readiness
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import Settings, SettingsError
@@ -92,10 +91,10 @@ async def test_an_executor_may_answer_in_json_text(
 ) -> None:
     text = b'{"b": 1, "a":{"\\u00e9": null}}'
 
-    async def executed(*_: Any) -> Executed:
-        return Executed(text, [])
+    async def run(*_: Any) -> Any:
+        return text, []
 
-    monkeypatch.setattr("community_gql.http.endpoint.execute", executed)
+    monkeypatch.setattr("community_gql.operations.batched.run", run)
     answer = await api("{ __typename }")
 
     assert text in answer.response.content
@@ -108,10 +107,10 @@ async def test_a_mutation_that_lost_the_database_half_way_shows_what_it_did(
     away = GraphQLError("away", path=["b"], original_error=Unavailable("away"))
     outcome: dict[str, Any] = {}
 
-    async def executed(*_: Any) -> Executed:
-        return Executed(outcome["data"], [away])
+    async def run(*_: Any) -> Any:
+        return outcome["data"], [away]
 
-    monkeypatch.setattr("community_gql.http.endpoint.execute", executed)
+    monkeypatch.setattr("community_gql.operations.batched.run", run)
     query = 'mutation { createGarden(input: {name: "a"}) { userErrors { code } } }'
     outcome["data"] = {"a": {"userErrors": []}, "b": None}
     half = await api(query)

@@ -69,7 +69,7 @@ async def test_a_fault_outside_of_the_operation_is_answered_too(
     def fails(*_: Any) -> Any:
         raise RuntimeError("inside")
 
-    monkeypatch.setattr("community_gql.http.endpoint.check_cost", fails)
+    monkeypatch.setattr("community_gql.operations.pipeline.check_cost", fails)
     answer = await api("{ __typename }")
 
     assert (answer.status, answer.codes) == (500, ["INTERNAL"])

@@ -27,7 +27,7 @@ from community_gql.http.responses import STATUS
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.schema.executable import core
 from tests.http.test_requests import well_formed
-from tests.operations.test_limits import Questions
+from tests.operations.test_shape_and_cost import Questions
 from tests.support.client import Client, serving
 
 FUZZ = settings(

@@ -11,7 +11,8 @@ from community_gql.http.endpoint import PUBLIC_SECONDS, REFUSED_COST
 from community_gql.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, WRITE_SECONDS
 from community_gql.http.responses import STATUS
 from community_gql.operations.compiled import COMPILED_FIELD
-from community_gql.operations.limits import COUNT_OF_EVERYTHING, COUNT_OF_LIST, LIMITS, SEARCH
+from community_gql.operations.cost import COUNT_OF_EVERYTHING, COUNT_OF_LIST, SEARCH
+from community_gql.operations.shape import LIMITS
 from community_gql.settings import Settings
 from tests.http.test_audits import SUPERSEDED
 

@@ -19,7 +19,7 @@ from community_gql.db import migrate
 from community_gql.dev.embedded import EmbeddedPostgres, discard
 from community_gql.settings import plain_address
 from tests.http.server import HOST, Server, served
-from tests.operations.test_limits import ATTACKS
+from tests.operations.test_shape_and_cost import ATTACKS
 
 HEAD = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 JSON = {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""Pushdown asked as the view asks it, without HTTP and budgets."""
+"""Pushdown asked as ``Operations.execute`` asks it, without HTTP and budgets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from community_gql.db.database import Database
 from community_gql.graph.visibility import ANONYMOUS, Viewer
 from community_gql.operations.compiled import Pushdown
 from community_gql.operations.documents import Documents
-from community_gql.operations.prepared import Readings
+from community_gql.operations.pipeline import Executor, Operations
+from community_gql.operations.prepared import OperationCache, Params
 from community_gql.schema.context import Context
 
 
 @dataclass
 class Asking:
-    """What the view does before and after ``Pushdown.run``."""
+    """What is done before and after ``Pushdown.run``."""
 
     pushdown: Pushdown
     database: Database
@@ -23,18 +24,16 @@ class Asking:
     points: int = 10**9
     """What the caller's budget holds."""
     documents: Documents = field(default_factory=Documents)
-    readings: Readings = field(default_factory=Readings)
+    cache: OperationCache = field(default_factory=OperationCache)
 
     async def __call__(self, text: str, **raw: Any) -> str:
         """How a query is run, and why."""
-        operation = self.documents.get(text).operation(None)
-        variables = operation.variables(raw)
-        assert not isinstance(variables, list)
-        reading = self.readings.of(operation, variables)
-        plans = reading.plans(variables)
+        operations = Operations(self.database, cost_limit=10**12)
+        operations.documents, operations.cache = self.documents, self.cache
+        prepared = operations.prepare(Params(text, variables=raw), open_schema=True)
         context = Context(self.viewer, self.database)
-        ran = await self.pushdown.run(reading, variables, plans, context, self.afford)
-        return ran.why or ran.way
+        _, reason = await self.pushdown.run(prepared, context, self.afford)
+        return reason or Executor.COMPILED
 
     async def afford(self, points: int) -> bool:
         """Whether the budget holds as much; it is not spent."""

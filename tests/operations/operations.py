@@ -41,7 +41,7 @@ from sqlalchemy import BigInteger, DateTime, Double, String, Uuid
 from community_gql.errors import BadRequest
 from community_gql.graph.loaders import Pages
 from community_gql.operations import prepared
-from community_gql.operations.limits import LIMITS
+from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
 
 INTROSPECTION = (
@@ -387,8 +387,8 @@ class Generator:
             variables = operation.variables(self._variables)
             if isinstance(variables, list):
                 return {}
-            reading = prepared.Reading(operation, variables)
-            plans = {**reading.fixed, **reading.plans(variables)}
+            switched = prepared.SwitchedOperation(operation, variables)
+            plans = {**switched.fixed, **switched.plans(variables)}
         except (BadRequest, GraphQLError):
             return {}
         used = _Used()

@@ -23,9 +23,10 @@ from community_gql.http import rate_limit
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.lru import Kept
 from community_gql.operations import compiled
-from community_gql.operations.compiled import COMPILED_FIELD, Pushdown, Way
+from community_gql.operations.compiled import COMPILED_FIELD, Pushdown
 from community_gql.operations.documents import Documents
-from community_gql.operations.prepared import Operation, Readings
+from community_gql.operations.pipeline import Executor
+from community_gql.operations.prepared import Operation, OperationCache, Prepared
 from community_gql.schema.ids import write_id
 from tests.operations.asking import Asking
 from tests.support import factories as make
@@ -214,11 +215,11 @@ async def test_a_query_is_compiled_at_its_second_sight(database: Database) -> No
     assert await way(query) == "first sight"
     assert await way(query) == "being compiled"
     await idle(pushdown)
-    assert await way(query) == Way.COMPILED
-    assert await way(query, n=20) == Way.COMPILED, "20 is what it is without"
+    assert await way(query) == Executor.COMPILED
+    assert await way(query, n=20) == Executor.COMPILED, "20 is what it is without"
     assert await way(query, n=7) == "being compiled", "the size guides the planner"
     await idle(pushdown)
-    assert await way(query, n=7) == Way.COMPILED
+    assert await way(query, n=7) == Executor.COMPILED
     assert len(pushdown.statements) == 2
     pushdown.close()
 
@@ -244,7 +245,7 @@ async def test_forms_of_arguments_and_switches_have_statements_of_their_own(
         ({"id": tag, "f": {"search": "moss"}}, 6),
         ({"id": tag, "f": {"search": "rain"}}, 6),
     ):
-        assert await way(query, **variables) == Way.COMPILED
+        assert await way(query, **variables) == Executor.COMPILED
         assert len(pushdown.statements) == statements, variables
 
 
@@ -319,8 +320,8 @@ async def test_a_hostile_stream_does_not_grow_what_is_kept(
     monkeypatch.setattr(compiled, "STATEMENTS_BYTES", bound)
     pushdown = Pushdown()
     way = Asking(pushdown, database)
-    way.documents, way.readings = Documents(bound), Readings(bound)
-    kept = (pushdown.statements, way.readings.kept)
+    way.documents, way.cache = Documents(bound), OperationCache(bound)
+    kept = (pushdown.statements, way.cache.kept)
     dropped = False
 
     for n in range(60 if stream == "large" else 300):
@@ -377,10 +378,10 @@ def keep(pushdown: Pushdown, text: str) -> None:
     node, *fragments = document.definitions
     operation = Operation(document, node, {f.name.value: f for f in fragments})
     variables: Any = operation.variables({})
-    reading = Readings().of(operation, variables)
-    plans = reading.plans(variables)
-    reading.cost(variables, plans)
-    pushdown._statement(reading, variables, plans)
+    switched = OperationCache().of(operation, variables)
+    plans = switched.plans(variables)
+    cost = switched.cost(variables, plans)
+    pushdown._statement(Prepared("", operation, switched, variables, plans, cost))
 
 
 async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(

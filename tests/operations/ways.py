@@ -23,12 +23,13 @@ from community_gql.http.endpoint import Edge, GraphQLView
 from community_gql.http.rate_limit import MemoryBudget
 from community_gql.operations import documents
 from community_gql.operations.compiled import Pushdown
-from community_gql.operations.limits import LIMITS
+from community_gql.operations.pipeline import Operations
+from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
 from tests.operations.operations import Operation
 
 MUCH = 10**12
-EDGE = Edge(budget=MemoryBudget(MUCH), cost_limit=MUCH, introspection="everyone")
+EDGE = Edge(budget=MemoryBudget(MUCH), introspection="everyone")
 
 
 class _Noted(Pushdown):
@@ -37,9 +38,9 @@ class _Noted(Pushdown):
     way = ""
 
     async def run(self, *given: Any, **named: Any) -> Any:
-        ran = await super().run(*given, **named)
-        self.way = " ".join(filter(None, (ran.way, ran.why)))
-        return ran
+        data, reason = await super().run(*given, **named)
+        self.way = "compiled" if reason is None else f"loaders {reason}"
+        return data, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Ways:
         self._compiled = self._view(database, self._compiling)
         self._loaders = self._view(database, Pushdown("off"))
         # Each document is read once. Reading it is the same for both, and dear.
-        self._loaders._documents = self._compiled._documents
+        self._loaders.operations.documents = self._compiled.operations.documents
 
     @staticmethod
     def _view(database: Database, pushdown: Pushdown) -> GraphQLView:
@@ -74,11 +75,14 @@ class Ways:
             viewer: Viewer = request.scope["viewer"]
             return viewer
 
-        return GraphQLView(database, authenticate, pushdown, EDGE)
+        operations = Operations(database, cost_limit=MUCH)
+        operations.pushdown = pushdown
+        return GraphQLView(operations, authenticate, EDGE)
 
     def read(self, operation: Operation) -> None:
         """Compare our reading of the variables, which both ways share, with graphql-core's."""
-        found = self._compiled._documents.get(operation.text).operation(operation.name)
+        document = self._compiled.operations.documents.get(operation.text)
+        found = document.operation(operation.name)
         definitions = found.node.variable_definitions or ()
         ours = found.variables(operation.variables)
         theirs = get_variable_values(core, definitions, operation.variables)

@@ -17,9 +17,9 @@ from sqlalchemy import text
 
 from community_gql.db.database import Snapshot
 from community_gql.errors import BadRequest
-from community_gql.http import endpoint
-from community_gql.http.endpoint import GraphQLView
 from community_gql.identity.development import DevelopmentIssuer
+from community_gql.operations import batched
+from community_gql.operations.pipeline import Operations
 from community_gql.settings import plain_address
 from tests.support import factories as make
 from tests.support.client import Answer, Client, serving
@@ -117,11 +117,11 @@ async def test_a_fault_in_the_database_shows_no_sql(
     assert "division" not in answer.response.text
 
 
-@pytest.mark.parametrize(("home", "place"), [(GraphQLView, "_read"), (endpoint, "execute")])
+@pytest.mark.parametrize(("home", "place"), [(Operations, "prepare"), (batched, "run")])
 async def test_a_fault_outside_of_execution(
     api: Client, monkeypatch: pytest.MonkeyPatch, home: Any, place: str
 ) -> None:
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise SecretError("secret")
 
     monkeypatch.setattr(home, place, fail)

@@ -15,6 +15,7 @@ from graphql import GraphQLObjectType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from community_gql.db.housekeeping import COUNT
 from community_gql.graph.search import web_search, word_prefixes
 from community_gql.schema.ids import write_id
 from community_gql.schema.scalars import read_datetime, write_datetime
@@ -534,7 +535,12 @@ async def searched(api: Client, db: asyncpg.Connection) -> Client:
         ("moss -snow", {"Moss"}),
         ("moss - snow", {"Rain"}),  # a dash between words is not an exclusion
         ("moss --- snow", {"Rain"}),
-        ("-moss", {"Snow", "Café"}),
+        ("the -moss", set()),  # the word that it asks for is one that no index has
+        ("moss or the -rain", set()),
+        ("(-moss", set()),
+        ("moss or", {"Moss", "Rain"}),
+        ("or moss", {"Moss", "Rain"}),
+        ("moss -or", {"Moss", "Rain"}),
         ("moss or brook", {"Moss", "Rain", "Café"}),
         ("moss OR brook", {"Moss", "Rain", "Café"}),
         ('"spring rain"', {"Moss"}),
@@ -566,6 +572,25 @@ async def test_stories_by_words(searched: Client, words: str, found: set[str]) -
     assert set(await titles(searched, "filter: {search: $words}", words=words)) == found
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-moss", " -moss -rain", '-"spring rain"', "moss or -rain", "-rain OR moss", "!!! -moss",
+        "or -moss", "moss -rain or -snow",
+    ],
+)  # fmt: skip
+async def test_a_search_says_what_to_find(searched: Client, words: str) -> None:
+    for query in (
+        "query($w: String) { stories(filter: {search: $w}) { nodes { id } } }",
+        "query($w: String) { stories(filter: {search: $w}) { totalCount } }",
+        "query($w: String) { users { nodes { stories(filter: {search: $w}) { totalCount } } } }",
+        "query($w: String) { tags { nodes { stories(filter: {search: $w}) { totalCount } } } }",
+    ):
+        answer = await searched(query, w=words)
+        assert answer.codes == ["BAD_REQUEST"]
+        assert 'write "moss -garden"' in answer.errors[0]["message"]
+
+
 async def test_relevance_puts_the_better_match_first(searched: Client) -> None:
     search = 'filter: {search: "%s"}'
 
@@ -592,6 +617,55 @@ async def test_relevance_looks_at_the_newest_1000_hits(api: Client, db: asyncpg.
 
     assert before == {"totalCount": 1000, "nodes": [{"title": "Lantern lantern"}]}
     assert after == {"totalCount": 1001, "nodes": [{"title": "Night"}]}
+
+
+async def test_counts_are_exact_up_to_10000_and_say_so(api: Client, db: asyncpg.Connection) -> None:
+    many, few = await make.tag(db, "many"), await make.tag(db, "few")
+    await db.execute(
+        "INSERT INTO users (auth0_sub, email) SELECT 'u' || n, n || '@example.com' "
+        "FROM generate_series(1, 10001) AS n"
+    )
+    for tag, people in ((many, 10_001), (few, 10_000)):
+        await db.execute(
+            "INSERT INTO user_tags SELECT auth0_sub, $1 FROM users LIMIT $2", tag.key, people
+        )
+    counts = "totalCount totalCountIsExact again: totalCount"
+    query = f"""query($n: Int!) {{
+      users {{ {counts} }} three: users(first: $n) {{ {counts} nodes {{ __typename }} }}
+      filtered: users(filter: {{tag: "few"}}) {{ totalCountIsExact }}
+      tags {{ {counts} nodes {{ name users {{ {counts} pageInfo {{ hasNextPage }} }} }} }}
+      {"x" * 70}: users(first: 1) {{ {"y" * 70}: totalCount nodes {{ __typename }} }} }}"""
+
+    answer = (await api(query, n=3)).data
+
+    exact = {"totalCount": 10_000, "totalCountIsExact": True, "again": 10_000}
+    more = {"totalCount": 10_000, "totalCountIsExact": False, "again": 10_000}
+    person = {"__typename": "User"}
+    assert answer == {
+        "users": more,
+        "three": {**more, "nodes": [person] * 3},
+        "filtered": {"totalCountIsExact": True},
+        "tags": {
+            "totalCount": 2, "totalCountIsExact": True, "again": 2,
+            "nodes": [
+                {"name": "few", "users": {**exact, "pageInfo": {"hasNextPage": True}}},
+                {"name": "many", "users": {**more, "pageInfo": {"hasNextPage": True}}},
+            ],
+        },
+        "x" * 70: {"y" * 70: 10_000, "nodes": [person]},
+    }  # fmt: skip
+
+
+async def test_a_list_is_counted_once_whatever_asks_for_its_count(
+    api: Client, db: asyncpg.Connection
+) -> None:
+    await make.tag(db, "moss")
+    one, both = [
+        (await api(f"{{ tags {{ {members} nodes {{ users {{ {members} }} }} }} }}")).statements
+        for members in ("totalCount", "totalCount totalCountIsExact a: totalCount")
+    ]
+    assert len(one) == len(both)
+    assert "\n".join(one).count("10001") == "\n".join(both).count("10001") > 0
 
 
 SYNTAX = st.text(
@@ -790,6 +864,7 @@ async def test_tags_by_name_and_popularity(api: Client, db: asyncpg.Connection) 
     rare, common, none = [await make.tag(db, name) for name in ("b", "c", "a")]
     await make.person(db, tags=[rare, common])
     await make.person(db, tags=[common])
+    await db.execute(COUNT)
 
     async def order(by: str) -> list[str]:
         nodes = (await api(f"{{ tags(orderBy: {by}) {{ nodes {{ name }} }} }}")).data["tags"][

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -33,6 +34,24 @@ CONNECT_SECONDS = 2.0
 """How long a database that does not even answer is waited for."""
 
 T = TypeVar("T")
+
+
+class Stopwatch:
+    """How long statements took, in seconds, without waiting for a connection."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count what the block takes."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
 
 
 class Database:
@@ -96,7 +115,14 @@ class Database:
         """
         return Snapshot(self, anew)
 
-    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
+    async def value(
+        self,
+        text: str,
+        arguments: Sequence[Any],
+        *,
+        anew: bool = False,
+        stopwatch: Stopwatch | None = None,
+    ) -> Any:
         """The single value of one SELECT with ``$1``, ``$2``, ..., run on the driver itself.
 
         It stays prepared and has one plan for all values; with ``anew`` it is planned for these.
@@ -113,8 +139,13 @@ class Database:
             driver: Any = lent.driver_connection
             try:
                 await self._plan(lent, anew)
-                # unscoped: runs what pushdown/ compiled from scoped selects
-                found = await driver.fetchval(text, *arguments)
+                start = time.perf_counter()
+                try:
+                    # unscoped: runs what was compiled from scoped selects
+                    found = await driver.fetchval(text, *arguments)
+                finally:
+                    if stopwatch is not None:
+                        stopwatch.seconds += time.perf_counter() - start
             except BaseException as error:
                 await greenlet_spawn(self._take_back, lent, error)
                 raise
@@ -230,6 +261,7 @@ class Snapshot:
         self._closed = False
         self.statements = 0
         """How many statements have run, for the log and the tests."""
+        self.stopwatch = Stopwatch()
         self.texts: list[str] | None = None
         """Where their texts are noted, without values; nowhere, unless somebody asked."""
 
@@ -242,7 +274,8 @@ class Snapshot:
                 if self._connection is None:
                     self._connection = await self._database.reader(anew=self._anew)
                 self.statements += 1
-                result = await self._connection.execute(statement, values)
+                with self.stopwatch.running():
+                    result = await self._connection.execute(statement, values)
                 if self.texts is not None:
                     self.texts.append(result.context.statement)
                 return result.all()
@@ -262,12 +295,14 @@ class Transaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self.statements = 0
+        self.stopwatch = Stopwatch()
         self.texts: list[str] | None = None  # as of a Snapshot
 
     async def run(self, statement: Executable, values: Any = None) -> Sequence[Any]:
         """Run ``statement`` (once per set of values in a list); its rows, if it returns any."""
         self.statements += 1
-        result = await self._connection.execute(statement, values)
+        with self.stopwatch.running():
+            result = await self._connection.execute(statement, values)
         if self.texts is not None:
             self.texts.append(result.context.statement)
         return result.all() if result.returns_rows else ()

@@ -148,6 +148,15 @@ tag_renames = Table(
 )
 """Popular tags on their way to a new name, batch by batch: how a command finds its way on."""
 
+housekeeping = Table(
+    "housekeeping",
+    Base.metadata,
+    Column("job", String(32), primary_key=True),
+    Column("done_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("seen", BigInteger),
+)
+"""When each job of ``db.housekeeping`` last did something, and what it had seen of its source."""
+
 _own = user_tags.alias("own")
 _other = user_tags.alias("other")
 common_tags = (
@@ -300,9 +309,12 @@ class Tag(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime] = _now()
+    popularity: Mapped[int] = mapped_column(server_default=text("0"))
+    """Beyond the seed: how many people chose it, as of the last count (``db.housekeeping``)."""
 
     __table_args__ = (
         Index("idx_tags_name_prefix", "name", postgresql_ops={"name": "text_pattern_ops"}),
+        Index("idx_tags_popularity", text("popularity DESC"), text("id DESC")),
     )
 
     users: Mapped[list[User]] = relationship(

@@ -41,6 +41,7 @@ from community_gql.db import models as m
 from community_gql.db.database import Snapshot
 from community_gql.errors import BadRequest
 from community_gql.graph.paging import (
+    MAX_COUNT,
     RELEVANCE_POOL,
     Cursors,
     Order,
@@ -116,6 +117,10 @@ class Filter:
     """Whether the best plan depends on its value."""
     scarce: bool = False
     """Whether it may leave very few rows of many, found by an index that has no order."""
+    dear: bool = False
+    """Of a scarce one: whether it takes long to check row by row."""
+    window: bool = False
+    """Whether it bounds what the default order goes by, so that its index finds these rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +269,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many visible rows a list has after its filter, per parent key; none counts 0."""
+    """How many visible rows a list has after its filter, per parent key, up to MAX_COUNT + 1."""
 
     edge: ToPage
     filters: Values
@@ -325,10 +330,12 @@ class Pages:
 
         One plan for all values is a third of the cost of most pages. But which index finds the
         rows that some word leaves depends on the word: the wrong one took 15 ms for 0.4, and 650
-        for 8 in the order of relevance. ``page_of`` spares the lists of everything that.
+        for 8 in the order of relevance. ``page_of`` spares the lists of everything that, unless
+        a window decides which of two indexes finds less.
         """
         given = [self.edge.filters[name] for name, _ in self.filters]
         near = self.edge.parent is None and self.edge.orders[self.order].pool is None
+        near = near and not any(f.window for f in given)
         return any(f.selective or (f.scarce and not near) for f in given)
 
     def statement(self) -> Select[Any]:
@@ -435,15 +442,12 @@ def _counts(edge: ToPage, filters: tuple[str, ...]) -> Select[Any]:
     child = aliased(edge.target.model)
     binds = filter_binds(edge, filters)
     if edge.parent is None:
-        return listed(edge, None, child, [_root_key(), func.count()], binds)
+        # unscoped: of one row that counts scoped ones
+        return select(_root_key(), *count_of(edge, None, child, binds).subquery().c)
     parent = aliased(edge.parent)
     key = getattr(parent, primary_key(edge.parent))
-    return (
-        listed(edge, parent, child, [key, func.count()], binds)
-        .select_from(parent)
-        .where(_among_keys(key))
-        .group_by(key)
-    )
+    counted = count_of(edge, parent, child, binds).lateral("counted")
+    return visible(parent, key, *counted.c).join(counted, true()).where(_among_keys(key))
 
 
 @lru_cache(maxsize=1024)
@@ -480,8 +484,45 @@ def listed(
     binds: Mapping[str, ColumnElement[Any]],
 ) -> Select[Any]:
     """The list's visible, filtered rows, for a parent alias (to correlate or join) or none."""
-    demands = [edge.filters[name].predicate(child, bind) for name, bind in binds.items()]
+    demands = _demands(edge, child, binds, binds)
     return visible(child, *columns).where(edge.arrives(parent, child), *demands)
+
+
+def _demands(
+    edge: ToPage, entity: Any, binds: Mapping[str, ColumnElement[Any]], names: Iterable[str]
+) -> list[ColumnElement[bool]]:
+    """What the filters of these names demand of a row."""
+    return [edge.filters[name].predicate(entity, binds[name]) for name in names]
+
+
+def _scarce(edge: ToPage, binds: Mapping[str, ColumnElement[Any]]) -> list[str]:
+    """The filters that may leave very few rows."""
+    return [name for name in binds if edge.filters[name].scarce]
+
+
+def _hits(edge: ToPage, binds: Mapping[str, ColumnElement[Any]]) -> Any:
+    """An alias of the rows that the scarce filters and the windows leave, before any rule."""
+    hit = aliased(edge.target.model)
+    windows = [name for name in binds if edge.filters[name].window]
+    demands = _demands(edge, hit, binds, [*_scarce(edge, binds), *windows])
+    # OFFSET has this subselect planned for itself, and so for the filters' indexes.
+    # unscoped: what is read of these is scoped
+    hits = select(*all_columns(hit)).where(*demands).offset(literal_column("0")).subquery()
+    return aliased(edge.target.model, hits)
+
+
+def count_of(
+    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
+) -> Select[Any]:
+    """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent."""
+    if parent is None and _scarce(edge, binds):
+        child = _hits(edge, binds)  # else the index of what everyone may see would be read as well
+    most = literal_column(str(MAX_COUNT + 1), Integer)
+    rows = listed(edge, parent, child, [literal_column("1")], binds).limit(most)
+    if parent is not None:
+        rows = rows.correlate(parent)
+    # unscoped: counts rows that are scoped
+    return select(func.count().label("n")).select_from(rows.subquery())
 
 
 @dataclass(frozen=True, slots=True)
@@ -541,22 +582,19 @@ def page_of(
             query = query.where(getattr(entity, key_name).in_(newest))
         return ordered(query, keys).limit(limit)
 
-    scarce = [name for name in binds if edge.filters[name].scarce]
-    if not scarce or parent is not None or order.pool is not None:
+    if not _scarce(edge, binds) or parent is not None or order.pool is not None:
         return page(child)
     model = edge.target.model
+    windows = [name for name in binds if edge.filters[name].window]
+    near_rows = max(1, NEAR // 16) if any(edge.filters[name].dear for name in binds) else NEAR
     here = aliased(model)
     # unscoped: the page takes of these what the viewer may see
-    next_rows = ordered(select(*all_columns(here)), order.keys(here, binds))
-    near = page(aliased(model, next_rows.limit(literal_column(str(NEAR))).subquery())).cte()
-    hit = aliased(model)
-    matches = [edge.filters[name].predicate(hit, binds[name]) for name in scarce]
-    # OFFSET has this subselect planned for itself, and so for the filters' indexes.
-    # unscoped: the same
-    hits = select(*all_columns(hit)).where(*matches).offset(literal_column("0")).subquery()
+    inside = select(*all_columns(here)).where(*_demands(edge, here, binds, windows))
+    next_rows = ordered(inside, order.keys(here, binds)).limit(literal_column(str(near_rows)))
+    near = page(aliased(model, next_rows.subquery())).cte()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == limit).select_from(near).scalar_subquery()
-    far = page(aliased(model, hits)).where(not_(is_full)).subquery()
+    far = page(_hits(edge, binds)).where(not_(is_full)).subquery()
     # Of subqueries: SQLAlchemy cannot see through a SELECT with a LIMIT in a union.
     both = union_all(
         select(*near.c).where(is_full),  # unscoped: the page, if it is full

@@ -38,6 +38,8 @@ from community_gql.errors import BadRequest
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
+MAX_COUNT = 10_000
+"""How far the rows of a list are counted; one more is looked for, to see whether there are more."""
 RELEVANCE_POOL = 1000
 """Relevance looks at this many of the newest hits (design/graphql.md, 8)."""
 
@@ -279,7 +281,10 @@ def cursor_binds(keys: Sequence[ColumnElement[Any]], prefix: str = "") -> list[C
 
 @dataclass(slots=True)
 class Page:
-    """A page of one parent's list. ``keys[i]`` are the order key values of ``rows[i]``."""
+    """A page of one parent's list. ``keys[i]`` are the order key values of ``rows[i]``.
+
+    ``count`` tells the number of rows of the whole list, up to MAX_COUNT + 1.
+    """
 
     rows: list[Any]
     keys: list[Sequence[Any]]
@@ -310,6 +315,14 @@ class Page:
             cursors=cursors,
             count=count,
         )
+
+    async def total_count(self) -> int:
+        """How many rows the whole list has, or MAX_COUNT when it has more."""
+        return min(await self.count(), MAX_COUNT)
+
+    async def total_count_is_exact(self) -> bool:
+        """Whether the list has no more rows than ``total_count``."""
+        return await self.count() <= MAX_COUNT
 
     def cursor(self, index: int) -> str:
         """The cursor of row ``index``."""

@@ -85,6 +85,27 @@ def web_search(text: str) -> str:
     return meant if meant.count("-") <= _MAX_DASHES else meant.replace("-", " ")
 
 
+_TERM = re.compile(r'(-?)("[^"]*"|\S+)')
+
+
+def only_excludes(text: str) -> bool:
+    """Whether ``text`` (of ``web_search``) or a side of an ``or`` in it says only what not to find.
+
+    No index finds what such a search asks for.
+    """
+    wanted = unwanted = False
+    for dash, term in _TERM.findall(f"{text} or"):
+        if not dash and term.lower() == "or":
+            if unwanted and not wanted:
+                return True
+            wanted = unwanted = False
+        elif dash:
+            unwanted = True
+        else:
+            wanted = wanted or re.search(r"[^\W_]", term) is not None
+    return False
+
+
 def like_prefix(text: str) -> str:
     """A LIKE pattern for what begins with ``text``, whatever characters it holds."""
     return re.sub(r"([\\%_])", r"\\\1", text) + "%"

@@ -1,9 +1,7 @@
-"""How a GraphQL request is answered: one small view of our own over the schema.
+"""How a GraphQL request is answered over HTTP.
 
-Read the request, find the document, coerce the variables, read all arguments, weigh the cost,
-execute, answer. A query runs as one SQL statement where pushdown/ can; ``execute`` is the other
-way, graphql-core's executor with the loaders. HTTP itself is in ``requests.py`` and
-``responses.py``.
+Read the request, authenticate, prepare the operation, charge its cost, execute it, answer. HTTP
+itself is in ``requests.py`` and ``responses.py``, the operation in ``operations/pipeline.py``.
 """
 
 from __future__ import annotations
@@ -16,14 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from graphql import GraphQLError, OperationType
-from graphql.execution import Executor, default_field_resolver, default_type_resolver
-from graphql.execution.values import VariableValues
+from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from community_gql.db.database import Database
-from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
+from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.http.explorer import explorer
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
@@ -33,7 +28,6 @@ from community_gql.http.requests import (
     PAGE_TYPE,
     RESPONSE_TYPE,
     HttpError,
-    Params,
     accepted_type,
     has_document,
     read,
@@ -49,12 +43,9 @@ from community_gql.http.responses import (
     refusals,
     written,
 )
-from community_gql.operations.compiled import Pushdown
-from community_gql.operations.documents import Documents, Refused, TrustedDocuments
-from community_gql.operations.limits import LIMITS, check_cost
-from community_gql.operations.prepared import Operation, Reading, Readings
-from community_gql.schema.context import Context
-from community_gql.schema.executable import core
+from community_gql.operations.documents import Refused
+from community_gql.operations.pipeline import Operations
+from community_gql.operations.prepared import Params, Prepared
 
 REFUSED_COST = 1000
 """What a document or variables that cannot be run are charged: reading them takes time too."""
@@ -72,13 +63,10 @@ class Edge:
     """How the view treats those who ask: settings, resolved."""
 
     budget: Budget = field(default_factory=lambda: MemoryBudget(600_000))
-    trusted: TrustedDocuments = field(default_factory=TrustedDocuments)
     introspection: Literal["everyone", "signed-in", "nobody"] = "signed-in"
-    cost_limit: int = LIMITS.cost
     max_body_bytes: int = 256 * 1024
     body_timeout: float = 10
     request_timeout: float = 15
-    document_cache_bytes: int = 32 * 2**20
     development: bool = False
     """Whether answers say how they were made."""
 
@@ -87,14 +75,6 @@ class Edge:
         return self.introspection == "everyone" or (
             self.introspection == "signed-in" and viewer.sub is not None
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Executed:
-    """What an executor gives back. ``data`` may be JSON text (bytes), which goes out as it is."""
-
-    data: Any
-    errors: list[GraphQLError]
 
 
 @dataclass(slots=True)
@@ -131,16 +111,10 @@ class GraphQLView:
     """Answers GraphQL over HTTP."""
 
     def __init__(
-        self,
-        database: Database,
-        authenticate: Authenticate,
-        pushdown: Pushdown,
-        edge: Edge | None = None,
+        self, operations: Operations, authenticate: Authenticate, edge: Edge | None = None
     ) -> None:
-        self._database, self._authenticate, self._pushdown = database, authenticate, pushdown
+        self.operations, self._authenticate = operations, authenticate
         self._edge = edge or Edge()
-        self._documents = Documents(self._edge.document_cache_bytes)
-        self._readings = Readings()
 
     async def __call__(self, request: Request) -> Response:
         """The answer to one HTTP request; never raises."""
@@ -200,25 +174,8 @@ class GraphQLView:
     async def _run(self, request: Request, params: Params, viewer: Viewer, line: Line) -> Answer:
         start = time.perf_counter()
         key = key_of(viewer.sub, request.client.host if request.client else None)
-        text = self._edge.trusted.text(params.query, params.document_id)
-        try:
-            document = self._documents.get(text, open_schema=self._edge.opens_schema_to(viewer))
-            line.document = document.hash
-            operation = document.operation(params.operation_name)
-            node = operation.node
-            line.operation = node.name.value[:100] if node.name else None
-            if request.method != "POST" and node.operation is not OperationType.QUERY:
-                message = "Only queries are answered over GET: use POST."
-                raise HttpError(405, message, {"Allow": "POST"})
-            if node.operation is OperationType.SUBSCRIPTION:
-                raise BadRequest("Subscriptions are not answered over HTTP requests.")
-            variables, reading, plans = self._read(operation, params.variables)
-        except Refused:
-            await self._edge.budget.charge(key, REFUSED_COST)
-            raise
-        line.cost = cost = reading.cost(variables, plans)
-        check_cost(cost, self._edge.cost_limit)
-        balance = await self._edge.budget.charge(key, max(cost, 1))
+        prepared = await self._prepare(request, params, viewer, key, line)
+        balance = await self._edge.budget.charge(key, max(prepared.cost, 1))
 
         async def afford(points: int) -> bool:
             nonlocal balance
@@ -229,23 +186,12 @@ class GraphQLView:
             return True
 
         asks_for_sql = self._edge.development and params.extensions.get("sql") is True
-        context = Context(viewer, self._database, texts=[] if asks_for_sql else None)
-        try:
-            ran = await self._pushdown.run(reading, variables, plans, context, afford)
-            line.way, line.why = ran.way, ran.why
-            if ran.data is not None:
-                done = Executed(ran.data, [])
-            else:
-                context.plans = {**reading.fixed, **plans}
-                done = await execute(operation, variables, context)
-        finally:
-            if context.is_open:
-                await asyncio.shield(context.close())
-            line.statements = context.statements
-        if any(isinstance(_origin(error), AccountGone) for error in done.errors):
+        texts: list[str] | None = [] if asks_for_sql else None
+        outcome = await self.operations.execute(prepared, viewer, afford=afford, texts=texts)
+        line.way, line.why = outcome.executor, outcome.fallback_reason
+        line.statements = outcome.statements
+        if outcome.account_gone:
             request.state.account_gone = True  # for identity, which took it for there
-        if _is_lost(done, node.operation):
-            raise Unavailable("The database cannot answer at the moment. Try again shortly.")
         extensions: dict[str, Any] = {"cost": {"requested": line.cost}}
         if self._edge.development:
             extensions["execution"] = {
@@ -256,74 +202,35 @@ class GraphQLView:
             if request.method == "POST":  # the others may be kept: they must not differ by it
                 milliseconds = (time.perf_counter() - start) * 1000
                 extensions["execution"]["milliseconds"] = round(milliseconds, 1)
-            if context.texts is not None:
-                extensions["execution"]["sql"] = context.texts
+            if texts is not None:
+                extensions["execution"]["sql"] = texts
         return Answer(
-            PARTIAL if done.errors else 200,
-            done.data,
+            PARTIAL if outcome.errors else 200,
+            outcome.data,
             executed=True,
-            errors=written(done.errors, _values(params)),
+            errors=written(outcome.errors, params.variables),
             extensions=extensions,
             headers={} if balance is None else balance.headers(),
         )
 
-    def _read(
-        self, operation: Operation, raw: dict[str, Any]
-    ) -> tuple[VariableValues, Reading, dict[int, Any]]:
-        """The variables and all arguments. Raises Refused and BadRequest."""
-        variables = operation.variables(raw)
-        if isinstance(variables, list):
-            raise Refused([_uncoerced(error) for error in variables[: LIMITS.errors]])
+    async def _prepare(
+        self, request: Request, params: Params, viewer: Viewer, key: str, line: Line
+    ) -> Prepared:
         try:
-            reading = self._readings.of(operation, variables)
-            return variables, reading, reading.plans(variables)
-        except GraphQLError as error:  # null for a variable whose default made it fit
-            raise Refused([_uncoerced(error)]) from None
-
-
-async def execute(operation: Operation, variables: VariableValues, context: Context) -> Executed:
-    """Run the operation with the loaders, on graphql-core's executor."""
-    # Built by hand: Executor.build would coerce the variables again.
-    executor: Executor[Context] = Executor(
-        core,
-        fragment_definitions=dict(operation.fragments),
-        fragments=operation.fragment_details,
-        root_value=None,
-        context_value=context,
-        operation=operation.node,
-        variable_values=variables,
-        field_resolver=default_field_resolver,
-        type_resolver=default_type_resolver,
-        subscribe_field_resolver=default_field_resolver,
-        hide_suggestions=True,
-    )
-    result: Any = executor.execute_operation()
-    done = await result if executor.is_awaitable(result) else result
-    return Executed(done.data, list(done.errors or ()))
-
-
-def _uncoerced(error: GraphQLError) -> GraphQLError:
-    message = error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
-    return GraphQLError(message, nodes=error.nodes, original_error=BadRequest(message))
-
-
-def _is_lost(done: Executed, kind: OperationType) -> bool:
-    """Whether the database went away so that nothing of the answer is worth having.
-
-    A mutation may have committed some of its fields: their results are not thrown away.
-    """
-    if not any(isinstance(_origin(error), Unavailable) for error in done.errors):
-        return False
-    if kind is OperationType.QUERY or not isinstance(done.data, dict):
-        return True
-    return all(value is None for value in done.data.values())
-
-
-def _origin(error: GraphQLError) -> BaseException | None:
-    original: BaseException | None = error
-    while isinstance(original, GraphQLError):
-        original = original.original_error
-    return original
+            prepared = self.operations.prepare(
+                params, open_schema=self._edge.opens_schema_to(viewer)
+            )
+        except Refused as error:
+            line.document, line.operation = error.document_hash, error.operation_name
+            await self._edge.budget.charge(key, REFUSED_COST)
+            raise
+        line.document, line.cost = prepared.document_hash, prepared.cost
+        line.operation = prepared.operation_name and prepared.operation_name[:100]
+        if request.method != "POST" and prepared.kind is not OperationType.QUERY:
+            await self._edge.budget.charge(key, REFUSED_COST)
+            message = "Only queries are answered over GET: use POST."
+            raise HttpError(405, message, {"Allow": "POST"})
+        return prepared
 
 
 def refused(error: PublicError) -> Answer:

@@ -7,7 +7,6 @@ is broken, BadRequest where the request is not well formed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,6 +16,7 @@ from starlette.requests import Request
 from community_gql.errors import BadRequest
 from community_gql.http import exact_json
 from community_gql.operations.plans import check_text, check_variables
+from community_gql.operations.prepared import Params
 
 JSON_TYPE = "application/json"
 RESPONSE_TYPE = "application/graphql-response+json"
@@ -36,17 +36,6 @@ class HttpError(Exception):
 
 
 _CLOSE = {"Connection": "close"}  # what is left of the body is not waited for
-
-
-@dataclass(frozen=True, slots=True)
-class Params:
-    """The members of a GraphQL request, of the right types."""
-
-    query: str | None
-    document_id: str | None
-    variables: dict[str, Any]
-    operation_name: str | None
-    extensions: dict[str, Any]
 
 
 def accepted_type(accept: str | None, *offered: str) -> str | None:

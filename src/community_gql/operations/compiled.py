@@ -9,26 +9,25 @@ an id names); values, cursors and the viewer are bind parameters.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import asyncpg
 from graphql import OperationType
-from graphql.execution.values import VariableValues
 
 from community_gql.lru import Kept
 from community_gql.operations.compiler import Statement, arguments_of, compile_operation, form_of
-from community_gql.operations.prepared import Reading
+from community_gql.operations.cost import AnswerTooLarge
+from community_gql.operations.prepared import Prepared, SwitchedOperation
 from community_gql.operations.selections import NotCompiled
 from community_gql.operations.throttle import paced
 from community_gql.schema.context import Context
 
 Mode = Literal["on", "off", "always"]
 
+MAX_ANSWER_BYTES = 16 * 2**20
 STATEMENTS_BYTES = 32 * 2**20
 WAITING = 32
 """So many compilations may wait; more are asked for again by a later request."""
@@ -40,90 +39,64 @@ _BIND_BYTES = 200
 _log = logging.getLogger("community_gql.pushdown")
 
 
-class Way(enum.StrEnum):
-    """How an operation was run."""
-
-    COMPILED = "compiled"
-    LOADERS = "loaders"
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """The outcome of a try: the JSON text of ``data``, or why the loaders must run it."""
-
-    data: bytes | None
-    why: str | None = None
-
-    @property
-    def way(self) -> Way:
-        """How the operation was run."""
-        return Way.LOADERS if self.data is None else Way.COMPILED
-
-
 class Pushdown:
     """What one process has compiled. ``always`` compiles at first sight, and waits for it."""
 
-    def __init__(self, mode: Mode = "on") -> None:
-        self._mode = mode
+    def __init__(self, mode: Mode = "on", max_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self._mode, self._max_bytes = mode, max_bytes
         self.statements: Kept[Statement | str] = Kept(STATEMENTS_BYTES)
-        """Statements, or why there is none, by reading and form."""
+        """Statements, or why there is none, by operation and form."""
         self._compiling: set[Any] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
     async def run(
         self,
-        reading: Reading,
-        variables: VariableValues,
-        plans: dict[int, Any],
+        prepared: Prepared,
         context: Context,
         afford: Callable[[int], Awaitable[bool]],
-    ) -> Ran:
-        """Run the operation, unless the loaders must. ``plans`` are those of ``Reading.plans``.
+    ) -> tuple[bytes | None, str | None]:
+        """The JSON text of ``data``, or None and why the loaders must run the operation.
 
-        ``afford`` takes the price of a compilation, and says whether it could. Raises Unavailable.
+        ``afford`` takes the price of a compilation, and says whether it could. Raises
+        Unavailable, and AnswerTooLarge for data that the database has then not sent.
         """
-        found = self._statement(reading, variables, plans)
+        found = self._statement(prepared)
         if found is None:
-            found = await self._compile(reading, variables, plans, afford)
+            found = await self._compile(prepared, afford)
         if isinstance(found, str):
-            return Ran(None, found)
-        arguments = arguments_of(found, plans, context.viewer.binds())
+            return None, found
+        arguments = arguments_of(found, prepared.plans, context.viewer.binds())
         try:
-            return Ran(await context.value(found.text, arguments, anew=found.anew))
+            data = await context.value(found.text, arguments, anew=found.anew)
         except asyncpg.PostgresError as error:
             # Most likely a value that the schema does not allow: the loaders say which.
             _log.warning(
                 "a compiled statement failed: %s", error.sqlstate
             )  # its text may hold values
-            return Ran(None, f"the statement failed: {error.sqlstate}")
+            return None, f"the statement failed: {error.sqlstate}"
+        if data is None:
+            raise AnswerTooLarge(self._max_bytes)
+        return data, None
 
-    def _statement(
-        self, reading: Reading, variables: VariableValues, plans: dict[int, Any]
-    ) -> Statement | str | None:
+    def _statement(self, prepared: Prepared) -> Statement | str | None:
         """The operation's statement, or why the loaders must run it; None if nobody knows yet."""
         if self._mode == "off":
             return "switched off"
-        operation = reading.operation
+        operation = prepared.operation
         if operation.node.operation is not OperationType.QUERY:
             return "not a query"
         if not operation.seen and self._mode == "on":
             operation.seen = True
             return "first sight"
-        key = reading, form(plans)
+        key = _key(prepared)
         found = self.statements.get(key)
         if found is None and self._mode == "always":
-            return self._keep(key, _compiled(reading, variables, plans))
+            return self._keep(key, _compiled(prepared, self._max_bytes))
         return found
 
-    async def _compile(
-        self,
-        reading: Reading,
-        variables: VariableValues,
-        plans: dict[int, Any],
-        afford: Callable[[int], Awaitable[bool]],
-    ) -> str:
+    async def _compile(self, prepared: Prepared, afford: Callable[[int], Awaitable[bool]]) -> str:
         """Have the statement made, for later requests; says why there is none for this one."""
-        key = reading, form(plans)
+        key = _key(prepared)
         if key in self._compiling:
             return "being compiled"
         if len(self._compiling) >= WAITING:
@@ -131,10 +104,10 @@ class Pushdown:
         self._compiling.add(key)  # before anything is awaited
         work: asyncio.Future[Statement | str] | None = None
         try:
-            if not await afford(COMPILED_FIELD * reading.fields):
+            if not await afford(COMPILED_FIELD * prepared.switched.fields):
                 return "too dear to compile"
             loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._thread, _paced, reading, variables, plans)
+            work = loop.run_in_executor(self._thread, _paced, prepared, self._max_bytes)
         finally:
             if work is None:
                 self._compiling.remove(key)
@@ -147,8 +120,8 @@ class Pushdown:
         work.add_done_callback(done)
         return "being compiled"
 
-    def _keep(self, key: tuple[Reading, Any], found: Statement | str) -> Statement | str:
-        # Its key holds the reading, which may be dropped from its own place before.
+    def _keep(self, key: tuple[SwitchedOperation, Any], found: Statement | str) -> Statement | str:
+        # Its key holds the operation, which may be dropped from its own place before.
         size = key[0].size
         if isinstance(found, Statement):
             size += len(found.text) + _BIND_BYTES * len(found.arguments)
@@ -165,17 +138,26 @@ def form(plans: dict[int, Any]) -> tuple[Any, ...]:
     return tuple(map(form_of, plans.values()))
 
 
-def _paced(reading: Reading, variables: VariableValues, plans: dict[int, Any]) -> Statement | str:
+def _key(prepared: Prepared) -> tuple[SwitchedOperation, tuple[Any, ...]]:
+    return prepared.switched, form(prepared.plans)
+
+
+def _paced(prepared: Prepared, max_bytes: int) -> Statement | str:
     with paced():
-        return _compiled(reading, variables, plans)
+        return _compiled(prepared, max_bytes)
 
 
-def _compiled(
-    reading: Reading, variables: VariableValues, plans: dict[int, Any]
-) -> Statement | str:
-    operation, every = reading.operation, {**reading.fixed, **plans}
+def _compiled(prepared: Prepared, max_bytes: int) -> Statement | str:
+    operation = prepared.operation
     try:
-        return compile_operation(operation.node, operation.fragments, variables, every, set(plans))
+        return compile_operation(
+            operation.node,
+            operation.fragments,
+            prepared.variables,
+            prepared.all_plans,
+            set(prepared.plans),
+            max_bytes,
+        )
     except NotCompiled as why:
         return str(why)
     except Exception as error:

@@ -65,12 +65,12 @@ from community_gql.graph.loaders import (
     ToPage,
     Value,
     all_columns,
+    count_of,
     directed,
     filter_binds,
-    listed,
     page_of,
 )
-from community_gql.graph.paging import cursor_binds, cursor_sql
+from community_gql.graph.paging import MAX_COUNT, cursor_binds, cursor_sql
 from community_gql.graph.visibility import Viewer, is_everyones, visible
 from community_gql.operations.selections import NotCompiled, Selected, Selections, object_type
 from community_gql.operations.throttle import rest
@@ -133,13 +133,16 @@ def compile_operation(
     variables: VariableValues,
     plans: Mapping[int, Any],
     varying: set[int],
+    max_bytes: int,
 ) -> Statement:
-    """The statement of a query. ``plans`` are of the argument pass, by id of the field node.
+    """The statement of a query; its value is NULL for data of more than ``max_bytes``.
+
+    ``plans`` are of the argument pass, by id of the field node.
 
     The values of the plans in ``varying`` are left open; the others are part of the statement.
     Raises NotCompiled for what only the loaders can run.
     """
-    return _Compiler(Selections(fragments, variables), plans, varying).compile(operation)
+    return _Compiler(Selections(fragments, variables), plans, varying).compile(operation, max_bytes)
 
 
 def arguments_of(
@@ -197,16 +200,20 @@ class _Compiler:
         self._values: dict[int, dict[str, Any]] = {}
         self.anew = False
 
-    def compile(self, operation: OperationDefinitionNode) -> Statement:
+    def compile(self, operation: OperationDefinitionNode, max_bytes: int) -> Statement:
         root = core.query_type
         assert root is not None
         entries = [
             (selected.key, self._root_field(root, selected))
             for selected in self._selections.of(root, [operation.selection_set])
         ]
-        text = cast(self._object(entries), String)
         # unscoped: the outermost shell; each root field is scoped on its own
-        shell = select(func.convert_to(text, literal_column("'UTF8'")))
+        whole = select(cast(self._object(entries), String).label("text"))
+        # OFFSET keeps it from being put in the place of both mentions, and made twice.
+        text = whole.offset(literal_column("0")).subquery(self._name("data")).c.text
+        fits = func.octet_length(text) <= literal_column(str(max_bytes), Integer)
+        # unscoped: the same
+        shell = select(case((fits, func.convert_to(text, literal_column("'UTF8'")))))
         compiled = shell.compile(dialect=_DIALECT)
         if len(compiled.string) > MAX_STATEMENT:
             raise NotCompiled("the statement would be too long")
@@ -461,6 +468,14 @@ class _Compiler:
         return listed_.render_derived(name=self._name("k"))
 
 
+_MAX_COUNT: ColumnElement[int] = literal_column(str(MAX_COUNT), Integer)
+_COUNTS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
+    "totalCount": lambda n: func.least(n, _MAX_COUNT),
+    "totalCountIsExact": lambda n: n <= _MAX_COUNT,
+}
+"""The members of a connection that tell of its count, made of the number of ``count_of``."""
+
+
 class _Page:
     """The connection of one field for one parent: its rows once, and all that is told of them."""
 
@@ -481,6 +496,7 @@ class _Page:
         names = [name for name, _ in self._plan.filters]
         compiler.anew |= self._plan.planned_anew
         self._filters = filter_binds(edge, names, compiler._prefix(selected, names))
+        self._counted = self._count() if any(m.name in _COUNTS for m in self._members) else None
         self._laterals: list[Any] = []
 
     def object(self) -> ColumnElement[Any]:
@@ -489,21 +505,40 @@ class _Page:
         rows = names & {"nodes", "edges"} or self._more or self._info & {"startCursor", "endCursor"}
         if rows:
             self._read(numbered=bool(self._info & {"startCursor", "endCursor"}))
+        if self._counted is not None:
+            return self._with_counts(bool(rows))
         entries = [(member.key, self._member(member)) for member in self._members]
         if not rows:
             return self._c._object(entries, *self._parents)
+        return self._from_rows(entries)
+
+    def _with_counts(self, rows: bool) -> ColumnElement[Any]:
+        """The connection beside its count, which all members that tell of it share."""
+        members = {member.key: member for member in self._members}
+        values = {k: self._member(m) for k, m in members.items() if m.name not in _COUNTS}
+        if rows:
+            # Its members are aggregates, the count is not: it stands beside them.
+            labelled = [value.label(f"m${i}") for i, value in enumerate(values.values())]
+            page = self._aggregated(labelled).subquery(self._c._name("a"))
+            values = dict(zip(values, page.c, strict=True))
+        entries = [(k, values[k] if k in values else self._member(m)) for k, m in members.items()]
+        if _fits(entries):
+            return _of_row(_shaped(entries).correlate(*self._parents).subquery(self._c._name("c")))
+        # unscoped: of one row that aggregates scoped ones
+        return select(_built(entries)).correlate(*self._parents).scalar_subquery()
+
+    def _from_rows(self, entries: Entries) -> ColumnElement[Any]:
+        if not _fits(entries):
+            return self._aggregated([_built(entries)]).scalar_subquery()
+        return _of_row(self._aggregated(_labelled(entries)).subquery(self._c._name("c")))
+
+    def _aggregated(self, columns: list[Any]) -> Select[Any]:
         source: Any = self._rows
         for lateral in self._laterals:
             source = source.join(lateral, true())
-        fits = _fits(entries)
-        columns = _labelled(entries) if fits else [_built(entries)]
         # unscoped: aggregates the rows of page_of
         query = select(*columns).select_from(source)
-        if self._parent is not None:
-            query = query.correlate(self._parent)
-        if not fits:
-            return query.scalar_subquery()
-        return _of_row(query.subquery(self._c._name("c")))
+        return query if self._parent is None else query.correlate(self._parent)
 
     @property
     def _parents(self) -> list[Any]:
@@ -540,8 +575,9 @@ class _Page:
             return self._items(self._nodes(object_type(member), member))
         if member.name == "edges":
             return self._items(self._edges(object_type(member), member))
-        if member.name == "totalCount":
-            return self._count()
+        if member.name in _COUNTS:
+            assert self._counted is not None
+            return _COUNTS[member.name](self._counted.c.n)
         if member.name == "pageInfo":
             type_ = object_type(member)
             # Aggregates of the page's own SELECT: no subselect could hold them.
@@ -581,10 +617,10 @@ class _Page:
         order = self._rows.c["n$"].desc() if self._backward else None
         return _list(item, self._kept, order)
 
-    def _count(self) -> ColumnElement[Any]:
+    def _count(self) -> Any:
         other = aliased(self._edge.target.model, name=self._c._name("t"))
-        query = listed(self._edge, self._parent, other, [func.count()], self._filters)
-        return query.correlate(*self._parents).scalar_subquery()
+        query = count_of(self._edge, self._parent, other, self._filters)
+        return query.subquery(self._c._name("n"))
 
     def _cursor(self) -> ColumnElement[str]:
         digest = self._c._bind(self._selected, "digest", String())

@@ -31,9 +31,9 @@ from graphql.validation.rules import overlapping_fields_can_be_merged as overlap
 
 from community_gql.errors import BadRequest, PublicError
 from community_gql.lru import Kept
-from community_gql.operations.limits import LIMITS, check_shape
 from community_gql.operations.plans import check_document
 from community_gql.operations.prepared import Operation
+from community_gql.operations.shape import LIMITS, check_shape
 from community_gql.schema.executable import core
 from community_gql.settings import SettingsError
 
@@ -78,6 +78,10 @@ class Refused(Exception):
     def __init__(self, errors: list[GraphQLError]) -> None:
         super().__init__("refused")
         self.errors = errors
+        self.document_hash: str | None = None
+        """Of its document, if that could be read."""
+        self.operation_name: str | None = None
+        """Of the operation, if the document has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,9 @@ class Documents:
 
     def __init__(self, max_bytes: int = 32 * 2**20) -> None:
         self.kept: Kept[Document] = Kept(max_bytes)
+
+    def __contains__(self, text: str) -> bool:
+        return self.kept.get(text) is not None
 
     def get(self, text: str, *, open_schema: bool = True) -> Document:
         """The document with this text. Raises Refused with what is wrong with it.

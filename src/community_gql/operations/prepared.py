@@ -20,7 +20,9 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLInputType,
+    Node,
     OperationDefinitionNode,
+    OperationType,
     SelectionSetNode,
     Undefined,
     VariableDefinitionNode,
@@ -37,14 +39,25 @@ from graphql.execution.values import VariableValues, VariableValueSource, get_va
 from graphql.utilities import coerce_input_value
 
 from community_gql.lru import Kept
-from community_gql.operations.limits import cost_of, weighs
+from community_gql.operations.cost import cost_of, weighs
 from community_gql.operations.plans import Asked, edges_of
 from community_gql.schema.executable import core
 
 _ENTRY_BYTES, _PLAN_BYTES, _BYTES_PER_TOKEN = 6000, 1500, 750
 """Measured with tracemalloc: a tree takes 360 to 720 bytes for each token."""
 _COSTS = 20
-"""So many costs of one reading are remembered."""
+"""So many costs of one operation are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The members of a GraphQL request, of the right types."""
+
+    query: str | None
+    document_id: str | None = None
+    variables: dict[str, Any] = field(default_factory=dict)
+    operation_name: str | None = None
+    extensions: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -56,6 +69,11 @@ class Operation:
     fragments: Mapping[str, FragmentDefinitionNode]
     seen: bool = False
     """Whether it has run before."""
+
+    @property
+    def name(self) -> str | None:
+        """Its name in the document."""
+        return self.node.name.value if self.node.name else None
 
     @cached_property
     def size(self) -> int:
@@ -73,8 +91,21 @@ class Operation:
     def _switches(self) -> tuple[str, ...]:
         """The variables in ``@skip`` and ``@include``: they decide what is selected."""
         switches = _Variables(in_directives=True)
-        visit(self.document, switches)
+        for node in (self.node, *self._spread_fragments()):
+            visit(node, switches)
         return tuple(sorted(switches.names))
+
+    def _spread_fragments(self) -> list[FragmentDefinitionNode]:
+        """The fragments that it spreads, also within others; a document may hold more."""
+        found: dict[str, FragmentDefinitionNode] = {}
+        waiting: list[Node] = [self.node]
+        while waiting:
+            spreads = _Spreads()
+            visit(waiting.pop(), spreads)
+            for name in spreads.names - found.keys():
+                found[name] = self.fragments[name]
+                waiting.append(found[name])
+        return list(found.values())
 
     @cached_property
     def _defined(self) -> list[_Defined]:
@@ -137,7 +168,7 @@ class _Defined:
         return VariableValues({name: VariableValueSource(self.signature, value)}, {name: coerced})
 
 
-class Reading:
+class SwitchedOperation:
     """An operation with one set of switches, its fixed arguments read."""
 
     def __init__(self, operation: Operation, variables: VariableValues) -> None:
@@ -201,20 +232,50 @@ class Reading:
         return cost
 
 
-class Readings:
-    """The readings in use."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An operation that is ready to run, for whichever viewer."""
+
+    document_hash: str
+    operation: Operation
+    switched: SwitchedOperation
+    variables: VariableValues
+    plans: dict[int, Any]
+    """The plans of the fields whose arguments hold variables."""
+    cost: int
+    read_tokens: int = 0
+    """How many tokens of its document were read for it; 0 for a document that was known."""
+
+    @property
+    def operation_name(self) -> str | None:
+        """The operation's name in the document."""
+        return self.operation.name
+
+    @property
+    def kind(self) -> OperationType:
+        """Whether it reads or writes."""
+        return self.operation.node.operation
+
+    @property
+    def all_plans(self) -> dict[int, Any]:
+        """The plans of all fields."""
+        return {**self.switched.fixed, **self.plans}
+
+
+class OperationCache:
+    """The operations in use, by the values of their switches."""
 
     def __init__(self, max_bytes: int = 32 * 2**20) -> None:
-        self.kept: Kept[Reading] = Kept(max_bytes)
+        self.kept: Kept[SwitchedOperation] = Kept(max_bytes)
 
-    def of(self, operation: Operation, variables: VariableValues) -> Reading:
-        """The reading for these variables. Raises what ``Asked.plan`` raises."""
+    def of(self, operation: Operation, variables: VariableValues) -> SwitchedOperation:
+        """The operation with the switches of these variables. Raises what ``Asked.plan`` raises."""
         key = operation, operation.switched(variables)
-        reading = self.kept.get(key)
-        if reading is None:
-            reading = Reading(operation, variables)
-            self.kept.put(key, reading, reading.size)
-        return reading
+        switched = self.kept.get(key)
+        if switched is None:
+            switched = SwitchedOperation(operation, variables)
+            self.kept.put(key, switched, switched.size)
+        return switched
 
 
 def _has_variables(asked: Asked) -> bool:
@@ -237,3 +298,14 @@ class _Variables(Visitor):
     ) -> None:
         if not self._in_directives or any(isinstance(a, DirectiveNode) for a in ancestors):
             self.names.add(node.name.value)
+
+
+class _Spreads(Visitor):
+    """Collects the names of the fragments that are spread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> None:
+        self.names.add(node.name.value)

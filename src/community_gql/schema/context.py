@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from community_gql.db.database import Database, Transaction, constraint
+from community_gql.db.database import Database, Stopwatch, Transaction, constraint
 from community_gql.errors import AccountGone, Unavailable
 from community_gql.graph.loaders import Loaders, Pages
 from community_gql.graph.visibility import Viewer
@@ -25,10 +25,12 @@ class Context:
 
     viewer: Viewer
     database: Database
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    """How long the statements took, without waiting for a connection; whole once it is closed."""
     texts: list[str] | None = None
     """The statements that have run, if somebody asked for them."""
     plans: Mapping[int, Any] = field(default_factory=dict)
-    """What each field node asks for, by ``id(node)``; filled by ``api/arguments.py``."""
+    """What each field node asks for, by ``id(node)``."""
     _loaders: Loaders | None = None
     _statements: int = 0
     _ended: bool = False
@@ -61,7 +63,7 @@ class Context:
         self._statements += 1
         if self.texts is not None:
             self.texts.append(text)
-        return await self.database.value(text, arguments, anew=anew)
+        return await self.database.value(text, arguments, anew=anew, stopwatch=self.stopwatch)
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in a transaction of its own and commit it.
@@ -78,6 +80,7 @@ class Context:
                 return await action(session)
             finally:
                 self._statements += session.statements
+                self.stopwatch.seconds += session.stopwatch.seconds
 
         try:
             return await self.database.write(counted)
@@ -98,3 +101,4 @@ class Context:
                 await loaders.snapshot.close()
             finally:
                 self._statements += loaders.snapshot.statements
+                self.stopwatch.seconds += loaders.snapshot.stopwatch.seconds

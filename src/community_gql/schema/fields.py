@@ -517,12 +517,16 @@ def member(
     *,
     selective: bool = False,
     scarce: bool = False,
+    dear: bool = False,
+    window: bool = False,
 ) -> Any:
     """A member of a filter input, absent by default; the rest is in ``Filter``."""
     return strawberry.field(
         description=description,
         default=UNSET,
-        metadata={_FILTERS: FilterMember(Filter(type_, predicate, selective, scarce), read)},
+        metadata={
+            _FILTERS: FilterMember(Filter(type_, predicate, selective, scarce, dear, window), read)
+        },
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, Double, String, func, literal_column, select
+from sqlalchemy import ARRAY, DateTime, Double, String, and_, exists, func, literal_column, select
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
@@ -17,6 +17,7 @@ from community_gql.graph.search import (
     fold_tags,
     is_blank,
     like_prefix,
+    only_excludes,
     web_search,
     word_prefixes,
 )
@@ -55,6 +56,33 @@ def _searched(text: str) -> str:
     return text
 
 
+def _has_words(story: Any, words: Any) -> Any:
+    query = func.websearch_to_tsquery(_ENGLISH, words)
+    # What is left of "the -garden" without its stop word finds nothing: no index could find it.
+    findable = func.querytree(query).not_in([literal_column("'T'"), literal_column("''")])
+    return and_(story.search.op("@@")(query), findable)
+
+
+def _chose(user: Any, name: Any) -> Any:
+    # unscoped: everyone may see tags, and who chose them
+    tag_id = select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
+    choice = m.user_tags.c
+    # unscoped: the same
+    chosen = exists().where(choice.user_id == user.auth0_sub, choice.tag_id == tag_id)
+    # The first is known before any person is looked at.
+    return and_(tag_id.is_not(None), chosen)
+
+
+def _story_search(text: str) -> str:
+    words = web_search(_searched(text))
+    if only_excludes(words):
+        raise BadRequest(
+            "'search' must say what to find, on each side of `or`, before it says what to leave "
+            'out: write "moss -garden" instead of "-garden".'
+        )
+    return words
+
+
 NEWEST_FIRST = Order(lambda row, _: (row.created_at, row.id), descending=True)
 OLDEST_FIRST = Order(lambda row, _: (row.created_at, row.id))
 BY_NAME = Order(lambda row, _: (row.name, row.id))
@@ -63,13 +91,6 @@ BY_NAME = Order(lambda row, _: (row.name, row.id))
 def _relevance(story: Any, binds: Any) -> tuple[Any, ...]:
     rank = func.ts_rank(story.search, func.websearch_to_tsquery(_ENGLISH, binds["search"]))
     return (rank.cast(Double), story.id)
-
-
-def _popularity(tag: Any, _: Any) -> tuple[Any, ...]:
-    people = select(func.count(type_=BigInteger)).where(
-        m.user_tags.c.tag_id == tag.id
-    )  # unscoped: public rows
-    return (people.scalar_subquery(), tag.id)
 
 
 class UserOrder(enum.Enum):
@@ -109,7 +130,8 @@ class TagOrder(enum.Enum):
 
     NAME = ordered(BY_NAME, "By name.")
     POPULARITY = ordered(
-        Order(_popularity, descending=True), "The tag that most people chose comes first."
+        Order(lambda tag, _: (tag.popularity, tag.id), descending=True),
+        "The tag that most people chose comes first, by a count of the last minute.",
     )
 
 
@@ -147,13 +169,15 @@ class UserFilter:
         "People whose display name has words that begin with these, in any order, with or "
         "without accents. At most 500 characters.",
         _unless_blank(lambda text: word_prefixes(_searched(text))),
-        selective=True,
+        scarce=True,
+        dear=True,
     )
     tag: str | None = member(
         String(),
-        lambda user, name: user.tags.any(m.Tag.name == name),  # unscoped: public rows
+        _chose,
         "People who chose the tag of this name.",
         _unless_blank(fold_tag),
+        scarce=True,
     )
 
 
@@ -182,18 +206,21 @@ class StoryFilter:
         DateTime(timezone=True),
         lambda story, moment: story.created_at > moment,
         "Stories written after this moment.",
+        window=True,
     )
     created_before: datetime | None = member(
         DateTime(timezone=True),
         lambda story, moment: story.created_at < moment,
         "Stories written before this moment.",
+        window=True,
     )
     search: str | None = member(
         String(),
-        lambda story, words: story.search.op("@@")(func.websearch_to_tsquery(_ENGLISH, words)),
+        _has_words,
         'Stories with these words in title or text, in any form: `moss "spring rain" -snow or '
-        "hail` understands phrases, exclusion and `or`. At most 500 characters.",
-        _unless_blank(lambda text: web_search(_searched(text))),
+        "hail` understands phrases, exclusion and `or`. It must say what to find, not only what "
+        "to leave out. At most 500 characters.",
+        _unless_blank(_story_search),
         scarce=True,
     )
 

@@ -85,8 +85,14 @@ class Connection(Generic[T]):
     nodes: list[T] = derived(lambda page: page.rows, "The items of this page.")
     page_info: PageInfo = derived(lambda page: page, "Where this page lies in the list.")
     total_count: int = derived(
-        lambda page: page.count(),
-        "How many items the whole list has. Counted only when asked for.",
+        Page.total_count,
+        "How many items the whole list has: exact up to 10,000, and 10,000 when there are more. "
+        "Counted only when asked for.",
+    )
+    total_count_is_exact: bool = derived(
+        Page.total_count_is_exact,
+        "Whether `totalCount` is the exact number: false when there are more than 10,000. Costs "
+        "nothing beside `totalCount`.",
     )
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
+from community_gql.db.housekeeping import COUNT
 from community_gql.db.models import Base
 from community_gql.dev.seeding.community import COLUMNS, Batch, Community, Tag
 from community_gql.dev.seeding.founders import FOUNDERS, permissions_of
@@ -224,6 +225,7 @@ async def _write(
     progress("indexes", len(indexes), len(indexes))
     for statement in triggers:
         await connection.execute(statement)
+    await connection.execute(COUNT)
     for table, last in community.last_id.items():
         await _advance(connection, table, last)
     return written

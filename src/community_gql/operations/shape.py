@@ -1,13 +1,11 @@
-"""What a document may ask for (design/http.md, "Limits"): its size and shape, and its cost.
+"""How large a document may be: static limits, each linear in the size of the document.
 
-Each is one walk that visits every fragment once, however often it is spread, so the work is
-linear in the document's size even where what it unfolds to is exponential. The shape is checked
-before validation, whose own rules are not all linear; the cost on the coerced variables.
+Every fragment is walked once, where what it unfolds to may be exponential. The shape is checked
+before validation, whose own rules are not all linear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +15,6 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLCompositeType,
-    GraphQLField,
     GraphQLInterfaceType,
     GraphQLObjectType,
     InlineFragmentNode,
@@ -31,15 +28,9 @@ from graphql import (
     is_composite_type,
     is_list_type,
 )
-from graphql.execution.values import VariableValues
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from community_gql.errors import PublicError
-from community_gql.graph.loaders import Pages
-from community_gql.operations.plans import is_included
 from community_gql.schema.executable import core
-from community_gql.schema.fields import PageField, ThroughField
-from community_gql.schema.query import NodesField
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +59,7 @@ class Limits:
     """Values inside one list or object literal."""
     errors: int = 20
     """How many mistakes are reported."""
-    cost: int = 50_000
+    cost: int = 100_000
     """Objects, see :func:`cost_of`."""
 
 
@@ -81,15 +72,7 @@ class LimitExceeded(PublicError):
     code = "GRAPHQL_VALIDATION_FAILED"
 
 
-class CostLimitExceeded(PublicError):
-    """The operation could return more than one answer may hold."""
-
-    code = "COST_LIMIT_EXCEEDED"
-
-
-# --- the shape ------------------------------------------------------------------------------
-
-_INTROSPECTION = frozenset({"__schema", "__type"})
+INTROSPECTION = frozenset({"__schema", "__type"})
 
 Parent = GraphQLCompositeType | None
 
@@ -167,7 +150,7 @@ class _Shape:
             return Form()  # for validation to report
         self._forms[name] = None
         self._directives(node)
-        form = self._selections(node.selection_set, _condition(node.type_condition.name.value))
+        form = self._selections(node.selection_set, condition_of(node.type_condition.name.value))
         self._forms[name] = form
         return form
 
@@ -181,7 +164,7 @@ class _Shape:
                 found = self._fragment(node.name.value)
             elif isinstance(node, InlineFragmentNode):
                 condition = node.type_condition
-                inner = _condition(condition.name.value) if condition else parent
+                inner = condition_of(condition.name.value) if condition else parent
                 found = self._selections(node.selection_set, inner)
             form = form.beside(found)
         return form
@@ -199,7 +182,7 @@ class _Shape:
             inner = self._selections(
                 node.selection_set, named if is_composite_type(named) else None
             )
-        if name in _INTROSPECTION:
+        if name in INTROSPECTION:
             return Form(1 + inner.fields, 1, 1, 0, inner.depth, True)
         listed = type_ is not None and is_list_type(get_nullable_type(type_))
         lists = inner.lists + (1 if listed and node.selection_set is not None else 0)
@@ -224,7 +207,8 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
     }
 
 
-def _condition(name: str) -> Parent:
+def condition_of(name: str) -> Parent:
+    """The composite type of that name, as a fragment's type condition has it; else None."""
     type_ = core.get_type(name)
     return type_ if is_composite_type(type_) else None
 
@@ -251,158 +235,3 @@ def _at_most(limit: int, found: int, what: str) -> None:
 
 def _cut(name: str) -> str:
     return name if len(name) <= 40 else f"{name[:40]}…"
-
-
-# --- the cost -------------------------------------------------------------------------------
-
-COUNT_OF_LIST, COUNT_OF_EVERYTHING = 10, 1000
-"""What ``totalCount`` weighs: of a list that hangs on something, and of a root list."""
-SEARCH = 100
-"""What a text search weighs for each list it looks through."""
-OTHER_LISTS = 20
-"""How many a list counts that says nothing of its length: a payload's errors."""
-_SEARCHED = frozenset({"search"})
-_LISTS_OF_INTROSPECTION = {
-    "types": 80,
-    "fields": 8,
-    "inputFields": 4,
-    "args": 4,
-    "enumValues": 4,
-    "possibleTypes": 8,
-    "interfaces": 1,
-    "directives": 8,
-}
-_INTROSPECTED = 4
-"""An object of introspection takes as long as this many others: no statement, but all Python."""
-
-
-def _backref(definition: GraphQLField) -> Any:
-    return (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
-
-
-_CONNECTIONS = frozenset(
-    get_named_type(field.type).name
-    for type_ in core.type_map.values()
-    if isinstance(type_, GraphQLObjectType)
-    for field in type_.fields.values()
-    if isinstance(_backref(field), PageField)
-)
-
-
-class Weight(NamedTuple):
-    """What a selection set weighs for one parent."""
-
-    objects: int = 0
-    per_row: int = 0
-    """In a connection: for each row of its page."""
-    counts: int = 0
-    """In a connection: how often it is counted."""
-
-
-def cost_of(
-    operation: OperationDefinitionNode,
-    fragments: Mapping[str, FragmentDefinitionNode],
-    variables: VariableValues,
-    plans: Mapping[int, Any],
-) -> int:
-    """The most JSON objects that the operation's answer can hold, plus what weighs extra.
-
-    Page sizes and included fields are those of the coerced ``variables``; ``plans`` are the
-    argument pass's. Plain lists count at their declared maximum, ``edges`` and ``nodes`` each.
-    """
-    return _Cost(fragments, variables, plans).of(operation)
-
-
-def weighs(plan: Any) -> Any:
-    """What of a plan decides the cost; hashable."""
-    if isinstance(plan, Pages):
-        return plan.window.size, _is_searched(plan)
-    return len(plan) if isinstance(plan, list) else None
-
-
-def _is_searched(plan: Pages) -> bool:
-    return any(member in _SEARCHED for member, _ in plan.filters)
-
-
-def check_cost(cost: int, limit: int = LIMITS.cost) -> None:
-    """Raises CostLimitExceeded above the limit."""
-    if cost > limit:
-        raise CostLimitExceeded(
-            f"The operation could return {cost:,} objects; at most {limit:,} are allowed. "
-            "Ask for smaller pages or fewer nested lists."
-        )
-
-
-class _Cost:
-    def __init__(
-        self,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        variables: VariableValues,
-        plans: Mapping[int, Any],
-    ) -> None:
-        self._fragments, self._variables, self._plans = fragments, variables, plans
-        self._weights: dict[str, Weight] = {}
-
-    def of(self, operation: OperationDefinitionNode) -> int:
-        root = core.get_root_type(operation.operation)
-        assert root is not None
-        return self._selections(operation.selection_set.selections, root).objects
-
-    def _selections(self, selections: Iterable[Node], parent: Parent) -> Weight:
-        objects = per_row = counts = 0
-        for node in selections:
-            if not is_included(node, self._variables):
-                continue
-            if isinstance(node, FieldNode):
-                weight = self._field(node, parent)
-            elif isinstance(node, FragmentSpreadNode):
-                weight = self._fragment(node.name.value)
-            elif isinstance(node, InlineFragmentNode):
-                condition = node.type_condition
-                inner = _condition(condition.name.value) if condition else parent
-                weight = self._selections(node.selection_set.selections, inner)
-            objects += weight.objects
-            per_row += weight.per_row
-            counts += weight.counts
-        return Weight(objects, per_row, counts)
-
-    def _fragment(self, name: str) -> Weight:
-        if name not in self._weights:
-            node = self._fragments[name]
-            parent = _condition(node.type_condition.name.value)
-            self._weights[name] = self._selections(node.selection_set.selections, parent)
-        return self._weights[name]
-
-    def _field(self, node: FieldNode, parent: Parent) -> Weight:
-        assert isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
-        name = node.name.value
-        definition = core.get_field(parent, name)
-        assert definition is not None
-        if node.selection_set is None:
-            return Weight(counts=1) if name == "totalCount" else Weight()
-        named = get_named_type(definition.type)
-        inner = self._selections(
-            node.selection_set.selections,
-            named,  # type: ignore[arg-type]
-        )
-        if parent.name.startswith("__") or name in _INTROSPECTION:
-            many = _LISTS_OF_INTROSPECTION.get(name, 1)
-            own = _INTROSPECTED if name in _LISTS_OF_INTROSPECTION else 0
-            return Weight(many * (own + inner.objects))
-        field = _backref(definition)
-        plan = self._plans.get(id(node))
-        if isinstance(field, PageField) and plan is not None:
-            everything = plan.edge.parent is None
-            extra = inner.counts * (COUNT_OF_EVERYTHING if everything else COUNT_OF_LIST)
-            if _is_searched(plan):
-                extra += SEARCH
-            return Weight(1 + extra + inner.objects + plan.window.size * inner.per_row)
-        if isinstance(field, ThroughField):
-            return Weight(field.most * (1 + inner.objects))
-        if isinstance(field, NodesField) and plan is not None:
-            return Weight(len(plan) * (1 + inner.objects))
-        if is_list_type(get_nullable_type(definition.type)):
-            if parent.name in _CONNECTIONS:
-                return Weight(per_row=1 + inner.objects)
-            return Weight(OTHER_LISTS * (1 + inner.objects))
-        return Weight(1 + inner.objects)

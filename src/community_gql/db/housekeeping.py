@@ -1,0 +1,106 @@
+"""What a serving process does now and then, so that no request has to: the popularity of tags.
+
+Every process looks once a minute. One at a time does the work, under an advisory lock, and only
+when ``user_tags`` has changed since the last count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+
+from sqlalchemy import text
+
+from community_gql.db.database import Database, Transaction
+from community_gql.errors import Unavailable
+
+EVERY = 60.0
+"""Seconds between two looks of one process."""
+
+_LOCK = 0x636F6D6D76
+_log = logging.getLogger("community_gql.housekeeping")
+
+# What PostgreSQL has counted of the changes of user_tags. Changes that it does not count (TRUNCATE,
+# or all of them with track_counts = off) are found within the hour.
+# unscoped: a number of changes, shown to nobody
+_LOOK = text("""
+    SELECT changes.number, (
+      done.seen IS NULL
+      OR done.seen <> changes.number
+      OR done.done_at < now() - interval '1 hour'
+    ) AS due
+    FROM (
+      SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint AS number
+      FROM pg_stat_user_tables WHERE relid = 'user_tags'::regclass
+    ) AS changes
+    LEFT JOIN housekeeping AS done ON done.job = 'popularity'
+""")
+# unscoped: an advisory lock
+_ALONE = text("SELECT pg_try_advisory_xact_lock(:key)")
+COUNT = """
+    WITH differing AS MATERIALIZED (
+      SELECT tags.id, coalesce(counted.people, 0) AS people
+      FROM tags
+      LEFT JOIN (SELECT tag_id, count(*) AS people FROM user_tags GROUP BY tag_id) AS counted
+        ON counted.tag_id = tags.id
+      WHERE tags.popularity <> coalesce(counted.people, 0)
+    ), locked AS (
+      SELECT id FROM tags WHERE id IN (SELECT id FROM differing)
+      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    ), written AS (
+      UPDATE tags SET popularity = differing.people
+      FROM differing JOIN locked USING (id)
+      WHERE tags.id = differing.id
+      RETURNING tags.id
+    )
+    SELECT (SELECT count(*) FROM differing) - (SELECT count(*) FROM written) AS passed_over
+"""
+"""Sets ``tags.popularity``; passes over tags that are being renamed or deleted."""
+# unscoped: writes when it was done
+_DONE = text("""
+    INSERT INTO housekeeping (job, done_at, seen) VALUES ('popularity', now(), :seen)
+    ON CONFLICT (job) DO UPDATE SET done_at = excluded.done_at, seen = excluded.seen
+""")
+
+
+async def count_popularity(session: Transaction) -> bool:
+    """Count how many people chose each tag, if that may have changed; whether it was counted."""
+    look = await session.first(_LOOK)
+    if not look.due or not (await session.first(_ALONE, {"key": _LOCK}))[0]:
+        return False
+    # unscoped: counts which tags people chose, which everyone may see
+    left = await session.first(text(COUNT))
+    await session.run(_DONE, {"seen": None if left.passed_over else look.number})
+    return True
+
+
+class Housekeeping:
+    """The clock of one process: ``async with housekeeping.running():``."""
+
+    def __init__(self, database: Database, every: float = EVERY) -> None:
+        self._database, self._every = database, every
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look again and again until the end of the block."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        while True:
+            # Processes that start together do not look together.
+            await asyncio.sleep(self._every * random.uniform(0.5, 1))
+            try:
+                await self._database.write(count_popularity)
+            except Unavailable:
+                pass  # the next look does it
+            except Exception as error:
+                _log.error("Housekeeping failed.", exc_info=error)

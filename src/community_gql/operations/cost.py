@@ -1,0 +1,269 @@
+"""What an operation may cost: an upper bound of what it can return, and what weighs extra.
+
+The cost is known before the operation runs, from its coerced variables and its plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    InlineFragmentNode,
+    Node,
+    OperationDefinitionNode,
+    get_named_type,
+    get_nullable_type,
+    is_list_type,
+)
+from graphql.execution.values import VariableValues
+from sqlalchemy import ARRAY, JSON, String
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from community_gql.actions.validation import (
+    MAX_BIO_CHARACTERS,
+    MAX_CONTENT_CHARACTERS,
+    MAX_META_BYTES,
+    MAX_TAGS_PER_STORY,
+    MAX_VECTOR_LENGTH,
+)
+from community_gql.db import models as m
+from community_gql.errors import PublicError
+from community_gql.graph.loaders import Pages, Value
+from community_gql.operations.plans import is_included
+from community_gql.operations.shape import INTROSPECTION, LIMITS, Parent, condition_of
+from community_gql.schema.executable import core
+from community_gql.schema.fields import ColumnField, ExpressionField, PageField, ThroughField
+from community_gql.schema.query import NodesField
+
+
+class CostLimitExceeded(PublicError):
+    """The operation could return more than one answer may hold."""
+
+    code = "COST_LIMIT_EXCEEDED"
+
+
+class AnswerTooLarge(PublicError):
+    """The answer is longer than an answer may be."""
+
+    code = "ANSWER_TOO_LARGE"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The answer is longer than {limit:,} bytes. Ask for smaller pages or fewer long texts."
+        )
+
+
+COUNT_OF_LIST, COUNT_OF_EVERYTHING = 100, 1000
+"""What a count weighs, however often it is selected: of a list that hangs on something, and of a
+root list. It reads 10,001 rows at most."""
+CHARACTERS = 1000
+"""So many characters of text weigh as much as an object."""
+SEARCH = 100
+"""What a text search weighs for each list it looks through."""
+OTHER_LISTS = 20
+"""How many a list counts that says nothing of its length: a payload's errors."""
+_SEARCHED = frozenset({"search"})
+_LISTS_OF_INTROSPECTION = {
+    "types": 80,
+    "fields": 8,
+    "inputFields": 4,
+    "args": 4,
+    "enumValues": 4,
+    "possibleTypes": 8,
+    "interfaces": 1,
+    "directives": 8,
+}
+_COUNTS = frozenset({"totalCount", "totalCountIsExact"})
+_INTROSPECTED = 4
+"""An object of introspection takes as long as this many others: no statement, but all Python."""
+
+
+def _backref(definition: GraphQLField) -> Any:
+    return (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
+
+
+_CONNECTIONS = frozenset(
+    get_named_type(field.type).name
+    for type_ in core.type_map.values()
+    if isinstance(type_, GraphQLObjectType)
+    for field in type_.fields.values()
+    if isinstance(_backref(field), PageField)
+)
+
+
+_NUMBER = 25
+"""Characters of a number of a vector, with its comma."""
+LONGEST: dict[Any, int] = {
+    m.User.email: 320,
+    m.Story.content: MAX_CONTENT_CHARACTERS,
+    m.Story.tags_cached: MAX_TAGS_PER_STORY * m.Tag.name.type.length,
+    m.UserProfile.bio: MAX_BIO_CHARACTERS,
+    m.Habit.meta: MAX_META_BYTES,
+    m.UserFeatures.vector: MAX_VECTOR_LENGTH * _NUMBER,
+}
+"""Characters of columns whose type has no length, by the rules for writes."""
+
+
+@lru_cache(maxsize=1024)
+def characters_of(field: ColumnField) -> int:
+    """The most characters that a field of a column can hold; 0 for numbers and moments.
+
+    Raises LookupError for a text without a bound.
+    """
+    shape = getattr(field.origin, "shape", None)
+    if shape is None or isinstance(field, ExpressionField):
+        return 0
+    column = getattr(shape.model, field.attribute or field.python_name)
+    if column in LONGEST:
+        return LONGEST[column]
+    if not isinstance(column.type, String | JSON | ARRAY):
+        return 0
+    length = getattr(column.type, "length", None)
+    if length is None:
+        raise LookupError(f"{column} has no length: say in LONGEST how long it can be")
+    return int(length)
+
+
+class Weight(NamedTuple):
+    """What a selection set weighs for one parent."""
+
+    objects: int = 0
+    characters: int = 0
+    """Of the texts that it selects, each as often as it is selected."""
+    per_row: int = 0
+    """In a connection: for each row of its page."""
+    counts: int = 0
+    """In a connection: how often its count is selected."""
+
+    @property
+    def whole(self) -> int:
+        """Its objects and texts."""
+        return self.objects + self.characters // CHARACTERS
+
+
+def cost_of(
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    variables: VariableValues,
+    plans: Mapping[int, Any],
+) -> int:
+    """The most JSON objects and thousands of characters that the answer can hold, and extras.
+
+    Page sizes and included fields are those of the coerced ``variables``; ``plans`` are the
+    argument pass's. Plain lists count at their declared maximum, ``edges`` and ``nodes`` each.
+    """
+    return _Cost(fragments, variables, plans).of(operation)
+
+
+def weighs(plan: Any) -> Any:
+    """What of a plan decides the cost; hashable."""
+    if isinstance(plan, Pages):
+        return plan.window.size, _is_searched(plan)
+    if isinstance(plan, Value):
+        return plan.arguments
+    return len(plan) if isinstance(plan, list) else None
+
+
+def _is_searched(plan: Pages) -> bool:
+    return any(member in _SEARCHED for member, _ in plan.filters)
+
+
+def check_cost(cost: int, limit: int = LIMITS.cost) -> None:
+    """Raises CostLimitExceeded above the limit."""
+    if cost > limit:
+        raise CostLimitExceeded(
+            f"The operation could cost {cost:,}; at most {limit:,} is allowed. "
+            "Ask for smaller pages, fewer nested lists or fewer long texts."
+        )
+
+
+class _Cost:
+    def __init__(
+        self,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        variables: VariableValues,
+        plans: Mapping[int, Any],
+    ) -> None:
+        self._fragments, self._variables, self._plans = fragments, variables, plans
+        self._weights: dict[str, Weight] = {}
+
+    def of(self, operation: OperationDefinitionNode) -> int:
+        root = core.get_root_type(operation.operation)
+        assert root is not None
+        return self._selections(operation.selection_set.selections, root).whole
+
+    def _selections(self, selections: Iterable[Node], parent: Parent) -> Weight:
+        objects = characters = per_row = counts = 0
+        for node in selections:
+            if not is_included(node, self._variables):
+                continue
+            if isinstance(node, FieldNode):
+                weight = self._field(node, parent)
+            elif isinstance(node, FragmentSpreadNode):
+                weight = self._fragment(node.name.value)
+            elif isinstance(node, InlineFragmentNode):
+                condition = node.type_condition
+                inner = condition_of(condition.name.value) if condition else parent
+                weight = self._selections(node.selection_set.selections, inner)
+            objects += weight.objects
+            characters += weight.characters
+            per_row += weight.per_row
+            counts += weight.counts
+        return Weight(objects, characters, per_row, counts)
+
+    def _fragment(self, name: str) -> Weight:
+        if name not in self._weights:
+            node = self._fragments[name]
+            parent = condition_of(node.type_condition.name.value)
+            self._weights[name] = self._selections(node.selection_set.selections, parent)
+        return self._weights[name]
+
+    def _field(self, node: FieldNode, parent: Parent) -> Weight:
+        assert isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
+        name = node.name.value
+        definition = core.get_field(parent, name)
+        assert definition is not None
+        if node.selection_set is None:
+            return self._leaf(node, definition)
+        named = get_named_type(definition.type)
+        inner = self._selections(
+            node.selection_set.selections,
+            named,  # type: ignore[arg-type]
+        )
+        if parent.name.startswith("__") or name in INTROSPECTION:
+            many = _LISTS_OF_INTROSPECTION.get(name, 1)
+            own = _INTROSPECTED if name in _LISTS_OF_INTROSPECTION else 0
+            return Weight(many * (own + inner.whole))
+        field = _backref(definition)
+        plan = self._plans.get(id(node))
+        if isinstance(field, PageField) and plan is not None:
+            everything = plan.edge.parent is None
+            extra = (COUNT_OF_EVERYTHING if everything else COUNT_OF_LIST) if inner.counts else 0
+            if _is_searched(plan):
+                extra += SEARCH
+            return Weight(1 + extra + inner.whole + plan.window.size * inner.per_row)
+        if isinstance(field, ThroughField):
+            return Weight(field.most * (1 + inner.whole))
+        if isinstance(field, NodesField) and plan is not None:
+            return Weight(len(plan) * (1 + inner.whole))
+        if is_list_type(get_nullable_type(definition.type)):
+            if parent.name in _CONNECTIONS:
+                return Weight(per_row=1 + inner.whole)
+            return Weight(OTHER_LISTS * (1 + inner.whole))
+        return Weight(1 + inner.whole)
+
+    def _leaf(self, node: FieldNode, definition: GraphQLField) -> Weight:
+        field, plan = _backref(definition), self._plans.get(id(node))
+        if isinstance(field, ColumnField):
+            return Weight(characters=characters_of(field))
+        if isinstance(plan, Value):
+            return Weight(characters=dict(plan.arguments).get("length", 0))
+        return Weight(counts=1) if node.name.value in _COUNTS else Weight()

@@ -1,0 +1,186 @@
+"""The way of an operation: ``prepare`` finds out everything beforehand, ``execute`` runs it.
+
+Neither needs an HTTP request. What is prepared once can be executed many times, for different
+viewers: each execution reads one snapshot, in a context of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from graphql import GraphQLError, OperationType
+
+from community_gql.db.database import Database, Stopwatch
+from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
+from community_gql.graph.visibility import Viewer
+from community_gql.operations import batched
+from community_gql.operations.compiled import MAX_ANSWER_BYTES, Mode, Pushdown
+from community_gql.operations.cost import AnswerTooLarge, check_cost
+from community_gql.operations.documents import Documents, Refused, TrustedDocuments
+from community_gql.operations.prepared import OperationCache, Params, Prepared
+from community_gql.operations.shape import LIMITS
+from community_gql.schema.context import Context
+
+Afford = Callable[[int], Awaitable[bool]]
+"""Takes points from the caller's budget, and says whether it held them."""
+
+
+class Executor(enum.StrEnum):
+    """What ran an operation."""
+
+    COMPILED = "compiled"
+    LOADERS = "loaders"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an execution. ``data`` is JSON text (bytes) if the operation was compiled."""
+
+    data: bytes | dict[str, Any] | None
+    errors: Sequence[GraphQLError]
+    executor: Executor
+    fallback_reason: str | None
+    """Why the loaders ran it; None for a compiled operation."""
+    statements: int
+    database_seconds: float
+    """How long its statements took, without waiting for a connection."""
+    account_gone: bool = False
+    """Whether the viewer's account turned out to be deleted."""
+
+
+async def _cannot_afford(points: int) -> bool:
+    return False
+
+
+class Operations:
+    """What one process knows about operations: documents, what was prepared, statements."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        trusted: TrustedDocuments | None = None,
+        pushdown: Mode = "on",
+        cost_limit: int = LIMITS.cost,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        document_cache_bytes: int = 32 * 2**20,
+    ) -> None:
+        self._database, self._cost_limit = database, cost_limit
+        self.trusted = trusted or TrustedDocuments()
+        self.documents = Documents(document_cache_bytes)
+        self.cache = OperationCache()
+        self._max_answer_bytes = max_answer_bytes
+        self.pushdown = Pushdown(pushdown, max_answer_bytes)
+
+    def prepare(self, params: Params, *, open_schema: bool) -> Prepared:
+        """Everything about an operation that is known before it runs.
+
+        Without ``open_schema`` introspection is refused and errors suggest no names. Raises
+        PublicError for a document that is unknown or not trusted, and Refused, with everything
+        that is wrong, once there is a text to read.
+        """
+        text = self.trusted.text(params.query, params.document_id)
+        refused, was_known = Refused([]), text in self.documents
+        try:
+            document = self.documents.get(text, open_schema=open_schema)
+            refused.document_hash = document.hash
+            operation = document.operation(params.operation_name)
+            refused.operation_name = operation.name
+            variables = operation.variables(params.variables)
+            if isinstance(variables, list):
+                raise Refused([_uncoerced(error) for error in variables[: LIMITS.errors]])
+            switched = self.cache.of(operation, variables)
+            plans = switched.plans(variables)
+            cost = switched.cost(variables, plans)
+            check_cost(cost, self._cost_limit)
+        except Refused as error:
+            refused.errors = error.errors
+            raise refused from None
+        except PublicError as error:
+            refused.errors = [GraphQLError(error.message, original_error=error)]
+            raise refused from None
+        except GraphQLError as error:  # null for a variable whose default made it fit
+            refused.errors = [_uncoerced(error)]
+            raise refused from None
+        read_tokens = 0 if was_known else document.node.token_count
+        return Prepared(document.hash, operation, switched, variables, plans, cost, read_tokens)
+
+    async def execute(
+        self,
+        prepared: Prepared,
+        viewer: Viewer,
+        *,
+        afford: Afford = _cannot_afford,
+        stopwatch: Stopwatch | None = None,
+        texts: list[str] | None = None,
+    ) -> Outcome:
+        """Run an operation for a viewer.
+
+        ``afford`` pays for compiling it, where that is worth it. ``stopwatch`` counts the time of
+        its statements, also when it fails; ``texts`` collects them.
+        Raises Unavailable when the database cannot answer and the answer would hold nothing, and
+        AnswerTooLarge for a query whose data is longer than an answer may be.
+        """
+        stopwatch = stopwatch or Stopwatch()
+        context = Context(viewer, self._database, stopwatch, texts)
+        errors: list[GraphQLError] = []
+        data: bytes | dict[str, Any] | None
+        try:
+            data, reason = await self.pushdown.run(prepared, context, afford)
+            if data is None:
+                context.plans = prepared.all_plans
+                data, errors = await batched.run(prepared.operation, prepared.variables, context)
+        finally:
+            if context.is_open:
+                await asyncio.shield(context.close())
+        if _is_lost(data, errors, prepared.kind):
+            raise Unavailable("The database cannot answer at the moment. Try again shortly.")
+        if isinstance(data, dict) and len(orjson.dumps(data)) > self._max_answer_bytes:
+            too_large = AnswerTooLarge(self._max_answer_bytes)
+            if prepared.kind is OperationType.QUERY:
+                raise too_large
+            # What was written stays written, and the answer must not say otherwise.
+            too_large.message = f"What was asked for was done, but: {too_large.message}"
+            data, errors = None, [GraphQLError(too_large.message, original_error=too_large)]
+        return Outcome(
+            data,
+            errors,
+            Executor.COMPILED if reason is None else Executor.LOADERS,
+            reason,
+            context.statements,
+            stopwatch.seconds,
+            any(isinstance(_origin(error), AccountGone) for error in errors),
+        )
+
+    def close(self) -> None:
+        """Stop compiling."""
+        self.pushdown.close()
+
+
+def _uncoerced(error: GraphQLError) -> GraphQLError:
+    message = error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
+    return GraphQLError(message, nodes=error.nodes, original_error=BadRequest(message))
+
+
+def _is_lost(data: object, errors: Sequence[GraphQLError], kind: OperationType) -> bool:
+    """Whether the database went away so that nothing of the answer is worth having.
+
+    A mutation may have committed some of its fields: their results are not thrown away.
+    """
+    if not any(isinstance(_origin(error), Unavailable) for error in errors):
+        return False
+    if kind is OperationType.QUERY or not isinstance(data, dict):
+        return True
+    return all(value is None for value in data.values())
+
+
+def _origin(error: GraphQLError) -> BaseException | None:
+    original: BaseException | None = error
+    while isinstance(original, GraphQLError):
+        original = original.original_error
+    return original
