@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "community_gql"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 KNOW_GRAPHQL = ("schema/", "operations/", "http/", "app.py", "dev/schema_diff.py")
-IMPORT_LATE = ("cli/__init__.py",)  # so that --help is fast
+IMPORT_LATE = "cli/"  # so that --help is fast
 VAGUE = {"utils", "helpers", "manager", "service", "services", "common", "misc"}
 
 
@@ -30,7 +30,7 @@ def test_nothing_below_the_schema_imports_a_graphql_library(module: str) -> None
     assert not names & {"strawberry", "graphql"}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in IMPORT_LATE])
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith(IMPORT_LATE)])
 def test_imports_are_at_the_top(module: str) -> None:
     tree = ast.parse((PACKAGE / module).read_text())
     functions = [
