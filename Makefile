@@ -18,6 +18,10 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 
 export PYTHONDONTWRITEBYTECODE ?=
 
+# Each would put the packages elsewhere than into .venv. Where pip finds them stays the user's.
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_PYTHON PIP_DRY_RUN
+unexport PIP_NO_DEPS PIP_CONSTRAINT PIP_REQUIREMENT PIP_EDITABLE PYTHONHOME PYTHONPATH PYTHONOPTIMIZE
+
 .DEFAULT_GOAL := help
 .PHONY: help run install explorer screenshots test test-clients example-web example-script \
 	compare bench fuzz check schema erd migration fmt lock db-psql db-reset clean
@@ -89,7 +93,8 @@ fmt: $(VENV)/project $(VENV)/dev-packages ## Format the code and fix what can be
 
 lock: $(VENV)/project $(VENV)/dev-packages ## Choose new versions of all packages (ARGS=--upgrade) and write the locks
 	@$(UV) $(ARGS) --group build pyproject.toml -o requirements.lock
-	@$(UV) $(ARGS) --group build --group dev pyproject.toml -o requirements-dev.lock
+	@$(UV) $(ARGS) --extra dev --group build pyproject.toml -o requirements-run.lock
+	@$(UV) $(ARGS) --extra dev --group build --group dev pyproject.toml -o requirements-dev.lock
 	@$(UV) $(ARGS) --group fuzz -o requirements-fuzz.lock
 	@$(UV) $(ARGS) --group clients -o requirements-clients.lock
 	@$(UV) $(ARGS) --group bench -o requirements-bench.lock
@@ -107,6 +112,15 @@ clean: ## Remove .venv, caches and builds (the database stays: make db-reset)
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment ---
+
+# A virtual environment holds the absolute path of its folder. One that was copied (`cp -r`) or moved
+# with its checkout would run the other checkout's code, or nothing: it is made anew.
+MADE_FOR := $(VENV)/made-for
+ifneq ($(wildcard $(BIN)),)
+$(shell if [ -e $(MADE_FOR) ]; then [ "$$(cat $(MADE_FOR))" = "$(CURDIR)" ]; \
+	else grep -qsF "$(CURDIR)/$(VENV)" $(BIN)/activate; fi || \
+	{ echo 'the checkout was copied or moved: making $(VENV) anew' >&2; rm -rf $(VENV); })
+endif
 
 # Made once, by the first interpreter that is new enough and able to.
 $(BIN)/python:
@@ -126,7 +140,7 @@ $(BIN)/python:
 		echo "Python 3.11 or newer is needed (tried:$${old:- nothing found})." \
 			"Install one, or name one: make PYTHON=/path/to/python3 ..." >&2; exit 1; fi; \
 	echo "making $(VENV) with $$("$$chosen" -c 'import sys; print(sys.executable, sys.version.split()[0])')"; \
-	rm -rf $(VENV); "$$chosen" -m venv $(VENV)
+	rm -rf $(VENV); "$$chosen" -m venv $(VENV); pwd > $(MADE_FOR)
 
 # pip says much about each package; one short line per package is progress enough. What it says
 # about errors is shown whole.
@@ -140,8 +154,8 @@ define install
 		{ fflush() }'
 endef
 
-$(VENV)/run-packages: $(BIN)/python requirements.lock
-	$(call install,requirements.lock)
+$(VENV)/run-packages: $(BIN)/python requirements-run.lock
+	$(call install,requirements-run.lock)
 	@touch $@
 
 $(VENV)/project: $(VENV)/run-packages pyproject.toml

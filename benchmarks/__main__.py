@@ -30,7 +30,7 @@ from benchmarks.processes import Failed
 from benchmarks.running import NO_WRK, Field, Load, Running
 from benchmarks.system import POOL, System
 from benchmarks.systems import NODE, REFERENCE, SYSTEMS, node
-from community_gql.cli import ended_by_signals
+from community_gql.cli.databases import ended_by_signals
 from community_gql.settings import OperatorError, home
 
 HERE = Path(__file__).parent

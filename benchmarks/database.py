@@ -15,7 +15,7 @@ from typing import Any
 from community_gql.db import migrate
 from community_gql.dev import seeding
 from community_gql.dev.embedded import EmbeddedPostgres
-from community_gql.settings import plain_address
+from community_gql.settings.checks import plain_address
 
 Say = Callable[[str], None]
 

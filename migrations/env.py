@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
 from community_gql.db.models import Base
-from community_gql.settings import database_address
+from community_gql.settings.checks import database_address
 
 config = context.config
 logger = logging.getLogger("alembic.runtime.migration")

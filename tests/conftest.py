@@ -22,7 +22,7 @@ from community_gql.db import migrate
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.graph import loaders
 from community_gql.identity.development import DevelopmentIssuer
-from community_gql.settings import plain_address
+from community_gql.settings.checks import plain_address
 from tests.support.client import Client, serving
 
 T = TypeVar("T")

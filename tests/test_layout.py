@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,17 @@ PACKAGE = Path(__file__).parents[1] / "src" / "community_gql"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 KNOW_GRAPHQL = ("schema/", "operations/", "http/", "app.py", "dev/schema_diff.py")
-IMPORT_LATE = ("cli/__init__.py",)  # so that --help is fast
+IMPORT_LATE = "cli/"  # so that --help is fast
+MAX_FILE = 500  # lines
+MAX_FUNCTION = 60  # lines
+STILL_TOO_LONG = {
+    "graph/loaders.py",
+    "graph/loaders.py: page_of",
+    "http/endpoint.py: _run",
+    "operations/compiler.py",
+    "schema/fields.py",
+}
+"""What is being shortened now. Nothing is added here; an entry goes when its cause has gone."""
 VAGUE = {"utils", "helpers", "manager", "service", "services", "common", "misc"}
 
 
@@ -30,7 +41,7 @@ def test_nothing_below_the_schema_imports_a_graphql_library(module: str) -> None
     assert not names & {"strawberry", "graphql"}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in IMPORT_LATE])
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith(IMPORT_LATE)])
 def test_imports_are_at_the_top(module: str) -> None:
     tree = ast.parse((PACKAGE / module).read_text())
     functions = [
@@ -44,3 +55,21 @@ def test_imports_are_at_the_top(module: str) -> None:
 
 def test_modules_are_named_after_what_they_hold() -> None:
     assert not {Path(name).stem for name in MODULES} & VAGUE
+
+
+def too_long() -> Iterator[str]:
+    for module in MODULES:
+        text = (PACKAGE / module).read_text()
+        if len(text.splitlines()) > MAX_FILE:
+            yield module
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                if node.end_lineno - node.lineno >= MAX_FUNCTION:
+                    yield f"{module}: {node.name}"
+
+
+def test_files_and_functions_are_short() -> None:
+    offenders = set(too_long())
+    assert offenders - STILL_TOO_LONG == set()
+    assert STILL_TOO_LONG - offenders == set(), "short now: remove the entry"

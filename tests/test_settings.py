@@ -9,13 +9,8 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from community_gql.dev.embedded import EmbeddedPostgres
-from community_gql.settings import (
-    Settings,
-    SettingsError,
-    database_address,
-    home,
-    plain_address,
-)
+from community_gql.settings import Settings, SettingsError, home
+from community_gql.settings.checks import database_address, plain_address
 
 URL = "postgresql://someone:secret@db.example.com/community"
 

@@ -24,7 +24,8 @@ from community_gql.db.database import Database, Transaction, opened
 from community_gql.dev.seeding import permissions_of
 from community_gql.errors import Rejected
 from community_gql.graph.visibility import Viewer
-from community_gql.settings import Settings, plain_address
+from community_gql.settings import Settings
+from community_gql.settings.checks import plain_address
 from tests.support import factories as make
 from tests.support.factories import Person, Row
 from tests.support.writing import waiting

@@ -28,7 +28,7 @@ from community_gql.db.database import WRITE_ATTEMPTS, Transaction, opened, sqlst
 from community_gql.errors import AccountGone, Code, Rejected, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.schema.context import Context
-from community_gql.settings import plain_address
+from community_gql.settings.checks import plain_address
 from tests.support import factories as make
 from tests.support import writing
 from tests.support.factories import Person

@@ -19,8 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from community_gql.dev.embedded import discard, known_address, place, postmaster
-from community_gql.settings import Settings, home, plain_address
+from community_gql.dev.embedded import discard, known_address
+from community_gql.dev.embedded.places import place
+from community_gql.dev.embedded.process import postmaster
+from community_gql.settings import Settings, home
+from community_gql.settings.checks import plain_address
 
 SERVABLE = {
     "DATABASE_URL": "postgresql://u@h/d",

@@ -10,7 +10,7 @@ import pytest
 
 from community_gql.dev import seeding
 from community_gql.identity.development import DevelopmentIssuer
-from community_gql.settings import plain_address
+from community_gql.settings.checks import plain_address
 from tests.identity.issuer import free_port
 from tests.support import server
 

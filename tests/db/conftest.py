@@ -17,7 +17,8 @@ import pytest
 
 from community_gql.db import migrate
 from community_gql.dev import embedded
-from community_gql.settings import plain_address
+from community_gql.dev.embedded import places, process
+from community_gql.settings.checks import plain_address
 
 SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")
 
@@ -34,21 +35,21 @@ def server(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
         return
     if not (SYSTEM_15 / "postgres").is_file():
         pytest.skip("PostgreSQL 15 is not installed (apt-get install postgresql-15)")
-    account = embedded.root_account() if os.geteuid() == 0 else None
+    account = places.root_account() if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="community-gql-15-"))
     folder.chmod(0o755)
-    where = embedded.Place(folder, folder / "run", account)
-    embedded.own_folder(where.sockets, 0o700, account)
-    embedded.own_folder(where.data, 0o700, account)
-    words = ("-U", embedded.SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-    code, said = embedded.run(where, SYSTEM_15 / "initdb", "-D", where.data, *words)
+    where = places.Place(folder, folder / "run", account)
+    places.own_folder(where.sockets, 0o700, account)
+    places.own_folder(where.data, 0o700, account)
+    words = ("-U", places.SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+    code, said = process.run(where, SYSTEM_15 / "initdb", "-D", where.data, *words)
     assert code == 0, said
-    process = embedded.launch(where, SYSTEM_15, throwaway=True)
+    postmaster = process.launch(where, SYSTEM_15, throwaway=True)
     try:
         yield lambda name: f"postgresql+asyncpg{embedded.address(where.sockets, name)}"
     finally:
         embedded.end(where, SYSTEM_15, throwaway=True)
-        process.wait()
+        postmaster.wait()
         shutil.rmtree(folder)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from community_gql.db.database import Database, opened
 from community_gql.db.housekeeping import Housekeeping, count_popularity
-from community_gql.settings import plain_address
+from community_gql.settings.checks import plain_address
 from tests.support import factories as make
 
 

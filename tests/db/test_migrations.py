@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from community_gql.db import migrate
 from community_gql.db.models import Base
-from community_gql.settings import plain_address
+from community_gql.settings.checks import plain_address
 from tests.db.catalog import Catalog, catalog, differences
 
 Make = Callable[..., Awaitable[str]]

@@ -20,16 +20,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from community_gql.dev import embedded
-from community_gql.dev.embedded import (
-    EmbeddedPostgres,
-    EmbeddedPostgresError,
-    discard,
-    known_address,
-    place,
-    postmaster,
-    serves,
-)
-from community_gql.settings import plain_address
+from community_gql.dev.embedded import EmbeddedPostgres, discard, known_address
+from community_gql.dev.embedded.places import ROOT_HOME, EmbeddedPostgresError, place
+from community_gql.dev.embedded.process import postmaster, serves
+from community_gql.settings.checks import plain_address
 
 NOBODY = 65534
 
@@ -95,6 +89,54 @@ async def test_both_libraries_reach_it(postgres: EmbeddedPostgres) -> None:
     await engine.dispose()
     plain = await asyncpg.connect(plain_address(postgres.url(name)))
     await plain.close()
+
+
+VARIABLES = {
+    "PGSSLMODE": "require",
+    "PGSERVICE": "elsewhere",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGOPTIONS": "-c no_such_setting=1",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGCHANNELBINDING": "require",
+    "PGGSSENCMODE": "require",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGHOST": "192.0.2.1",
+    "PGPORT": "1",
+    "PGUSER": "nobody",
+    "PGDATABASE": "nowhere",
+    "PGSSLNEGOTIATION": "direct",
+    "PGCLIENTENCODING": "no-such-encoding",
+    "PGDATA": "/nowhere",
+    "PGKRBSRVNAME": "nobody",
+    "PGSSLMINPROTOCOLVERSION": "no-such-version",
+}
+ASK_WITH_BOTH = """
+import asyncio, sys
+from pathlib import Path
+import asyncpg
+from community_gql.dev.embedded import EmbeddedPostgres
+from community_gql.settings.checks import plain_address
+
+async def ask(url):
+    connection = await asyncpg.connect(plain_address(url), timeout=10)
+    print(await connection.fetchval("SELECT 2"))
+    await connection.close()
+
+with EmbeddedPostgres.start(Path(sys.argv[1])) as server:
+    print(server.psql("SELECT 1"))
+    asyncio.run(ask(server.url("postgres")))
+"""
+
+
+def test_variables_of_the_shell_lead_no_client_astray(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_WITH_BOTH, folder],
+        env={**os.environ, **VARIABLES},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.returncode) == ("1\n2\n", 0), done.stderr
 
 
 def test_only_its_own_account_can_reach_it(folder: Path) -> None:
@@ -275,8 +317,9 @@ AS_NOBODY = """
 import os, stat, sys
 from pathlib import Path
 from community_gql.dev import embedded
-binaries = embedded.binaries(embedded.root_account())
-embedded.installed_binaries = lambda: binaries
+from community_gql.dev.embedded import places, process
+binaries = places.binaries(places.root_account())
+places.installed_binaries = lambda: binaries
 folder = Path(sys.argv[1])
 os.chdir("/")
 os.setgroups([])
@@ -287,12 +330,12 @@ with embedded.EmbeddedPostgres.start(folder) as server:
     assert server.psql("SHOW data_directory") == str(folder / "data")
     server.psql("CREATE TABLE kept AS SELECT 1 AS one")
     pid = server.pid
-assert not embedded.serves(pid, folder / "data")
+assert not process.serves(pid, folder / "data")
 with embedded.EmbeddedPostgres.start(folder) as server:
     assert server.psql("SELECT one FROM kept") == "1"
 try:
     embedded.EmbeddedPostgres.start(Path("/root-of-nobody/postgres"))
-except embedded.EmbeddedPostgresError as error:
+except places.EmbeddedPostgresError as error:
     assert "can't make the folder" in str(error) and "DATA_DIR" in str(error), error
 else:
     raise AssertionError("made a folder in /")
@@ -325,7 +368,7 @@ def test_as_an_ordinary_user() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="root's way is only root's")
 def test_as_root_it_runs_as_an_unprivileged_account(folder: Path) -> None:
     with EmbeddedPostgres.start(folder) as server:
-        assert server.folder.parent == embedded.ROOT_HOME
+        assert server.folder.parent == ROOT_HOME
         assert not folder.exists()
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
         assert (server.folder / "data").stat().st_uid != 0

@@ -14,8 +14,10 @@ from community_gql.dev import seeding
 from community_gql.dev.seeding import UNTIL, SeedError, community
 from community_gql.dev.seeding.community import COLUMNS
 from community_gql.dev.seeding.founders import FOUNDERS
-from community_gql.dev.seeding.vocabulary import HABITS, NAMES, TAGS, THEMES, mailbox
-from community_gql.settings import plain_address
+from community_gql.dev.seeding.names import NAMES, mailbox
+from community_gql.dev.seeding.themes import TAGS, THEMES
+from community_gql.dev.seeding.vocabulary import HABITS
+from community_gql.settings.checks import plain_address
 
 TABLES = ("tags", *COLUMNS)
 BATCH = 100

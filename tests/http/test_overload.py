@@ -17,7 +17,7 @@ import pytest
 
 from community_gql.db import migrate
 from community_gql.dev.embedded import EmbeddedPostgres, discard
-from community_gql.settings import plain_address
+from community_gql.settings.checks import plain_address
 from tests.http.server import HOST, Server, served
 from tests.operations.test_shape_and_cost import ATTACKS
 

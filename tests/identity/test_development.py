@@ -19,7 +19,8 @@ import pytest
 from community_gql.app import create_app
 from community_gql.dev.seeding import known_people
 from community_gql.identity.development import AUDIENCE, DevelopmentIssuer, Person
-from community_gql.settings import Settings, SettingsError, plain_address
+from community_gql.settings import Settings, SettingsError
+from community_gql.settings.checks import plain_address
 from tests.identity.asking import VIEWER, Asking, asking
 from tests.identity.browser import browse
 from tests.identity.issuer import Issuer, free_port, listening
@@ -131,6 +132,9 @@ async def test_the_explorer_is_told_the_people(dev: Asking, db: asyncpg.Connecti
     "headers",
     [
         {"Host": "rebound.example"},
+        {"Host": "rebound_example:8000/"},  # request.url puts our own address in its place
+        {"Host": "localhost:99999999"},
+        {"Host": ""},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "http://evil.example"},

@@ -12,8 +12,8 @@ import pytest
 from community_gql.db.database import Database
 from community_gql.identity import provisioning
 from community_gql.identity.authentication import Authentication
-from community_gql.identity.provisioning import Newest, Provisioning
-from community_gql.identity.tokens import Identity
+from community_gql.identity.provisioning import Known, Newest, Provisioning, may_be_older
+from community_gql.identity.tokens import LEEWAY, Identity
 from tests.identity.asking import Asking, asking
 from tests.identity.issuer import Issuer
 from tests.support import factories as make
@@ -289,9 +289,35 @@ async def test_a_token_from_before_the_deletion_is_refused_and_a_newer_one_start
         assert "deleted" in answer.message
         assert await people(db) == [("auth0|bob", "bob@example.com")]
 
-        new = provider.token(claim="ada@example.com", iat=now + 2)
+        await db.execute("UPDATE deleted_accounts SET deleted_at = deleted_at - interval '40 s'")
+        new = provider.token(claim="ada@example.com", iat=now)
         assert (await other(new)).viewer["user"]["id"] != first
         assert (await other(old)).refused == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize("ahead", [5, LEEWAY - 2])
+async def test_a_token_of_a_clock_that_is_ahead_does_not_bring_the_account_back(
+    ahead: int, ask: Asking, provider: Issuer, db: asyncpg.Connection
+) -> None:
+    token = provider.token(claim="ada@example.com", iat=int(time.time()) + ahead)
+    await delete_account(ask, token)
+    await parts(ask).provisioning.look_for_deletions()
+    assert (await ask(token)).refused == (401, "UNAUTHENTICATED")
+    assert await people(db) == []
+
+
+def test_a_token_is_older_than_a_deletion_unless_no_clock_can_have_been_that_wrong() -> None:
+    assert may_be_older(issued_at=1000, deleted_at=1000)
+    assert may_be_older(issued_at=1000 + LEEWAY, deleted_at=1000)
+    assert not may_be_older(issued_at=1001 + LEEWAY, deleted_at=1000)
+
+
+def test_each_clock_is_compared_with_itself() -> None:
+    token = Identity("auth0|ada", frozenset(), 1000, 2000, "ada@example.com")
+    assert Known("a@b.c", 1000, None).ignores(token)
+    assert not Known("a@b.c", 999, None).ignores(token)
+    assert Known("a@b.c", 0, None, time.monotonic() + 9).ignores(token)
+    assert not Known("a@b.c", 0, None, time.monotonic() - 1).ignores(token)
 
 
 async def test_the_process_that_knew_them_refuses_the_token_after_a_look(

@@ -20,7 +20,7 @@ from community_gql.errors import BadRequest
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.operations import batched
 from community_gql.operations.pipeline import Operations
-from community_gql.settings import plain_address
+from community_gql.settings.checks import plain_address
 from tests.support import factories as make
 from tests.support.client import Answer, Client, serving
 

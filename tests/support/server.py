@@ -21,7 +21,8 @@ import uvicorn
 from community_gql.app import create_app
 from community_gql.dev.seeding import known_people
 from community_gql.identity.development import DevelopmentIssuer
-from community_gql.settings import Settings, plain_address
+from community_gql.settings import Settings
+from community_gql.settings.checks import plain_address
 
 
 @contextmanager

@@ -7,6 +7,7 @@ They pass through the real verifier. Only ``dev`` and ``token`` make one; ``serv
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,10 +36,10 @@ from community_gql.identity.pages import (
 from community_gql.identity.provisioning import Provisioning
 from community_gql.identity.sessions import Sessions, remember
 from community_gql.identity.tokens import ALGORITHM, EMAIL_CLAIM, TokenVerifier
-from community_gql.settings import LOOPBACK
 
 ISSUER = "https://development.community-gql.invalid/"
 AUDIENCE = "community-gql"
+OWN_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 MAX_FORM_BYTES = 10_000
 SHOWN = 20  # people on the page, or found by a search
 EVERYONE = 100_000
@@ -114,6 +115,16 @@ class DevelopmentIssuer:
         return Sessions([str(self._key.as_dict(private=True)["d"])])
 
 
+def names_this_machine(request: Request) -> bool:
+    """Whether the request's ``Host``, as it was sent, is a loopback name with or without a port.
+
+    Another name that leads to this machine is an attack by DNS rebinding. ``request.url`` does not
+    tell: it has the server's own address in the place of a ``Host`` that can't be read.
+    """
+    hosts = request.headers.getlist("host")
+    return len(hosts) == 1 and OWN_HOST.fullmatch(hosts[0]) is not None
+
+
 class DevelopmentSignIn:
     """Signs in as anyone: a page with the people of the database, a button for each."""
 
@@ -138,8 +149,7 @@ class DevelopmentSignIn:
 
     async def login(self, request: Request) -> Response:
         """Show the people, or sign in as the one who was chosen."""
-        # Another name that leads to this machine is someone's trick with DNS.
-        if request.url.hostname not in LOOPBACK:
+        if not names_this_machine(request):
             return problem("Not here", "Development sign-in answers on this machine only.", 403)
         if request.method == "GET":
             return await self._choice(request)
@@ -163,7 +173,7 @@ class DevelopmentSignIn:
 
     async def options(self, request: Request) -> Response:
         """The first people whose name or address has what ``search`` says in it."""
-        if request.url.hostname not in LOOPBACK or comes_from_elsewhere(request):
+        if not names_this_machine(request) or comes_from_elsewhere(request):
             return problem("Not here", "Development sign-in answers its own pages only.", 403)
         search = request.query_params.get("search", "").strip().casefold()
         found = [

@@ -1,8 +1,17 @@
 """The person's row in ``users``: made at their first request, followed when their address changes.
 
 What was found out is remembered per process, so a later request costs no statement. Another
-process may delete an account meanwhile; ``watch`` looks for that every ``WATCH`` seconds, whatever
-the traffic, and ``forget`` is for whoever notices sooner.
+process may delete an account meanwhile: a background task looks for that every ``WATCH`` seconds,
+and ``forget`` is for whoever notices sooner.
+
+Three clocks are read here, and each is compared with itself alone, but for one place:
+
+- The provider's, in seconds since 1970: ``Identity.issued_at``. It orders a person's tokens, so
+  that an older token does not change an address back (``Known.email_as_of``).
+- The database's, in seconds since 1970: ``deleted_at``, when an account was deleted. Whether a
+  token is older than that compares the first two clocks, so ``may_be_older`` allows for their
+  difference.
+- This process's own (``time.monotonic``): when something that failed may be tried again.
 """
 
 from __future__ import annotations
@@ -33,7 +42,7 @@ from community_gql.errors import (
     Unavailable,
 )
 from community_gql.identity.provider import Provider, ProviderError
-from community_gql.identity.tokens import Identity, usable_email
+from community_gql.identity.tokens import LEEWAY, Identity, usable_email
 
 MAX_PEOPLE = 50_000  # remembered per process, about 0.5 KB each
 # All in seconds.
@@ -55,17 +64,21 @@ class Known:
     """A person whose row is there."""
 
     email: str
-    as_of: float
-    """When the newest token that had a say in ``email`` was issued, in seconds since 1970."""
+    email_as_of: float
+    """Provider's clock: when the newest token that was compared with ``email`` was issued."""
     deleted_at: float | None
-    """When an earlier account of theirs was deleted: older tokens are void."""
-    rest_until: float = 0.0
-    """Until then newer tokens have no say either, because the provider could not be asked."""
+    """Database's clock: when an earlier account of theirs was deleted; older tokens are void."""
+    ask_again_at: float = 0.0
+    """This process's clock: the provider could not be asked, and is left alone until then."""
+
+    def ignores(self, identity: Identity) -> bool:
+        """Whether the token's address is ignored: a newer one was compared, or must wait."""
+        return identity.issued_at <= self.email_as_of or time.monotonic() < self.ask_again_at
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a token got no viewer, told again without asking until ``until``."""
+    """Why a token got no viewer, told again without asking until ``until`` (own clock)."""
 
     kind: type[PublicError]
     message: str
@@ -155,15 +168,14 @@ class Provisioning:
         known = self._known.get(sub_hash(identity.sub))
         if known is not None:
             _refuse_older(identity, known.deleted_at)
-            if identity.issued_at <= known.as_of or time.monotonic() < known.rest_until:
+            if known.ignores(identity):
                 return True
             if identity.email is None:
                 return not self._can_ask(identity)
             if not _same(identity.email, known.email):
                 return False
-            self._known.put(
-                sub_hash(identity.sub), replace(known, as_of=identity.issued_at, rest_until=0.0)
-            )
+            compared = replace(known, email_as_of=identity.issued_at, ask_again_at=0.0)
+            self._known.put(sub_hash(identity.sub), compared)
             return True
         refusal = self._refused.get((identity.sub, identity.issued_at))
         if refusal is not None and time.monotonic() < refusal.until:
@@ -185,7 +197,8 @@ class Provisioning:
     async def _settle(self, identity: Identity) -> None:
         found = await self._database.write(lambda session: _look(session, identity.sub))
         _refuse_older(identity, found.deleted_at)
-        email, rest_until = found.email, 0.0
+        email = found.email
+        email_as_of, ask_again_at = identity.issued_at, 0.0
         if email is None:
             email = await self._make(identity)
         elif identity.email is None:
@@ -194,9 +207,9 @@ class Provisioning:
             try:
                 email = await self._follow(identity, email)
             except _ProviderAway:
-                rest_until = time.monotonic() + OUTAGE
-        as_of = identity.issued_at if rest_until == 0 else 0.0
-        known = Known(email, as_of, found.deleted_at, rest_until)
+                # No token was compared: once the pause is over, any token may start it again.
+                email_as_of, ask_again_at = 0.0, time.monotonic() + OUTAGE
+        known = Known(email, email_as_of, found.deleted_at, ask_again_at)
         self._known.put(sub_hash(identity.sub), known)
         self._refused.drop((identity.sub, identity.issued_at))
 
@@ -330,9 +343,19 @@ async def _look(session: Transaction, sub: str) -> _Found:
 
 
 def _refuse_older(identity: Identity, deleted_at: float | None) -> None:
-    # A token of the very second is refused too: `iat` has whole seconds.
-    if deleted_at is not None and identity.issued_at <= deleted_at:
-        raise Unauthenticated("This account was deleted. Sign in again to start a new one.")
+    if deleted_at is not None and may_be_older(identity.issued_at, deleted_at):
+        raise Unauthenticated(
+            "This account was deleted. To start a new one, sign in again in a minute."
+        )
+
+
+def may_be_older(issued_at: float, deleted_at: float) -> bool:
+    """Whether a token may have been issued before the deletion, by either of two clocks.
+
+    The provider's clock may be ``LEEWAY`` seconds ahead, as tokens of the future are accepted that
+    far. A token of the very second counts as older: ``iat`` has whole seconds.
+    """
+    return issued_at <= deleted_at + LEEWAY
 
 
 def _same(one: str, other: str) -> bool:

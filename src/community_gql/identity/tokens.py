@@ -1,4 +1,4 @@
-"""Verifying access tokens (design/identity.md): a verified ``sub`` is the identity."""
+"""Verifying access tokens: the ``sub`` of a verified token says who asks."""
 
 from __future__ import annotations
 

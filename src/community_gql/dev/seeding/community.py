@@ -21,7 +21,9 @@ from community_gql.db.models import FriendshipStatus, StoryVisibility
 from community_gql.dev.seeding import prose
 from community_gql.dev.seeding import vocabulary as words
 from community_gql.dev.seeding.founders import FOUNDERS, FRIENDSHIPS, Founder
+from community_gql.dev.seeding.names import NAMES, mailbox
 from community_gql.dev.seeding.prose import one
+from community_gql.dev.seeding.themes import TAGS, THEMES
 from community_gql.graph.search import without_accents
 
 Row = tuple[Any, ...]
@@ -118,7 +120,7 @@ class Community:
         self.random = Random(seed)
         self.chance = self.random.random
         self.place_of = {tag.name: place for place, tag in enumerate(tags)}
-        self.places = [self.place_of[name] for name in words.TAGS]
+        self.places = [self.place_of[name] for name in TAGS]
         self.pool: list[Member] = []
         self.last_id = {table: 0 for table, columns in COLUMNS.items() if columns[0] == "id"}
 
@@ -159,12 +161,12 @@ class Community:
 
     def _join(self, batch: Batch, number: int) -> None:
         chance, random = self.chance, self.random
-        given_names, family_names = one(random, words.NAMES)
+        given_names, family_names = one(random, NAMES)
         if chance() < 0.15:
-            family_names = one(random, words.NAMES)[1]
+            family_names = one(random, NAMES)[1]
         given = one(random, given_names)
         name = f"{given} {one(random, family_names)}"
-        themes = [int(chance() * len(words.THEMES)) for _ in range(3)]
+        themes = [int(chance() * len(THEMES)) for _ in range(3)]
         # The community grows faster and faster: more people joined late than early.
         days = 1 + int((JOINING_DAYS - 1) * (1 - (number / self.people) ** 0.7))
         vector = self._vector(themes) if chance() < 0.92 else None
@@ -172,7 +174,7 @@ class Community:
 
         has_profile, has_name = chance() < 0.9, chance() < 0.97
         shown = name if has_profile and has_name else None
-        self._enter(batch, member, f"{words.mailbox(name)}.{number}@example.com", shown)
+        self._enter(batch, member, f"{mailbox(name)}.{number}@example.com", shown)
         if has_profile:
             bio = None
             if chance() < 0.8:
@@ -215,7 +217,7 @@ class Community:
     def _vector(self, themes: Sequence[int]) -> tuple[float, ...]:
         """Return how much a person cares for each theme, between -1 and 1."""
         chance = self.chance
-        raw = [0.5 * chance() - 0.25 for _ in words.THEMES]
+        raw = [0.5 * chance() - 0.25 for _ in THEMES]
         for theme, weight in zip(themes, (1.0, 0.7, 0.5), strict=True):
             raw[theme] += weight
         length = sqrt(sum(map(mul, raw, raw)))
@@ -229,7 +231,7 @@ class Community:
         count = min(int(random.lognormvariate(1.76, 1.1)), 200, 3 * days)
         active = min(days, WRITING_DAYS)
         for _ in range(count):
-            among = themes if chance() < 0.75 else range(len(words.THEMES))
+            among = themes if chance() < 0.75 else range(len(THEMES))
             theme = one(random, among)
             written = self._waking(int(active * chance() ** 1.4))
             edited = int(written * (1 - chance() ** 3)) if chance() < 0.15 else written

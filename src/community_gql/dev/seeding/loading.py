@@ -22,8 +22,9 @@ from community_gql.db.housekeeping import COUNT
 from community_gql.db.models import Base
 from community_gql.dev.seeding.community import COLUMNS, Batch, Community, Tag
 from community_gql.dev.seeding.founders import FOUNDERS, permissions_of
-from community_gql.dev.seeding.vocabulary import TAGS
-from community_gql.settings import OperatorError, plain_address
+from community_gql.dev.seeding.themes import TAGS
+from community_gql.settings import OperatorError
+from community_gql.settings.checks import plain_address
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""

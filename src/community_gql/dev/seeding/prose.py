@@ -7,6 +7,7 @@ from random import Random
 from typing import TypeVar
 
 from community_gql.dev.seeding import vocabulary as words
+from community_gql.dev.seeding.themes import THEMES
 
 T = TypeVar("T")
 
@@ -17,7 +18,7 @@ TITLES = tuple(
         for subject in theme.subjects
         for title in (pattern.format(subject),)
     )
-    for theme in words.THEMES
+    for theme in THEMES
 )
 """All titles of each theme."""
 
@@ -35,7 +36,7 @@ def title(random: Random, theme: int) -> str:
 def text(random: Random, theme: int) -> str:
     """Return a few sentences of Markdown on a theme, 100 to 800 characters."""
     chance = random.random
-    sentences = words.THEMES[theme].sentences
+    sentences = THEMES[theme].sentences
     # Seven is prime: any step through the sentences meets each of them once.
     place, step = int(chance() * 7), 1 + int(chance() * 6)
 

@@ -1,0 +1,89 @@
+"""The database a command works on: the one of DATABASE_URL, or the embedded one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from community_gql.cli.console import fail, say, shown_progress
+from community_gql.dev.embedded import EmbeddedPostgres
+from community_gql.settings import Settings, database_url_is_set
+
+DATABASE = "community"
+
+People = Annotated[int, typer.Option(min=1, help="How many people to make.")]
+Seed = Annotated[int, typer.Option(help="The same number makes the same people.")]
+
+
+@contextlib.contextmanager
+def database() -> Iterator[str]:
+    """Yield the address the ``db`` commands work on: DATABASE_URL, or the embedded one's."""
+    if database_url_is_set():
+        yield Settings.load().database_url
+        return
+    with ended_by_signals(), contextlib.ExitStack() as stack:
+        yield open_embedded(stack, embedded_settings())[1]
+
+
+def open_embedded(stack: contextlib.ExitStack, settings: Settings) -> tuple[EmbeddedPostgres, str]:
+    """Start or join the embedded PostgreSQL until ``stack`` ends; return it and our database."""
+    server = stack.enter_context(EmbeddedPostgres.start(settings.data_dir / "postgres", say=say))
+    server.create_database(DATABASE)
+    return server, server.url(DATABASE)
+
+
+def embedded_settings() -> Settings:
+    """Return settings for commands that need no DATABASE_URL."""
+    return Settings.load(database_url="postgresql://embedded/community")
+
+
+def prepare(url: str, *, people: int, seed: int) -> None:
+    """Migrate, and fill a database that holds nobody."""
+    from community_gql.db import migrate
+    from community_gql.dev import seeding
+
+    migrate.upgrade(url, say=say)
+    if asyncio.run(seeding.is_empty(url)):
+        fill(url, people=people, seed=seed)
+
+
+def fill(url: str, *, people: int, seed: int) -> None:
+    """Seed the database, showing how far it is."""
+    from community_gql.dev import seeding
+
+    with shown_progress("seeding") as progress:
+        report = asyncio.run(seeding.seed(url, people=people, seed=seed, progress=progress))
+    rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
+    say(f"seeded in {report.seconds:.1f} s: {rows}")
+
+
+def refuse_development_beside_auth0() -> None:
+    """Keep the development issuer out of anything configured for a real one."""
+    for name in ("AUTH0_DOMAIN", "OIDC_ISSUER"):
+        if os.environ.get(name, "").strip():
+            fail(f"{name} is set, and this command signs tokens for anyone. Unset it first.")
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the command as Ctrl-C does: with its clean-up."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

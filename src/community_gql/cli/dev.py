@@ -1,0 +1,105 @@
+"""``community-gql dev``: serve on this machine with everything included."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+
+from community_gql.cli.console import out, say
+from community_gql.cli.databases import (
+    People,
+    Seed,
+    ended_by_signals,
+    open_embedded,
+    prepare,
+    refuse_development_beside_auth0,
+)
+from community_gql.cli.serve import Port, listen, serve_on
+from community_gql.dev.embedded import EmbeddedPostgres
+from community_gql.settings import Settings, database_url_is_set
+
+if TYPE_CHECKING:
+    from community_gql.dev.seeding import Person
+
+DEV_HOST = "127.0.0.1"  # the development issuer signs for anyone: never reachable from outside
+NESTED_QUERY = (
+    "{ viewer { user { profile { displayName } "
+    "matches(first: 3) { nodes { score user { profile { displayName } "
+    "stories(first: 2) { totalCount nodes { title tagNames } } } } } } } }"
+)
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog="Examples:\n\n  community-gql dev\n\n  community-gql dev --port 8080 --people 2000"
+)
+def dev(port: Port = None, people: People = 200, seed: Seed = 1) -> None:
+    """Serve on this machine with everything included: PostgreSQL, migrations and people.
+
+    Ctrl-C stops all of it; the data stays for the next time (`community-gql db reset` removes it).
+    """
+    refuse_development_beside_auth0()
+    with ended_by_signals(), contextlib.ExitStack() as stack:
+        # Only a value that satisfies the check: the address is known once PostgreSQL runs.
+        settings = Settings.load(database_url="postgresql://embedded/community", port=port)
+        listener = stack.enter_context(listen(DEV_HOST, settings.port))
+        if database_url_is_set():
+            say("DATABASE_URL is set, but dev always uses the embedded PostgreSQL")
+        server, url = open_embedded(stack, settings)
+        prepare(url, people=people, seed=seed)
+        settings = settings.model_copy(update={"database_url": url, "host": DEV_HOST})
+
+        from community_gql.app import create_app
+        from community_gql.dev.seeding import known_people
+        from community_gql.identity.development import DevelopmentIssuer
+
+        issuer = DevelopmentIssuer(settings.data_dir / "issuer")
+        known = asyncio.run(known_people(url, 5))
+        application = create_app(
+            settings, development=issuer, people=functools.partial(known_people, url)
+        )
+        introduce(settings, server, known, issuer.token)
+        serve_on(listener, application, settings)
+        say("stopping")
+
+
+def introduce(
+    settings: Settings,
+    server: EmbeddedPostgres,
+    people: Sequence[Person],
+    token: Callable[..., str],
+) -> None:
+    """Say where everything is, and give a request that works as it stands."""
+    address = f"http://{DEV_HOST}:{settings.port}"
+    out.print()
+    out.print(f"  Explorer and GraphQL  [bold cyan]{address}/graphql[/bold cyan]")
+    out.print(f"  PostgreSQL            {server.folder} (make db-psql opens it)", soft_wrap=True)
+    names = ", ".join(f"{called(person)} <{person.email}>" for person in people[:3])
+    out.print(f"  People                {escape(names)}, ...", soft_wrap=True)
+    program = os.path.relpath(sys.argv[0])
+    out.print(f"  A person's token      {escape(program)} token EMAIL", soft_wrap=True)
+    if people:
+        out.print(f"\n  Ask as {escape(called(people[0]))}:\n")
+        signed = token(people[0].auth0_sub, permissions=sorted(people[0].permissions))
+        # Printed bare: a wrapped or coloured command could not be pasted.
+        print(  # noqa: T201
+            f"curl -s {address}/graphql -H 'Content-Type: application/json' "
+            f"-H 'Authorization: Bearer {signed}' "
+            f'-d \'{{"query":"{NESTED_QUERY}"}}\'\n'
+        )
+    out.print("  Ctrl-C stops everything.\n")
+    sys.stdout.flush()
+
+
+def called(person: Person) -> str:
+    """Return what to call a person, who may not have given a name."""
+    return person.display_name or person.email

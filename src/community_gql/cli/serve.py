@@ -1,0 +1,127 @@
+"""``community-gql serve``: the server process, its port and its log."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from community_gql.cli.console import fail
+from community_gql.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+commands = typer.Typer()
+
+Port = Annotated[int | None, typer.Option(help="TCP port. [dim]\\[PORT, 8000][/dim]")]
+
+
+@commands.command(
+    epilog="Examples:\n\n"
+    "  DATABASE_URL=postgresql://user:password@db/community community-gql serve\n\n"
+    "  community-gql serve --host 0.0.0.0 --port 80 --workers 4"
+)
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address. [dim]\\[HOST, 127.0.0.1][/dim]")
+    ] = None,
+    port: Port = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes. [dim]\\[WORKERS, 1][/dim]")
+    ] = None,
+) -> None:
+    """Serve in production: nothing is embedded, migrated or signed.
+
+    DATABASE_URL, AUTH0_DOMAIN (or OIDC_ISSUER) and AUTH0_AUDIENCE are required.
+    """
+    settings = Settings.load_to_serve(host=host, port=port, workers=workers)
+    # Worker processes read the settings for themselves.
+    os.environ |= {
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "WORKERS": str(settings.workers),
+    }
+    with listen(settings.host, settings.port) as listener:
+        serve_on(listener, "community_gql.app:serve_app", settings)
+
+
+@contextlib.contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the port before anything else is started; a taken one is an error of one sentence."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        fail(f"HOST is wrong: {host!r} is not an address of this machine ({error.strerror}).")
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            # Refuses those who bind the same port after us; uvicorn listens again, larger.
+            listener.listen(128)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                fail(
+                    f"port {port} is taken: another program listens on {host}:{port}. "
+                    f"End it, or choose another port: PORT={port + 1 if port < 65535 else 8000}"
+                )
+            if error.errno == errno.EACCES:
+                fail(f"port {port} needs special rights. Choose one from 1024 up: PORT=8000")
+            fail(f"can't listen on {host}:{port}: {error.strerror}. HOST and PORT choose another.")
+        yield listener
+
+
+def serve_on(listener: socket.socket, application: Starlette | str, settings: Settings) -> None:
+    """Serve until a signal ends it. ``application`` is a factory's name or the thing itself."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from community_gql.http.protocol import BoundedConfig
+
+    production = isinstance(application, str)
+    config = BoundedConfig(
+        application,
+        header_timeout=settings.header_timeout,
+        max_connections=settings.max_connections,
+        factory=production,
+        workers=settings.workers if production else 1,
+        loop="uvloop",
+        log_config=log_config(settings.log_level, json=production),
+        log_level=settings.log_level,
+        proxy_headers=False,  # the application itself believes TRUSTED_PROXIES and nobody else
+        timeout_graceful_shutdown=int(settings.request_timeout) + 1,
+    )
+    if config.workers > 1:
+        listener.set_inheritable(True)
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        fail("the server could not start; the lines above say why.")
+
+
+def log_config(level: str, *, json: bool) -> dict[str, Any]:
+    """Return the logging of all loggers on stderr: lines of JSON, or uvicorn's for people."""
+    formatter = (
+        {"()": "community_gql.logs.JsonLines"}
+        if json
+        else {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"}
+    )
+    own = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {"community_gql": own, "uvicorn": own},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
+    }
