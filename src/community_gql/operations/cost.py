@@ -6,13 +6,12 @@ The cost is known before the operation runs, from its coerced variables and its 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
-    GraphQLField,
     GraphQLInterfaceType,
     GraphQLObjectType,
     InlineFragmentNode,
@@ -23,14 +22,13 @@ from graphql import (
     is_list_type,
 )
 from graphql.execution.values import VariableValues
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from community_gql.errors import PublicError
-from community_gql.graph.loaders import Pages
+from community_gql.graph.plans import Plans
 from community_gql.operations.plans import is_included
 from community_gql.operations.shape import INTROSPECTION, LIMITS, Parent, condition_of
 from community_gql.schema.executable import core
-from community_gql.schema.fields import PageField, ThroughField
+from community_gql.schema.kinds import PageField, ThroughField, declared
 from community_gql.schema.query import NodesField
 
 
@@ -46,7 +44,6 @@ SEARCH = 100
 """What a text search weighs for each list it looks through."""
 OTHER_LISTS = 20
 """How many a list counts that says nothing of its length: a payload's errors."""
-_SEARCHED = frozenset({"search"})
 _LISTS_OF_INTROSPECTION = {
     "types": 80,
     "fields": 8,
@@ -61,16 +58,12 @@ _INTROSPECTED = 4
 """An object of introspection takes as long as this many others: no statement, but all Python."""
 
 
-def _backref(definition: GraphQLField) -> Any:
-    return (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
-
-
 _CONNECTIONS = frozenset(
     get_named_type(field.type).name
     for type_ in core.type_map.values()
     if isinstance(type_, GraphQLObjectType)
     for field in type_.fields.values()
-    if isinstance(_backref(field), PageField)
+    if isinstance(declared(field), PageField)
 )
 
 
@@ -88,7 +81,7 @@ def cost_of(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
-    plans: Mapping[int, Any],
+    plans: Plans,
 ) -> int:
     """The most JSON objects that the operation's answer can hold, plus what weighs extra.
 
@@ -96,17 +89,6 @@ def cost_of(
     argument pass's. Plain lists count at their declared maximum, ``edges`` and ``nodes`` each.
     """
     return _Cost(fragments, variables, plans).of(operation)
-
-
-def weighs(plan: Any) -> Any:
-    """What of a plan decides the cost; hashable."""
-    if isinstance(plan, Pages):
-        return plan.window.size, _is_searched(plan)
-    return len(plan) if isinstance(plan, list) else None
-
-
-def _is_searched(plan: Pages) -> bool:
-    return any(member in _SEARCHED for member, _ in plan.filters)
 
 
 def check_cost(cost: int, limit: int = LIMITS.cost) -> None:
@@ -123,7 +105,7 @@ class _Cost:
         self,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
-        plans: Mapping[int, Any],
+        plans: Plans,
     ) -> None:
         self._fragments, self._variables, self._plans = fragments, variables, plans
         self._weights: dict[str, Weight] = {}
@@ -174,18 +156,18 @@ class _Cost:
             many = _LISTS_OF_INTROSPECTION.get(name, 1)
             own = _INTROSPECTED if name in _LISTS_OF_INTROSPECTION else 0
             return Weight(many * (own + inner.objects))
-        field = _backref(definition)
-        plan = self._plans.get(id(node))
+        field = declared(definition)
+        plan = self._plans.of(node)
         if isinstance(field, PageField) and plan is not None:
-            everything = plan.edge.parent is None
-            extra = inner.counts * (COUNT_OF_EVERYTHING if everything else COUNT_OF_LIST)
-            if _is_searched(plan):
+            weight = plan.weight
+            extra = inner.counts * (COUNT_OF_EVERYTHING if weight.everything else COUNT_OF_LIST)
+            if weight.searches:
                 extra += SEARCH
-            return Weight(1 + extra + inner.objects + plan.window.size * inner.per_row)
+            return Weight(1 + extra + inner.objects + weight.rows * inner.per_row)
         if isinstance(field, ThroughField):
             return Weight(field.most * (1 + inner.objects))
         if isinstance(field, NodesField) and plan is not None:
-            return Weight(len(plan) * (1 + inner.objects))
+            return Weight(plan.weight.rows * (1 + inner.objects))
         if is_list_type(get_nullable_type(definition.type)):
             if parent.name in _CONNECTIONS:
                 return Weight(per_row=1 + inner.objects)

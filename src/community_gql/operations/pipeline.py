@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,17 +16,15 @@ from graphql import GraphQLError, OperationType
 
 from community_gql.db.database import Database, Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
+from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
-from community_gql.operations.compiled import Mode, Pushdown
+from community_gql.operations.compiled import Afford, Mode, Pushdown
 from community_gql.operations.cost import check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
 from community_gql.operations.prepared import OperationCache, Params, Prepared
 from community_gql.operations.shape import LIMITS
 from community_gql.schema.context import Context
-
-Afford = Callable[[int], Awaitable[bool]]
-"""Takes points from the caller's budget, and says whether it held them."""
 
 
 class Executor(enum.StrEnum):
@@ -67,8 +65,11 @@ class Operations:
         pushdown: Mode = "on",
         cost_limit: int = LIMITS.cost,
         document_cache_bytes: int = 32 * 2**20,
+        near_rows: int = NEAR_ROWS,
     ) -> None:
+        """For ``near_rows`` see ``page_of``; another number than the shipped one is for tests."""
         self._database, self._cost_limit = database, cost_limit
+        self._near_rows = near_rows
         self.trusted = trusted or TrustedDocuments()
         self.documents = Documents(document_cache_bytes)
         self.cache = OperationCache()
@@ -123,13 +124,12 @@ class Operations:
         Raises Unavailable when the database cannot answer and the answer would hold nothing.
         """
         stopwatch = stopwatch or Stopwatch()
-        context = Context(viewer, self._database, stopwatch, texts)
+        context = Context(viewer, self._database, stopwatch, texts, self._near_rows, prepared.plans)
         errors: list[GraphQLError] = []
         data: bytes | dict[str, Any] | None
         try:
             data, reason = await self.pushdown.run(prepared, context, afford)
             if data is None:
-                context.plans = prepared.all_plans
                 data, errors = await batched.run(prepared.operation, prepared.variables, context)
         finally:
             if context.is_open:
