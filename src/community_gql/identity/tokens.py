@@ -12,7 +12,7 @@ from joserfc.jwk import RSAKey
 from joserfc.jwt import JWTClaimsRegistry
 
 from community_gql.errors import Unauthenticated
-from community_gql.lru import Kept
+from community_gql.lru import LruCache
 
 ALGORITHM = "RS256"
 LEEWAY = 30  # seconds of difference between clocks
@@ -75,7 +75,7 @@ class TokenVerifier:
     issuer: str
     audience: str
     email_claim: str = EMAIL_CLAIM
-    _good: Kept[_Good] = field(default_factory=lambda: Kept(REMEMBERED_BYTES))
+    _good: LruCache[_Good] = field(default_factory=lambda: LruCache(REMEMBERED_BYTES))
 
     async def verify(self, token: str) -> Identity:
         """Whom the token names. Raises Unauthenticated with the reason.
