@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import database as databases
-from benchmarks import report, scaling
+from benchmarks import growth, report, scaling
 from benchmarks.cases import FEED, GRAPH, LIST, NESTED, PERSON, QUERIES, Query
 from benchmarks.issuing import Issuer, issuing
 from benchmarks.processes import Failed
@@ -111,6 +112,14 @@ def main(
             "some 20 minutes.",
         ),
     ] = 0,
+    growing: Annotated[
+        bool,
+        typer.Option(
+            "--growth",
+            help="Only measure what requests cost the database with 2,000 people and with fifty "
+            "times as many: ten minutes, after the databases are made.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -126,6 +135,9 @@ def main(
 
     All systems must first give equal answers to everything that is then measured.
     """
+    if growing:
+        grow(people or growth.LARGE, output)
+        return
     wanted = {*listed(systems, list(BY_NAME), "system"), REFERENCE}
     asked = [query for query in QUERIES if query.name in listed(queries, QUERY_NAMES, "query")]
     if shutil.which("wrk") is None:
@@ -177,6 +189,21 @@ def main(
             name: found for name, found in query["systems"].items() if name not in run["missing"]
         }
     write(run, folder, chart_python)
+
+
+def grow(people: int, output: Path | None) -> None:
+    """Measure growth up to so many people, and write the table."""
+    whole = people >= growth.LARGE
+    folder = output or (HERE if whole else DRAFT)
+    with ended_by_signals(), by_ourselves(), databases.started(FOLDER / "postgres", say) as server:
+        small = databases.filled(server, growth.SMALL, say)
+        large = databases.filled(server, people, say)
+        found = asyncio.run(growth.measured(small, large, list(growth.cases()), say))
+        text = growth.table(found, small.sizes(), large.sizes())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "GROWTH.md").write_text(text, encoding="utf-8")
+    out.print(text)
+    say(f"wrote {folder / 'GROWTH.md'}")
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ from community_gql.app import create_app
 from community_gql.dev.seeding.founders import FOUNDERS
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.schema.executable import core
-from community_gql.schema.fields import PageField
 from community_gql.schema.ids import write_id
+from community_gql.schema.kinds import PageField
 from community_gql.settings import Settings
 
 SMALL, LARGE = 2_000, 100_000

@@ -20,15 +20,11 @@ import pytest
 
 from community_gql.db import migrate
 from community_gql.dev.embedded import EmbeddedPostgres
-from community_gql.graph import loaders
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings.checks import plain_address
 from tests.support.client import Client, serving
 
 T = TypeVar("T")
-
-# So few that the tests' lists go on behind them, where filters find rows in their other way.
-loaders.NEAR = 3
 
 SERVER = pytest.StashKey[EmbeddedPostgres]()
 FOLDER = "community_gql_postgres"

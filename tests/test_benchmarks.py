@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graphql import GraphQLEnumType, get_named_type
 
+from benchmarks import growth
 from benchmarks.asking import difference
 from benchmarks.cases import CREATE, DEEP, FEED, GRAPH, LIST, NESTED, PERSON, Query
 from benchmarks.database import Database, logged
@@ -22,6 +24,7 @@ from benchmarks.running import Field
 from benchmarks.systems import HandWritten, LoadersOnly, Project, Strawberry
 from community_gql.dev import seeding
 from community_gql.dev.embedded import EmbeddedPostgres
+from tests.support import graph
 
 PEOPLE = 60
 
@@ -138,3 +141,28 @@ def test_a_process_is_charged_for_its_children(tmp_path: Path) -> None:
         assert made.peak_memory() > 10 * 2**20
     finally:
         made.stop()
+
+
+def test_growth_covers_every_list_of_the_schema_in_every_order() -> None:
+    names = {case.name for case in growth.cases()}
+    for coordinate, field in graph.edges().items():
+        parent, name = coordinate.split(".")
+        if get_named_type(field.type).name.endswith("Connection"):
+            label = name if parent == "Query" else coordinate
+            assert f"{label} counted" in names
+            orders = get_named_type(field.args["orderBy"].type)
+            assert isinstance(orders, GraphQLEnumType)
+            for order in orders.values:
+                assert any(case.startswith(f"{label} {order}") for case in names), coordinate
+
+
+async def test_growth_is_measured_and_told(database: Database) -> None:
+    case = growth.Case("users NEWEST", "users(first: 20) { nodes { id } }", True)
+    (found,) = await growth.measured(database, database, [case], lambda text: None)
+
+    assert found.small > 0
+    assert found.factor < 1.5
+    broken = growth.Growth(case, 1.0, 1.6)
+    text = growth.table([found, broken], database.sizes(), database.sizes())
+    assert "| users NEWEST | 1.00 | 1.60 | 1.6 **!** |" in text
+    assert "1 do not" in text

@@ -18,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from community_gql.db.database import Database
 from community_gql.db.housekeeping import Housekeeping
+from community_gql.graph.statements import NEAR_ROWS
 from community_gql.http.endpoint import Edge, GraphQLView
 from community_gql.http.explorer import routes as explorer_routes
 from community_gql.http.health import Readiness
@@ -36,12 +37,14 @@ def create_app(
     *,
     development: DevelopmentIssuer | None = None,
     people: People | None = None,
+    near_rows: int = NEAR_ROWS,
 ) -> Application:
     """The application over ``settings.database_url``.
 
     With ``development`` its tokens are the good ones, whatever the settings say of a provider, and
     with ``people`` (who is in the database) a browser may sign in as any of them. Raises
-    SettingsError for development beside a provider: one of the two is a mistake.
+    SettingsError for development beside a provider: one of the two is a mistake. Tests give
+    another number of ``near_rows``, see ``Operations``.
     """
     if development is not None and settings.issuer is not None:
         raise SettingsError("AUTH0_DOMAIN or OIDC_ISSUER is set beside the development issuer.")
@@ -63,6 +66,7 @@ def create_app(
         cost_limit=settings.cost_limit,
         max_answer_bytes=settings.max_answer_bytes,
         document_cache_bytes=settings.document_cache_bytes,
+        near_rows=near_rows,
     )
     edge = edge_of(settings, development=development is not None)
     view = GraphQLView(operations, identity.authentication, edge)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class LruCache(Generic[T]):
     """Values by key, least recently used first out, up to a sum of sizes in bytes."""
 
     def __init__(self, max_bytes: int) -> None:

@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool
 
 from community_gql.db.database import Snapshot, opened
-from community_gql.graph.loaders import Loaders, Lookup
+from community_gql.graph.loaders import Loaders
+from community_gql.graph.plans import Lookup
 from community_gql.graph.visibility import ANONYMOUS
 from community_gql.identity import provisioning
 from community_gql.identity.development import DevelopmentIssuer

@@ -41,7 +41,7 @@ async def test_a_fault_is_an_error_id_to_the_client_and_everything_in_the_log(
     def fails(*_: Any) -> Any:
         raise ValueError("cannot make sense of Sesame at 4711 or SESAME")
 
-    monkeypatch.setattr("community_gql.graph.loaders.Lookup.collect", fails)
+    monkeypatch.setattr("community_gql.graph.plans.Lookup.collect", fails)
     query = (
         "query Find($name: String!, $n: Int) { tag(name: $name) { users(first: $n) {nodes{id}} } }"
     )

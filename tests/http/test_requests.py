@@ -293,7 +293,7 @@ async def test_partial_success_is_294_for_the_new_type_and_200_for_the_old(
     new = await api.send("POST", json={"query": query}, headers={"Accept": NEW})
     old = await api.send("POST", json={"query": query}, headers={"Accept": OLD})
     null = {"query": "{ users { pageInfo { hasNextPage } totalCount } }"}
-    monkeypatch.setattr("community_gql.graph.loaders.Counts.collect", fails)
+    monkeypatch.setattr("community_gql.graph.plans.Counts.collect", fails)
     nulled = await api.send("POST", json=null, headers={"Accept": NEW})
 
     assert (new.status, new.codes) == (294, ["INTERNAL"])

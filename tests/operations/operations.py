@@ -39,7 +39,7 @@ from graphql import (
 from sqlalchemy import BigInteger, DateTime, Double, String, Uuid
 
 from community_gql.errors import BadRequest
-from community_gql.graph.loaders import Pages
+from community_gql.graph.plans import PagePlan
 from community_gql.operations import prepared
 from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
@@ -388,21 +388,21 @@ class Generator:
             if isinstance(variables, list):
                 return {}
             switched = prepared.SwitchedOperation(operation, variables)
-            plans = {**switched.fixed, **switched.plans(variables)}
+            plans = switched.plans(variables)
         except (BadRequest, GraphQLError):
             return {}
         used = _Used()
         visit(document, used)
         placed = {}
         for id_, names in used.names.items():
-            plan = plans.get(id_)
-            if isinstance(plan, Pages):
+            plan = plans.at(id_)
+            if isinstance(plan, PagePlan):
                 for name in names & self._cursors:
                     foreign = self._maybe(0.01)
                     placed[name] = "bm9uc2Vuc2U" if foreign else self._cursor_of(plan)
         return placed
 
-    def _cursor_of(self, plan: Pages) -> str:
+    def _cursor_of(self, plan: PagePlan) -> str:
         types = [kind.type for kind in plan.cursors.kinds]
         real = [row for row in self.words.rows if list(map(_kind_of, row)) == types]
         if real and self._maybe(0.6):

@@ -18,10 +18,12 @@ from sqlalchemy import text, true
 from community_gql.db import models as m
 from community_gql.db.database import Database, Transaction, opened
 from community_gql.errors import Unavailable
-from community_gql.graph import loaders, visibility
+from community_gql.graph import statements as graph_statements
+from community_gql.graph import visibility
+from community_gql.graph.statements import NEAR_ROWS
 from community_gql.http import rate_limit
 from community_gql.identity.development import DevelopmentIssuer
-from community_gql.lru import Kept
+from community_gql.lru import LruCache
 from community_gql.operations import compiled
 from community_gql.operations.compiled import COMPILED_FIELD, Pushdown
 from community_gql.operations.documents import Documents
@@ -119,8 +121,8 @@ async def test_both_ways_follow_the_rule_of_visibility(
 
     async def found(way: str) -> set[str]:
         # The loaders keep statements for the whole process.
-        loaders._pages.cache_clear()
-        loaders._counts.cache_clear()
+        graph_statements.pages.cache_clear()
+        graph_statements.counts.cache_clear()
         async with serving(database_url, issuer, pushdown=way) as api:
             data = (await api(FEED)).data["stories"]
         assert data["totalCount"] == len(data["nodes"])
@@ -273,7 +275,7 @@ async def test_a_compilation_is_charged_once_and_beside_the_cost(
 
 
 def test_what_is_kept_has_a_bound() -> None:
-    kept: Kept[int] = Kept(100)
+    kept: LruCache[int] = LruCache(100)
     for n in range(50):
         kept.put(n, n, 10)
         kept.get(40)
@@ -381,7 +383,7 @@ def keep(pushdown: Pushdown, text: str) -> None:
     switched = OperationCache().of(operation, variables)
     plans = switched.plans(variables)
     cost = switched.cost(variables, plans)
-    pushdown._statement(Prepared("", operation, switched, variables, plans, cost))
+    pushdown.find(Prepared("", operation, switched, variables, plans, cost), NEAR_ROWS)
 
 
 async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(

@@ -129,7 +129,7 @@ async def a_statement_that_fails(bench: Bench) -> str:
 
 
 async def a_fault_of_the_compiler(bench: Bench) -> str:
-    bench.monkeypatch.delattr(compiler._Compiler, "_page")
+    bench.monkeypatch.delattr(compiler.Compiler, "_page")
     return await bench.asking("always")(QUERY)
 
 

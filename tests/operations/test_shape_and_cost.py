@@ -31,7 +31,7 @@ from community_gql.operations.cost import characters_of
 from community_gql.operations.documents import Documents, Refused
 from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
-from community_gql.schema.fields import ColumnField
+from community_gql.schema.kinds import ColumnField
 from tests.support import factories as make
 from tests.support import graph
 from tests.support.client import Client, serving

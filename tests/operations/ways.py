@@ -17,7 +17,7 @@ from graphql.validation.rules import overlapping_fields_can_be_merged as overlap
 from starlette.requests import Request
 
 from community_gql.db.database import Database, opened
-from community_gql.graph import loaders
+from community_gql.graph import plans, statements
 from community_gql.graph.visibility import Viewer
 from community_gql.http.endpoint import Edge, GraphQLView
 from community_gql.http.rate_limit import MemoryBudget
@@ -27,6 +27,7 @@ from community_gql.operations.pipeline import Operations
 from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
 from tests.operations.operations import Operation
+from tests.support.client import NEAR_ROWS
 
 MUCH = 10**12
 EDGE = Edge(budget=MemoryBudget(MUCH), introspection="everyone")
@@ -75,7 +76,7 @@ class Ways:
             viewer: Viewer = request.scope["viewer"]
             return viewer
 
-        operations = Operations(database, cost_limit=MUCH)
+        operations = Operations(database, cost_limit=MUCH, near_rows=NEAR_ROWS)
         operations.pushdown = pushdown
         return GraphQLView(operations, authenticate, EDGE)
 
@@ -173,6 +174,6 @@ async def both_ways(database_url: str, **options: Any) -> AsyncIterator[Ways]:
 
 def forget() -> None:
     """Drop the loaders' statements, which hold the rules of visibility."""
-    for found in vars(loaders).values():
+    for found in (*vars(statements).values(), *vars(plans).values()):
         if hasattr(found, "cache_clear"):
             found.cache_clear()

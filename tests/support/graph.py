@@ -11,10 +11,9 @@ from graphql import (
     GraphQLObjectType,
     get_named_type,
 )
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from community_gql.schema.executable import core
-from community_gql.schema.fields import EdgeField
+from community_gql.schema.kinds import EdgeField, declared
 
 
 def readable_types() -> dict[str, GraphQLNamedType]:
@@ -47,9 +46,7 @@ def edges() -> dict[str, GraphQLField]:
     return {
         coordinate: field
         for coordinate, field in readable_fields()
-        if isinstance(
-            (field.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF), EdgeField
-        )
+        if isinstance(declared(field), EdgeField)
     }
 
 

@@ -13,7 +13,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from community_gql.errors import Unauthenticated
 from community_gql.graph.visibility import is_machine
-from community_gql.lru import Kept
+from community_gql.lru import LruCache
 
 ALGORITHM = "RS256"
 LEEWAY = 30  # seconds of difference between clocks
@@ -76,7 +76,7 @@ class TokenVerifier:
     issuer: str
     audience: str
     email_claim: str = EMAIL_CLAIM
-    _good: Kept[_Good] = field(default_factory=lambda: Kept(REMEMBERED_BYTES))
+    _good: LruCache[_Good] = field(default_factory=lambda: LruCache(REMEMBERED_BYTES))
 
     async def verify(self, token: str) -> Identity:
         """Whom the token names. Raises Unauthenticated with the reason.

@@ -25,7 +25,6 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 from sqlalchemy import ARRAY, JSON, String
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from community_gql.actions.validation import (
     MAX_BIO_CHARACTERS,
@@ -36,11 +35,17 @@ from community_gql.actions.validation import (
 )
 from community_gql.db import models as m
 from community_gql.errors import PublicError
-from community_gql.graph.loaders import Pages, Value
+from community_gql.graph.plans import Plans, ValuePlan
 from community_gql.operations.plans import is_included
 from community_gql.operations.shape import INTROSPECTION, LIMITS, Parent, condition_of
 from community_gql.schema.executable import core
-from community_gql.schema.fields import ColumnField, ExpressionField, PageField, ThroughField
+from community_gql.schema.kinds import (
+    ColumnField,
+    ExpressionField,
+    PageField,
+    ThroughField,
+    declared,
+)
 from community_gql.schema.query import NodesField
 
 
@@ -70,7 +75,6 @@ SEARCH = 100
 """What a text search weighs for each list it looks through."""
 OTHER_LISTS = 20
 """How many a list counts that says nothing of its length: a payload's errors."""
-_SEARCHED = frozenset({"search"})
 _LISTS_OF_INTROSPECTION = {
     "types": 80,
     "fields": 8,
@@ -86,16 +90,12 @@ _INTROSPECTED = 4
 """An object of introspection takes as long as this many others: no statement, but all Python."""
 
 
-def _backref(definition: GraphQLField) -> Any:
-    return (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
-
-
 _CONNECTIONS = frozenset(
     get_named_type(field.type).name
     for type_ in core.type_map.values()
     if isinstance(type_, GraphQLObjectType)
     for field in type_.fields.values()
-    if isinstance(_backref(field), PageField)
+    if isinstance(declared(field), PageField)
 )
 
 
@@ -153,7 +153,7 @@ def cost_of(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
-    plans: Mapping[int, Any],
+    plans: Plans,
 ) -> int:
     """The most JSON objects and thousands of characters that the answer can hold, and extras.
 
@@ -161,19 +161,6 @@ def cost_of(
     argument pass's. Plain lists count at their declared maximum, ``edges`` and ``nodes`` each.
     """
     return _Cost(fragments, variables, plans).of(operation)
-
-
-def weighs(plan: Any) -> Any:
-    """What of a plan decides the cost; hashable."""
-    if isinstance(plan, Pages):
-        return plan.window.size, _is_searched(plan)
-    if isinstance(plan, Value):
-        return plan.arguments
-    return len(plan) if isinstance(plan, list) else None
-
-
-def _is_searched(plan: Pages) -> bool:
-    return any(member in _SEARCHED for member, _ in plan.filters)
 
 
 def check_cost(cost: int, limit: int = LIMITS.cost) -> None:
@@ -190,7 +177,7 @@ class _Cost:
         self,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
-        plans: Mapping[int, Any],
+        plans: Plans,
     ) -> None:
         self._fragments, self._variables, self._plans = fragments, variables, plans
         self._weights: dict[str, Weight] = {}
@@ -242,18 +229,17 @@ class _Cost:
             many = _LISTS_OF_INTROSPECTION.get(name, 1)
             own = _INTROSPECTED if name in _LISTS_OF_INTROSPECTION else 0
             return Weight(many * (own + inner.whole))
-        field = _backref(definition)
-        plan = self._plans.get(id(node))
+        field = declared(definition)
+        plan = self._plans.of(node)
         if isinstance(field, PageField) and plan is not None:
-            everything = plan.edge.parent is None
-            extra = (COUNT_OF_EVERYTHING if everything else COUNT_OF_LIST) if inner.counts else 0
-            if _is_searched(plan):
-                extra += SEARCH
-            return Weight(1 + extra + inner.whole + plan.window.size * inner.per_row)
+            weight = plan.weight
+            count = COUNT_OF_EVERYTHING if weight.everything else COUNT_OF_LIST
+            extra = (count if inner.counts else 0) + (SEARCH if weight.searches else 0)
+            return Weight(1 + extra + inner.whole + weight.rows * inner.per_row)
         if isinstance(field, ThroughField):
             return Weight(field.most * (1 + inner.whole))
         if isinstance(field, NodesField) and plan is not None:
-            return Weight(len(plan) * (1 + inner.whole))
+            return Weight(plan.weight.rows * (1 + inner.whole))
         if is_list_type(get_nullable_type(definition.type)):
             if parent.name in _CONNECTIONS:
                 return Weight(per_row=1 + inner.whole)
@@ -261,9 +247,9 @@ class _Cost:
         return Weight(1 + inner.whole)
 
     def _leaf(self, node: FieldNode, definition: GraphQLField) -> Weight:
-        field, plan = _backref(definition), self._plans.get(id(node))
+        field, plan = declared(definition), self._plans.of(node)
         if isinstance(field, ColumnField):
             return Weight(characters=characters_of(field))
-        if isinstance(plan, Value):
-            return Weight(characters=dict(plan.arguments).get("length", 0))
+        if isinstance(plan, ValuePlan):
+            return Weight(characters=plan.weight.characters)
         return Weight(counts=1) if node.name.value in _COUNTS else Weight()

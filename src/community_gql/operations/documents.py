@@ -7,11 +7,9 @@ linear time, so it only sees what is small. What was read is kept, bounded by by
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -30,7 +28,8 @@ from graphql import (
 from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 
 from community_gql.errors import BadRequest, PublicError
-from community_gql.lru import Kept
+from community_gql.lru import LruCache
+from community_gql.operations.collector import uncollected
 from community_gql.operations.plans import check_document
 from community_gql.operations.prepared import Operation
 from community_gql.operations.shape import LIMITS, check_shape
@@ -192,7 +191,7 @@ class Documents:
     """Valid documents by their text, least recently used first out."""
 
     def __init__(self, max_bytes: int = 32 * 2**20) -> None:
-        self.kept: Kept[Document] = Kept(max_bytes)
+        self.kept: LruCache[Document] = LruCache(max_bytes)
 
     def __contains__(self, text: str) -> bool:
         return self.kept.get(text) is not None
@@ -204,7 +203,7 @@ class Documents:
         """
         document = self.kept.get(text)
         if document is None:
-            with _uncollected():
+            with uncollected():
                 document = _read(text, open_schema)
             self.kept.put(text, document, document.size)
         if document.introspects and not open_schema:
@@ -212,21 +211,6 @@ class Documents:
                 [_refusal(ValidationFailed("Introspection is only for people who are signed in."))]
             )
         return document
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector from walking the whole process several times meanwhile.
-
-    The many small objects of a document set it off; it took more time than reading the document.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _read(text: str, open_schema: bool) -> Document:

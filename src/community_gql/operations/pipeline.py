@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +17,15 @@ from graphql import GraphQLError, OperationType
 
 from community_gql.db.database import Database, Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
+from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
-from community_gql.operations.compiled import MAX_ANSWER_BYTES, Mode, Pushdown
+from community_gql.operations.compiled import Afford, Mode, Pushdown
 from community_gql.operations.cost import AnswerTooLarge, check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
 from community_gql.operations.prepared import OperationCache, Params, Prepared
-from community_gql.operations.shape import LIMITS
+from community_gql.operations.shape import LIMITS, MAX_ANSWER_BYTES
 from community_gql.schema.context import Context
-
-Afford = Callable[[int], Awaitable[bool]]
-"""Takes points from the caller's budget, and says whether it held them."""
 
 
 class Executor(enum.StrEnum):
@@ -69,8 +67,11 @@ class Operations:
         cost_limit: int = LIMITS.cost,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         document_cache_bytes: int = 32 * 2**20,
+        near_rows: int = NEAR_ROWS,
     ) -> None:
+        """For ``near_rows`` see ``page_of``; another number than the shipped one is for tests."""
         self._database, self._cost_limit = database, cost_limit
+        self._near_rows = near_rows
         self.trusted = trusted or TrustedDocuments()
         self.documents = Documents(document_cache_bytes)
         self.cache = OperationCache()
@@ -127,13 +128,12 @@ class Operations:
         AnswerTooLarge for a query whose data is longer than an answer may be.
         """
         stopwatch = stopwatch or Stopwatch()
-        context = Context(viewer, self._database, stopwatch, texts)
+        context = Context(viewer, self._database, stopwatch, texts, self._near_rows, prepared.plans)
         errors: list[GraphQLError] = []
         data: bytes | dict[str, Any] | None
         try:
             data, reason = await self.pushdown.run(prepared, context, afford)
             if data is None:
-                context.plans = prepared.all_plans
                 data, errors = await batched.run(prepared.operation, prepared.variables, context)
         finally:
             if context.is_open:
@@ -141,12 +141,7 @@ class Operations:
         if _is_lost(data, errors, prepared.kind):
             raise Unavailable("The database cannot answer at the moment. Try again shortly.")
         if isinstance(data, dict) and len(orjson.dumps(data)) > self._max_answer_bytes:
-            too_large = AnswerTooLarge(self._max_answer_bytes)
-            if prepared.kind is OperationType.QUERY:
-                raise too_large
-            # What was written stays written, and the answer must not say otherwise.
-            too_large.message = f"What was asked for was done, but: {too_large.message}"
-            data, errors = None, [GraphQLError(too_large.message, original_error=too_large)]
+            data, errors = None, [self._too_large(prepared.kind)]
         return Outcome(
             data,
             errors,
@@ -156,6 +151,15 @@ class Operations:
             stopwatch.seconds,
             any(isinstance(_origin(error), AccountGone) for error in errors),
         )
+
+    def _too_large(self, kind: OperationType) -> GraphQLError:
+        """The error of a mutation whose answer is too long; raises it for a query."""
+        error = AnswerTooLarge(self._max_answer_bytes)
+        if kind is OperationType.QUERY:
+            raise error
+        # What was written stays written, and the answer must not say otherwise.
+        error.message = f"What was asked for was done, but: {error.message}"
+        return GraphQLError(error.message, original_error=error)
 
     def close(self) -> None:
         """Stop compiling."""

@@ -28,35 +28,38 @@ from graphql import (
     visit,
 )
 from graphql.execution.values import VariableValues, get_argument_values, get_directive_values
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.arguments import convert_arguments
 
 from community_gql.errors import BadRequest
+from community_gql.graph.plans import Plan
 from community_gql.schema.executable import core, schema
-from community_gql.schema.fields import EdgeField
+from community_gql.schema.kinds import EdgeField, declared
 from community_gql.schema.scalars import CONFIG
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FieldArguments:
     """A field node of the operation whose value is loaded."""
 
     node: FieldNode
     definition: GraphQLField
-    field: EdgeField
+    field: EdgeField[Any]
 
-    def plan(self, variables: VariableValues) -> Any:
+    def plan(self, variables: VariableValues) -> Plan:
         """What its arguments ask for. Raises BadRequest, or GraphQLError for a null too many."""
         values = get_argument_values(self.definition, self.node, variables)
         registry = schema.schema_converter.scalar_registry
-        return self.field.plan(convert_arguments(values, self.field.arguments, registry, CONFIG))
+        plan: Plan = self.field.plan(
+            convert_arguments(values, self.field.arguments, registry, CONFIG)
+        )
+        return plan
 
 
 def edges_of(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
-) -> Iterator[Asked]:
+) -> Iterator[FieldArguments]:
     """The field nodes of the operation that load something, in its order.
 
     Each fragment is read once however often it is spread.
@@ -72,7 +75,7 @@ def _edges(
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
     seen: set[str],
-) -> Iterator[Asked]:
+) -> Iterator[FieldArguments]:
     for node in selections.selections:
         if not is_included(node, variables):
             continue
@@ -80,9 +83,9 @@ def _edges(
             definition = core.get_field(parent, node.name.value)
             if definition is None:
                 continue
-            field = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            field = declared(definition)
             if isinstance(field, EdgeField):
-                yield Asked(node, definition, field)
+                yield FieldArguments(node, definition, field)
             if node.selection_set:
                 inner = get_named_type(definition.type)
                 yield from _edges(node.selection_set, inner, fragments, variables, seen)

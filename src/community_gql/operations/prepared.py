@@ -38,9 +38,10 @@ from graphql.execution.get_variable_signature import get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 from graphql.utilities import coerce_input_value
 
-from community_gql.lru import Kept
-from community_gql.operations.cost import cost_of, weighs
-from community_gql.operations.plans import Asked, edges_of
+from community_gql.graph.plans import Plan, Plans, PlanWeight
+from community_gql.lru import LruCache
+from community_gql.operations.cost import cost_of
+from community_gql.operations.plans import FieldArguments, edges_of
 from community_gql.schema.executable import core
 
 _ENTRY_BYTES, _PLAN_BYTES, _BYTES_PER_TOKEN = 6000, 1500, 750
@@ -172,23 +173,23 @@ class SwitchedOperation:
     """An operation with one set of switches, its fixed arguments read."""
 
     def __init__(self, operation: Operation, variables: VariableValues) -> None:
-        """Raises what ``Asked.plan`` raises."""
+        """Raises what ``FieldArguments.plan`` raises."""
         self.operation = operation
-        self.fixed: dict[int, Any] = {}
+        self._fixed: dict[int, Plan] = {}
         """The plans of the fields whose arguments hold no variables, by id of the field node."""
-        self._varying: list[Asked] = []
-        self._costs: dict[Any, int] = {}
+        self._varying: list[FieldArguments] = []
+        self._costs: dict[tuple[PlanWeight, ...], int] = {}
         for asked in edges_of(operation.node, operation.fragments, variables):
             if _has_variables(asked):
                 self._varying.append(asked)
             else:
-                self.fixed[id(asked.node)] = asked.plan(variables)
+                self._fixed[id(asked.node)] = asked.plan(variables)
 
     @cached_property
     def size(self) -> int:
         """What it and the tree take in memory, in bytes, estimated."""
         varying = len(self._varying)
-        plans = _PLAN_BYTES * (len(self.fixed) + varying)
+        plans = _PLAN_BYTES * (len(self._fixed) + varying)
         return _ENTRY_BYTES + self.operation.size + plans + _COSTS * 120 * varying
 
     @cached_property
@@ -212,20 +213,16 @@ class SwitchedOperation:
 
         return count(self.operation.node.selection_set)
 
-    def plans(self, variables: VariableValues) -> dict[int, Any]:
-        """The plans of the fields whose arguments hold variables, by id of the field node.
+    def plans(self, variables: VariableValues) -> Plans:
+        """The plans of its fields. Raises what ``FieldArguments.plan`` raises."""
+        return Plans(self._fixed, {id(item.node): item.plan(variables) for item in self._varying})
 
-        Raises what ``Asked.plan`` raises.
-        """
-        return {id(asked.node): asked.plan(variables) for asked in self._varying}
-
-    def cost(self, variables: VariableValues, plans: Mapping[int, Any]) -> int:
-        """The cost of a request with these ``plans`` of its own."""
-        key = tuple(map(weighs, plans.values()))
+    def cost(self, variables: VariableValues, plans: Plans) -> int:
+        """The cost of a request with these ``plans``."""
+        key = plans.weight
         cost = self._costs.get(key)
         if cost is None:
             operation = self.operation
-            plans = {**self.fixed, **plans}
             cost = cost_of(operation.node, operation.fragments, variables, plans)
             if len(self._costs) < _COSTS:
                 self._costs[key] = cost
@@ -240,8 +237,7 @@ class Prepared:
     operation: Operation
     switched: SwitchedOperation
     variables: VariableValues
-    plans: dict[int, Any]
-    """The plans of the fields whose arguments hold variables."""
+    plans: Plans
     cost: int
     read_tokens: int = 0
     """How many tokens of its document were read for it; 0 for a document that was known."""
@@ -256,20 +252,18 @@ class Prepared:
         """Whether it reads or writes."""
         return self.operation.node.operation
 
-    @property
-    def all_plans(self) -> dict[int, Any]:
-        """The plans of all fields."""
-        return {**self.switched.fixed, **self.plans}
-
 
 class OperationCache:
     """The operations in use, by the values of their switches."""
 
     def __init__(self, max_bytes: int = 32 * 2**20) -> None:
-        self.kept: Kept[SwitchedOperation] = Kept(max_bytes)
+        self.kept: LruCache[SwitchedOperation] = LruCache(max_bytes)
 
     def of(self, operation: Operation, variables: VariableValues) -> SwitchedOperation:
-        """The operation with the switches of these variables. Raises what ``Asked.plan`` raises."""
+        """The operation with the switches of these variables.
+
+        Raises what ``FieldArguments.plan`` raises.
+        """
         key = operation, operation.switched(variables)
         switched = self.kept.get(key)
         if switched is None:
@@ -278,7 +272,7 @@ class OperationCache:
         return switched
 
 
-def _has_variables(asked: Asked) -> bool:
+def _has_variables(asked: FieldArguments) -> bool:
     found = _Variables()
     for argument in asked.node.arguments or ():
         visit(argument, found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from graphql import (
     FieldNode,
@@ -18,10 +17,11 @@ from graphql import (
     is_abstract_type,
 )
 from graphql.execution.values import VariableValues
-from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
 
 from community_gql.operations.plans import is_included
 from community_gql.schema.executable import core
+from community_gql.schema.kinds import declared
 
 MAX_FIELDS = 3000
 """So many fields, counted at every place where a fragment is spread, can be compiled."""
@@ -40,14 +40,19 @@ class Selected:
     definition: GraphQLField
 
     @property
-    def name(self) -> str:
-        """The field's name in the schema."""
-        return self.nodes[0].name.value
+    def node(self) -> FieldNode:
+        """The first of the nodes; the arguments of all are the same."""
+        return self.nodes[0]
 
     @property
-    def declared(self) -> Any:
-        """The declaration behind the field, see api/edges.py; None for ``__typename``."""
-        return (self.definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    def name(self) -> str:
+        """The field's name in the schema."""
+        return self.node.name.value
+
+    @property
+    def declared(self) -> StrawberryField | None:
+        """The declaration behind the field; None for ``__typename``."""
+        return declared(self.definition)
 
     @property
     def sets(self) -> list[SelectionSetNode]:

@@ -64,6 +64,8 @@ class Limits:
 
 
 LIMITS = Limits()
+MAX_ANSWER_BYTES = 16 * 2**20
+"""The longest answer; the setting of this name."""
 
 
 class LimitExceeded(PublicError):

@@ -3,8 +3,7 @@
 A thread that computes takes every second turn at the interpreter, five milliseconds long, and a
 request has many turns. So the compiler rests after each burst of work, three times as long.
 
-Its many small objects would also set off collections of all that the process holds, 30 ms each,
-which took a quarter of the time. So those are off meanwhile, and its own are collected as it goes.
+The garbage collector is off meanwhile, and collects what the compiler itself left as it goes.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from community_gql.operations.collector import uncollected
+
 BURST = 0.0005
 """Seconds of work after which the thread rests at the next opportunity."""
 REST = 3
@@ -24,22 +25,19 @@ _thread = threading.local()
 
 
 @contextmanager
-def paced() -> Iterator[None]:
+def throttled() -> Iterator[None]:
     """Let ``rest`` rest in this thread."""
-    enabled = gc.isenabled()
-    gc.disable()
-    _thread.since = time.thread_time()
-    try:
-        yield
-    finally:
-        del _thread.since
-        gc.collect(1)
-        if enabled:
-            gc.enable()
+    with uncollected():
+        _thread.since = time.thread_time()
+        try:
+            yield
+        finally:
+            del _thread.since
+            gc.collect(1)
 
 
 def rest() -> None:
-    """To be called often by what computes. Does nothing in a thread that is not paced."""
+    """To be called often by what computes. Does nothing in a thread that is not throttled."""
     since = getattr(_thread, "since", None)
     if since is None:
         return

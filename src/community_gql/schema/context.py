@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -10,7 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from community_gql.db.database import Database, Stopwatch, Transaction, constraint
 from community_gql.errors import AccountGone, Unavailable
-from community_gql.graph.loaders import Loaders, Pages
+from community_gql.graph.loaders import Loaders
+from community_gql.graph.plans import Plans
+from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import Viewer
 
 T = TypeVar("T")
@@ -29,8 +31,10 @@ class Context:
     """How long the statements took, without waiting for a connection; whole once it is closed."""
     texts: list[str] | None = None
     """The statements that have run, if somebody asked for them."""
-    plans: Mapping[int, Any] = field(default_factory=dict)
-    """What each field node asks for, by ``id(node)``."""
+    near_rows: int = NEAR_ROWS
+    """See ``page_of``."""
+    plans: Plans = field(default_factory=Plans)
+    """What each field node asks for."""
     _loaders: Loaders | None = None
     _statements: int = 0
     _ended: bool = False
@@ -51,19 +55,19 @@ class Context:
         if self._loaders is None:
             if self._ended:  # an error elsewhere ended it early
                 raise Unavailable("The operation has ended.")
-            plans = self.plans.values()
-            anew = any(isinstance(plan, Pages) and plan.planned_anew for plan in plans)
-            snapshot = self.database.snapshot(anew=anew)
+            snapshot = self.database.snapshot(anew=self.plans.custom_plan)
             snapshot.texts = self.texts
-            self._loaders = Loaders(snapshot, self.viewer)
+            self._loaders = Loaders(snapshot, self.viewer, self.near_rows)
         return self._loaders
 
-    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
+    async def value(self, text: str, arguments: Sequence[Any], *, custom_plan: bool) -> Any:
         """The single value of a compiled statement, see ``Database.value``."""
         self._statements += 1
         if self.texts is not None:
             self.texts.append(text)
-        return await self.database.value(text, arguments, anew=anew, stopwatch=self.stopwatch)
+        return await self.database.value(
+            text, arguments, anew=custom_plan, stopwatch=self.stopwatch
+        )
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in a transaction of its own and commit it.

@@ -6,9 +6,8 @@ from functools import cache
 
 import strawberry
 from graphql import GraphQLObjectType, GraphQLSchema, lexicographic_sort_schema, print_schema
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from community_gql.schema.fields import EdgeField
+from community_gql.schema.kinds import EdgeField, declared
 from community_gql.schema.mutation import Mutation
 from community_gql.schema.query import Query
 from community_gql.schema.scalars import CONFIG
@@ -23,7 +22,7 @@ core: GraphQLSchema = schema._schema
 for _type in core.type_map.values():
     if isinstance(_type, GraphQLObjectType):
         for _field in _type.fields.values():
-            _declared = _field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            _declared = declared(_field)
             if isinstance(_declared, EdgeField):
                 _field.resolve = _declared.answer
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, ColumnElement, String, Uuid, cast, literal_column
 
-from community_gql.graph.loaders import Shape
+from community_gql.graph.edges import Shape
 from community_gql.graph.paging import decode_opaque, encode_opaque, opaque_words_sql
 
 _MAX_ID = 2**63 - 1

@@ -7,22 +7,15 @@ from typing import Any
 
 import strawberry
 
-from community_gql.db.models import VIEWER
 from community_gql.errors import BadRequest
-from community_gql.graph.loaders import Lookup, Shape
+from community_gql.graph.edges import Shape
 from community_gql.graph.paging import MAX_PAGE_SIZE
+from community_gql.graph.plans import Lookup, LookupPlan, LookupsPlan, ViewerPlan
 from community_gql.graph.search import fold_tag
 from community_gql.schema import filters
 from community_gql.schema.context import Context
-from community_gql.schema.fields import (
-    EdgeField,
-    argument,
-    described_type,
-    loaded,
-    lookup,
-    page,
-    plan_of_id,
-)
+from community_gql.schema.fields import argument, described_type, loaded, lookup, page
+from community_gql.schema.kinds import EdgeField, load, plan_of_id
 from community_gql.schema.types import (
     NODES,
     Connection,
@@ -35,24 +28,22 @@ from community_gql.schema.types import (
 
 SHAPES: dict[str, Shape] = {node.__name__: node.shape for node in NODES}
 
-LookupPlan = tuple[Lookup, Any] | None
 
-
-class ViewerField(EdgeField):
+class ViewerField(EdgeField[ViewerPlan]):
     """``viewer``: null for the anonymous viewer."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
+    def plan(self, arguments: Mapping[str, Any]) -> ViewerPlan:
         """The lookup of the viewer's own row, by the bind that holds the viewer."""
-        return Lookup(self._target, self._target.key_name), VIEWER
+        return ViewerPlan(Lookup(self._target, self._target.key_name))
 
-    def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
+    def resolve(self, source: Any, context: Context, plan: ViewerPlan) -> Awaitable[Any] | None:
         """The row, or None."""
-        if plan is None or context.viewer.sub is None:
+        if context.viewer.sub is None:
             return None
-        return context.loaders.load(plan[0], context.viewer.sub)
+        return context.loaders.load(plan.lookup, context.viewer.sub)
 
 
-class NodeField(EdgeField):
+class NodeField(EdgeField[LookupPlan]):
     """``node``: one entity of any type."""
 
     def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
@@ -61,22 +52,22 @@ class NodeField(EdgeField):
 
     def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
         """The row, or None."""
-        return None if plan is None else context.loaders.load(*plan)
+        return load(plan, context)
 
 
-class NodesField(EdgeField):
+class NodesField(EdgeField[LookupsPlan]):
     """``nodes``: several entities of any types."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> list[LookupPlan]:
+    def plan(self, arguments: Mapping[str, Any]) -> LookupsPlan:
         """The lookups that the ids name."""
         ids = arguments["ids"]
         if len(ids) > MAX_PAGE_SIZE:
             raise BadRequest(f"'ids' may hold at most {MAX_PAGE_SIZE} ids, not {len(ids)}.")
-        return [plan_of_id(id_, SHAPES) for id_ in ids]
+        return LookupsPlan(tuple(plan_of_id(id_, SHAPES) for id_ in ids))
 
-    def resolve(self, source: Any, context: Context, plan: list[LookupPlan]) -> list[Any]:
+    def resolve(self, source: Any, context: Context, plan: LookupsPlan) -> list[Any]:
         """A row or None for each id, in their order."""
-        return [None if found is None else context.loaders.load(*found) for found in plan]
+        return [load(item, context) for item in plan.items]
 
 
 @described_type

@@ -1,0 +1,167 @@
+"""What the graph is made of: shapes of rows, and the edges between them.
+
+An edge says how to get from a parent to what hangs on it, through a relationship of the models.
+Four kinds: to one row (``ToOne``), to a page of rows (``ToPage``), to all of few rows
+(``ToMany``) and to a computed value (``ToValue``).
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, inspect, true
+from sqlalchemy.orm import MANYTOONE
+from sqlalchemy.types import TypeEngine
+
+from community_gql.db import models as m
+from community_gql.graph.paging import Order
+
+Expression = Callable[..., ColumnElement[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What is read of an entity for one GraphQL type: columns by name, and SQL expressions.
+
+    Rows are plain named tuples of a class of their own, so the class tells the GraphQL type.
+    """
+
+    name: str
+    model: type[m.Base]
+    columns: tuple[str, ...]
+    expressions: Mapping[str, Expression] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = tuple(dict.fromkeys((self.key_name, *self.columns, *self.expressions)))
+        row = type(self.name, (namedtuple(self.name, names),), {"__slots__": (), "shape": self})
+        object.__setattr__(self, "row", row)
+
+    row: Any = field(init=False)
+    """The class of the rows; its first field is the primary key, ``row.shape`` is this shape."""
+
+    @property
+    def key_name(self) -> str:
+        """The primary key's attribute: what edges from a row of this shape start from."""
+        return primary_key(self.model)
+
+    def select_list(self, entity: Any) -> list[ColumnElement[Any]]:
+        """The columns of ``entity`` in the order of ``row``'s fields."""
+        return [
+            self.expressions[name](entity).label(name)
+            if name in self.expressions
+            else getattr(entity, name)
+            for name in self.row._fields
+        ]
+
+    @property
+    def width(self) -> int:
+        """The number of columns of a row."""
+        return len(self.row._fields)
+
+
+def primary_key(model: type[m.Base]) -> str:
+    """The attribute of the one-column primary key."""
+    mapper = inspect(model)
+    (column,) = mapper.primary_key
+    return mapper.get_property_by_column(column).key
+
+
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """One member of a filter input: its bind type and what it demands of a row."""
+
+    type: TypeEngine[Any]
+    predicate: Callable[[Any, ColumnElement[Any]], ColumnElement[bool]]
+    selective: bool = False
+    """Whether the best plan depends on its value."""
+    scarce: bool = False
+    """Whether it may leave very few rows of many, found by an index that has no order."""
+    dear: bool = False
+    """Of a scarce one: whether it takes long to check row by row."""
+    window: bool = False
+    """Whether it bounds what the default order goes by, so that its index finds these rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """From a parent entity to ``target``, by ``relationship`` (None: the parent itself)."""
+
+    coordinate: str
+    """Where the schema has it: ``User.stories``."""
+    parent: type[m.Base] | None
+    relationship: str | None
+    target: Shape
+
+    def arrives(self, parent: Any, child: Any) -> ColumnElement[bool]:
+        """The join condition between an alias of the parent and one of the target."""
+        if parent is None:
+            return true()
+        if self.relationship is None:
+            key = primary_key(self.target.model)
+            same: ColumnElement[bool] = getattr(parent, key) == getattr(child, key)
+            return same
+        joined: ColumnElement[bool] = (
+            getattr(parent, self.relationship).of_type(child).__clause_element__()
+        )
+        return joined
+
+    def starts_from(self) -> set[str]:
+        """The attributes of the parent that ``arrives`` speaks of."""
+        assert self.parent is not None
+        mapper = inspect(self.parent)
+        if self.relationship is None:
+            return {primary_key(self.parent)}
+        columns = mapper.relationships[self.relationship].local_columns
+        return {mapper.get_property_by_column(column).key for column in columns}
+
+
+@dataclass(frozen=True, eq=False)
+class ToOne(Edge):
+    """To at most one row."""
+
+    def key_in(self, parent: Any) -> ColumnElement[Any] | None:
+        """The target's primary key as a foreign key of ``parent`` that is never NULL, if it is one.
+
+        The target's row is then there whenever the parent's is.
+        """
+        if self.parent is None or self.relationship is None:
+            return None
+        mapper = inspect(self.parent)
+        relation = mapper.relationships[self.relationship]
+        if relation.direction is not MANYTOONE or len(relation.local_remote_pairs or ()) != 1:
+            return None
+        ((local, remote),) = relation.local_remote_pairs or ()
+        is_key = remote.primary_key and any(f.column is remote for f in local.foreign_keys)
+        if local.nullable or not is_key:
+            return None
+        key: ColumnElement[Any] = getattr(parent, mapper.get_property_by_column(local).key)
+        return key
+
+
+@dataclass(frozen=True, eq=False)
+class ToMany(Edge):
+    """To all of a few rows, in one order."""
+
+    order: Order
+
+
+@dataclass(frozen=True, eq=False)
+class ToPage(Edge):
+    """To pages of a list that can grow. Without a parent it is a root list."""
+
+    orders: Mapping[str, Order]
+    default_order: str
+    filters: Mapping[str, Filter]
+
+
+@dataclass(frozen=True, eq=False)
+class ToValue:
+    """To a value computed by SQL from the parent and arguments (bind types by name)."""
+
+    coordinate: str
+    shape: Shape
+    expression: Expression
+    arguments: Mapping[str, TypeEngine[Any]]
