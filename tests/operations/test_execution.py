@@ -40,7 +40,7 @@ from tests.support.client import Client, serving
 
 def example(field: GraphQLField) -> str:
     """Arguments for what a field must be given."""
-    needed = {"id": '"VGFnOjE"', "ids": '["VGFnOjE", "U3Rvcnk6MQ"]', "name": '"moss"'}
+    needed = {"id": '"Tag_1"', "ids": '["Tag_1", "Story_1"]', "name": '"moss"'}
     given = [f"{name}: {needed[name]}" for name in field.args if name in needed]
     return f"({', '.join(given)})" if given else ""
 

@@ -10,6 +10,7 @@ import pytest
 
 from community_gql.db.database import Stopwatch, opened
 from community_gql.errors import BadRequest, PublicError
+from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import ANONYMOUS, Viewer
 from community_gql.operations.compiled import Mode
 from community_gql.operations.documents import Refused
@@ -128,3 +129,36 @@ async def test_reading_is_counted_for_whoever_brings_a_new_document(database_url
         operations.close()
 
     assert (first.read_tokens, second.read_tokens) == (3, 0)
+
+
+@pytest.mark.parametrize("mode", ["always", "off"])
+async def test_filtered_pages_are_the_same_however_many_rows_are_near(
+    database_url: str, db: asyncpg.Connection, mode: Mode
+) -> None:
+    """The shipped number looks through all of these; five rows leave most to the index."""
+    ada = await make.person(db)
+    for n in range(12):
+        await make.story(db, ada, title="moss" if n % 4 == 0 else "rain", visibility="public")
+    query = """query($after: String) { stories(first: 2, after: $after, filter: {search: "moss"}) {
+      nodes { id } pageInfo { hasNextPage endCursor } } }"""
+
+    async def pages(near_rows: int) -> tuple[list[str], str]:
+        found, after, texts, more = [], None, list[str](), True
+        operations = Operations(database, pushdown=mode, near_rows=near_rows)
+        while more:
+            params = Params(query, variables={"after": after})
+            prepared = operations.prepare(params, open_schema=True)
+            outcome = await operations.execute(prepared, ANONYMOUS, texts=texts)
+            page = read(outcome.data)["stories"]
+            found += [node["id"] for node in page["nodes"]]
+            more, after = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
+        operations.close()
+        return found, "".join(texts)
+
+    async with opened(database_url) as database:
+        few, shipped = await pages(5), await pages(NEAR_ROWS)
+
+    assert few[0] == shipped[0]
+    assert len(few[0]) == 3
+    assert "LIMIT 5" in few[1]
+    assert f"LIMIT {NEAR_ROWS}" in shipped[1]

@@ -348,34 +348,29 @@ NOT_IDS = [
 ]  # fmt: skip
 
 
-def encoded(text: str) -> str:
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
 async def test_an_id_that_leads_nowhere_is_null(api: Client, db: asyncpg.Connection) -> None:
     ada = await make.person(db, "Ada")
     story = await make.story(db, ada)
     tag = await make.tag(db)
     bad = [
         *NOT_IDS,
-        *(encoded(f"Story:{key}") for key in (
+        *(f"Story_{key}" for key in (
             "", "0", "-1", f"0{story.key}", f"+{story.key}", f" {story.key}", f"{story.key} ",
             f"{story.key}.0", "1e0", "٣", "²", "NaN", str(2**63 - 1), str(2**63), str(2**64),
             str(-(2**63)), str(-(2**63) - 1), "9" * 19, "9" * 4000, "x", ada.public_id,
         )),
-        *(encoded(f"User:{key}") for key in (
+        *(f"User_{key}" for key in (
             "", "1", ada.sub, ada.email, str(ada.public_id).upper(), ada.public_id.hex,
             f"{{{ada.public_id}}}", f"urn:uuid:{ada.public_id}", f"{ada.public_id} ",
             "00000000-0000-0000-0000-000000000000",
         )),
-        *(encoded(text) for text in (
-            f"story:{story.key}", f"Story{story.key}", f"Story::{story.key}", f":{story.key}",
-            f"Profile:{ada.sub}", f"Viewer:{ada.sub}", f"Features:{ada.sub}", f"Node:{story.key}",
-            f"Query:{story.key}", f"StoryEdge:{story.key}", f"__Type:{story.key}", "Story:1\0",
-        )),
+        f"story_{story.key}", f"Story{story.key}", f"Story__{story.key}", f"_{story.key}",
+        f"Story:{story.key}", f"Story-{story.key}", f"Profile_{ada.sub}", f"Viewer_{ada.sub}",
+        f"Features_{ada.sub}", f"Node_{story.key}", f"Query_{story.key}",
+        f"StoryEdge_{story.key}", f"__Type_{story.key}", "Story_1\u2028",
         story.id + "=", story.id + "==", "=" + story.id, story.id + "A", f" {story.id}",
         f"{story.id}\n", story.id[:-1], story.id.swapcase(), story.id + story.id,
-        base64.b16encode(f"Story:{story.key}".encode()).decode(),
+        base64.b64encode(f"Story:{story.key}".encode()).decode(),
     ]  # fmt: skip
     query = """query($id: ID!) { node(id: $id) { id } nodes(ids: [$id]) { id }
       user(id: $id) { id } story(id: $id) { id } }"""
@@ -411,7 +406,7 @@ async def test_ids_are_stable_opaque_and_url_safe(api: Client, db: asyncpg.Conne
     for id_ in (ada.id, *(tag.id for tag in tags)):
         assert id_.replace("-", "").replace("_", "").isalnum()
     assert ada.id == write_id("User", ada.public_id)
-    assert ada.sub not in base64.urlsafe_b64decode(ada.id + "==").decode()
+    assert ada.sub not in ada.id
 
 
 async def test_nodes_come_in_the_order_asked_for_and_at_most_100(

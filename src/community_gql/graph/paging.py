@@ -43,15 +43,13 @@ MAX_COUNT = 10_000
 RELEVANCE_POOL = 1000
 """Relevance looks at this many of the newest hits (design/graphql.md, 8)."""
 
-_LINE_OF_BASE64 = 57
-"""Bytes; behind each such line ``encode`` puts a newline."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT64 = range(-(2**63), 2**63)
 
 
 def encode_opaque(text: str) -> str:
-    """URL-safe base64 without padding: the form of cursors and global ids."""
+    """URL-safe base64 without padding: the form of cursors."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -59,18 +57,6 @@ def opaque_sql(text: ColumnElement[str]) -> ColumnElement[str]:
     """``encode_opaque`` as SQL; the newlines are those that ``encode`` adds."""
     encoded = func.encode(_bytes_sql(text), literal_column("'base64'"))
     return func.translate(encoded, literal_column(r"E'+/=\n'"), literal_column("'-_'"))
-
-
-def opaque_words_sql(text: ColumnElement[str], longest: int) -> ColumnElement[str]:
-    """``opaque_sql`` of at most ``longest`` ASCII letters, digits, ``:`` and ``-``; it is faster.
-
-    The base64 of these has no ``+`` and no ``/``: they would need the six bits 11111x, of which
-    ASCII has none across two bytes, and within one only ``>``, ``?``, ``~`` and DEL.
-    """
-    if longest > _LINE_OF_BASE64:
-        return opaque_sql(text)
-    encoded = func.encode(_bytes_sql(text), literal_column("'base64'"))
-    return func.rtrim(encoded, literal_column("'='"))
 
 
 def _bytes_sql(text: ColumnElement[str]) -> ColumnElement[bytes]:

@@ -10,29 +10,23 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ColumnElement, String, Uuid, cast, literal_column
 
 from community_gql.graph.edges import Shape
-from community_gql.graph.paging import decode_opaque, encode_opaque, opaque_words_sql
 
 _MAX_ID = 2**63 - 1
-_LONGEST_KEY = 36  # characters, of a UUID
 
 
 def write_id(type_name: str, key: Any) -> str:
-    """The global id of the entity of that GraphQL type with this public key."""
-    return encode_opaque(f"{type_name}:{key}")
+    """The global id of the entity of that GraphQL type with this public key: ``Story_1357``."""
+    return f"{type_name}_{key}"
 
 
 def id_sql(type_name: str, key: ColumnElement[Any]) -> ColumnElement[str]:
     """``write_id`` as SQL. GraphQL names need no quoting."""
-    text = literal_column(f"'{type_name}:'", String).op("||")(cast(key, String))
-    return opaque_words_sql(text, len(type_name) + 1 + _LONGEST_KEY)
+    return literal_column(f"'{type_name}_'", String).op("||")(cast(key, String))
 
 
 def read_id(text: str, shapes: dict[str, Shape]) -> tuple[Shape, Any] | None:
     """The shape and key in a global id; None for anything that we would not have written."""
-    try:
-        name, _, key = decode_opaque(text).partition(":")
-    except ValueError:
-        return None
+    name, _, key = text.rpartition("_")
     shape = shapes.get(name)
     value = None if shape is None else _key(shape, key)
     return None if shape is None or value is None else (shape, value)
