@@ -52,13 +52,13 @@ async def test_a_budget_refills_continuously(clock: Clock) -> None:
     assert await budget.charge("a", 0) == (600, 600, 0)
 
 
-async def test_the_purses_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_buckets_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_MAX_PURSES", 10)
     budget = MemoryBudget(600)
     for number in range(100):
         await budget.charge(str(number), 1)
 
-    assert len(budget._purses) == 10
+    assert len(budget._buckets) == 10
 
 
 def test_whose_budget_it_is() -> None:

@@ -93,8 +93,8 @@ REFUSALS: list[tuple[str, dict[str, Any], str | None, str | None]] = [
     ("query A { __typename }", {}, "B", None),
     ("query A { __typename } query B { __typename }", {}, None, None),
     ("query A($n: Int!) { stories(first: $n) { nodes { id } } }", {"n": "x"}, None, "A"),
-    ("query A { users(first: 100) { nodes { stories(first: 100) { nodes { author { stories(first: 99)"
-     " { nodes { id } } } } } } } }", {}, None, "A"),
+    ("query A { users(first: 100) { nodes { stories(first: 100) { nodes { author "
+     "{ stories(first: 99) { nodes { id } } } } } } } }", {}, None, "A"),
 ]  # fmt: skip
 """A text that can be read, variables, the name that is asked for, and the operation's own."""
 

@@ -35,8 +35,7 @@ from community_gql.settings import (
 )
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
+    from community_gql.app import Application
     from community_gql.dev.seeding import Person
 
 DATABASE = "community"
@@ -206,7 +205,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def serve_on(listener: socket.socket, application: Starlette | str, settings: Settings) -> None:
+def serve_on(listener: socket.socket, application: Application | str, settings: Settings) -> None:
     """Serve until a signal ends it. ``application`` is a factory's name or the thing itself."""
     import uvicorn
     from uvicorn.supervisors import Multiprocess
@@ -239,17 +238,18 @@ def serve_on(listener: socket.socket, application: Starlette | str, settings: Se
 
 def log_config(level: str, *, json: bool) -> dict[str, Any]:
     """Return the logging of all loggers on stderr: lines of JSON, or uvicorn's for people."""
-    formatter = (
-        {"()": "community_gql.logs.JsonLines"}
+    people = {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"}
+    handler = (
+        {"class": "community_gql.logs.JsonLinesHandler"}
         if json
-        else {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"}
+        else {"class": "logging.StreamHandler", "formatter": "people"}
     )
     own = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "formatters": {"people": people},
+        "handlers": {"stderr": handler},
         "loggers": {"community_gql": own, "uvicorn": own},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
     }

@@ -19,7 +19,7 @@ from limits.errors import StorageError
 from community_gql.errors import PublicError
 
 MINUTE = 60.0
-_MAX_PURSES = 100_000
+_MAX_BUCKETS = 100_000
 """Each takes about 200 bytes. Beyond, the ones that were used longest ago are forgotten."""
 
 _log = logging.getLogger("community_gql.budget")
@@ -58,33 +58,45 @@ class Budget(Protocol):
     async def charge(self, key: str, cost: int) -> Balance | None:
         """Spend ``cost``. Raises RateLimited. None when spending cannot be counted now."""
 
+    async def debit(self, key: str, cost: int) -> Balance | None:
+        """Spend ``cost`` on what was done already, also below nothing, down to an empty minute."""
+
     async def close(self) -> None:
         """Give back connections."""
 
 
 class MemoryBudget:
-    """Counts in this process: a purse that refills continuously, one for each key."""
+    """Counts in this process: a token bucket that refills continuously, one for each key."""
 
     def __init__(self, points: int) -> None:
         self._points, self._rate = points, points / MINUTE
-        self._purses: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def charge(self, key: str, cost: int) -> Balance:
-        """Spend ``cost`` points. Raises RateLimited when the purse holds less."""
-        now = time.monotonic()
-        held, then = self._purses.pop(key, (float(self._points), now))
-        held = min(float(self._points), held + (now - then) * self._rate)
+        """Spend ``cost`` points. Raises RateLimited when the bucket holds less."""
+        held = self._held(key)
         enough = cost <= held
-        left = held - cost if enough else held
-        self._purses[key] = (left, now)
-        if len(self._purses) > _MAX_PURSES:
-            self._purses.popitem(last=False)
-        balance = Balance(
-            self._points, math.floor(left), math.ceil((self._points - left) / self._rate)
-        )
+        balance = self._keep(key, held - cost if enough else held)
         if not enough:
             raise RateLimited(balance, max(1, math.ceil((cost - held) / self._rate)))
         return balance
+
+    async def debit(self, key: str, cost: int) -> Balance:
+        """Spend ``cost`` points on what was done already; at worst a minute has to pass."""
+        return self._keep(key, max(self._held(key) - cost, -float(self._points)))
+
+    def _held(self, key: str) -> float:
+        now = time.monotonic()
+        held, then = self._buckets.get(key, (float(self._points), now))
+        return min(float(self._points), held + (now - then) * self._rate)
+
+    def _keep(self, key: str, held: float) -> Balance:
+        self._buckets[key] = (held, time.monotonic())
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > _MAX_BUCKETS:
+            self._buckets.popitem(last=False)
+        full_in = math.ceil((self._points - held) / self._rate)
+        return Balance(self._points, max(math.floor(held), 0), full_in)
 
     async def close(self) -> None:
         """Nothing to give back."""
@@ -126,6 +138,14 @@ class RedisBudget:
             lacking = max(cost - stats.remaining, 1)
             raise RateLimited(balance, max(1, math.ceil(lacking / self._points * MINUTE)))
         return balance
+
+    async def debit(self, key: str, cost: int) -> Balance | None:
+        """Spend ``cost`` points on what was done already, or all that the minute still holds."""
+        try:
+            return await self.charge(key, cost)
+        except RateLimited as limited:
+            remaining = limited.balance.remaining
+            return await self.charge(key, remaining) if remaining else limited.balance
 
     async def close(self) -> None:
         """Close the connections to Redis."""
