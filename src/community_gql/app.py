@@ -59,6 +59,7 @@ def create_app(
     operations = Operations(
         database,
         trusted=TrustedDocuments.load(settings.trusted_documents, settings.trusted_documents_files),
+        persisted_queries=settings.persisted_queries == "on",
         pushdown=settings.pushdown,
         cost_limit=settings.cost_limit,
         document_cache_bytes=settings.document_cache_bytes,

@@ -51,10 +51,12 @@ from community_gql.operations.prepared import Params, Prepared
 
 REFUSED_COST = 1000
 """What a document or variables that cannot be run are charged: reading them takes time too."""
-TOKENS_PER_POINT = 2
-"""Reading a document that is not known yet is charged a point for so many of its tokens."""
+POINTS_PER_TOKEN = 2
+"""What reading a document that is not known yet is charged for each of its tokens."""
 POINTS_PER_MILLISECOND = 100
-"""What each whole millisecond of an operation's statements is charged, once they are through."""
+"""What each millisecond of an operation's statements is charged, once they are through."""
+FREE_MILLISECONDS = 5
+"""The first so many are part of the cost: an ordinary operation takes no more."""
 PUBLIC_SECONDS = 5
 """How long anyone's copy of a public answer may be used."""
 
@@ -87,10 +89,15 @@ class EndpointConfig:
     """Whether answers say how they were made."""
 
     def opens_schema_to(self, viewer: Viewer) -> bool:
-        """Whether the viewer may introspect, and gets names suggested in errors."""
+        """Whether the viewer may introspect, and is told names of the schema in errors."""
         return self.introspection == "everyone" or (
             self.introspection == "signed-in" and viewer.sub is not None
         )
+
+    @property
+    def closed_schema_hint(self) -> str:
+        """How someone to whom the schema is not open comes to see it."""
+        return "Sign in to be told more." if self.introspection == "signed-in" else ""
 
 
 @dataclass(slots=True)
@@ -219,8 +226,8 @@ class GraphQLEndpoint:
         finally:
             milliseconds = stopwatch.seconds * 1000
             exchange.log.database_milliseconds = round(milliseconds, 2)
-            if milliseconds >= 1:
-                await self._debit(exchange, key, int(milliseconds) * POINTS_PER_MILLISECOND)
+            if (beyond := int(milliseconds) - FREE_MILLISECONDS) > 0:
+                await self._debit(exchange, key, beyond * POINTS_PER_MILLISECOND)
         log = exchange.log
         log.executor, log.fallback_reason = outcome.executor, outcome.fallback_reason
         log.statements = outcome.statements
@@ -240,14 +247,24 @@ class GraphQLEndpoint:
     async def _prepare(
         self, exchange: _Exchange, params: Params, viewer: Viewer, key: str
     ) -> Prepared:
-        """Prepare the operation. Every refusal of a text that was read is charged here."""
+        """Prepare the operation. Every refusal of a text that was read is charged here.
+
+        Reading a text that is not known yet is charged by its tokens, whatever comes of it, and
+        not begun for someone whose budget is spent.
+        """
         log = exchange.log
+        if not self.operations.knows(params):
+            await self._charge(exchange, key, 1)
+        read_tokens = 0
         try:
             prepared = self.operations.prepare(
-                params, open_schema=self._config.opens_schema_to(viewer)
+                params,
+                open_schema=self._config.opens_schema_to(viewer),
+                hint=self._config.closed_schema_hint,
             )
             log.document, log.cost = prepared.document_hash, prepared.cost
             log.operation = prepared.operation_name and prepared.operation_name[:100]
+            read_tokens = prepared.read_tokens
             if prepared.kind is not OperationType.QUERY and exchange.head.is_safe:
                 message = "Only queries are answered over GET: use POST."
                 raise HttpError(405, message, {"Allow": "POST"})
@@ -255,23 +272,21 @@ class GraphQLEndpoint:
             if isinstance(error, Refused):
                 log.document = error.document_hash
                 log.operation = error.operation_name and error.operation_name[:100]
+                read_tokens = error.read_tokens
             await self._charge(exchange, key, REFUSED_COST)
             raise
-        if prepared.read_tokens:
-            await self._charge(exchange, key, 1 + prepared.read_tokens // TOKENS_PER_POINT)
+        finally:
+            if read_tokens:
+                await self._debit(exchange, key, read_tokens * POINTS_PER_TOKEN)
         return prepared
 
     async def _charge(self, exchange: _Exchange, key: str, points: int) -> None:
         """Take points from the caller's budget. Raises RateLimited when it holds less."""
-        balance = await self._config.budget.charge(key, points)
-        if balance is not None:
-            exchange.balance = balance.headers()
+        exchange.balance = (await self._config.budget.charge(key, points)).headers()
 
     async def _debit(self, exchange: _Exchange, key: str, points: int) -> None:
         """Take points for what was done already, be there enough of them or not."""
-        balance = await self._config.budget.debit(key, points)
-        if balance is not None:
-            exchange.balance = balance.headers()
+        exchange.balance = (await self._config.budget.debit(key, points)).headers()
 
     def _draw_consequences(self, exchange: _Exchange, answer: Answer) -> None:
         response = Response(status_code=answer.status)
