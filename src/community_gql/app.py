@@ -115,10 +115,11 @@ class Application:
             middleware=[Middleware(SecurityHeaders), *_cors(cors_origins)],
             lifespan=lifespan,
         )
-        self.endpoint = GraphQLEndpoint(operations, authentication, config, self.starlette)
-        self._graphql: ASGIApp = self.endpoint
-        for middleware in _cors(cors_origins):
-            self._graphql = middleware.cls(self._graphql, *middleware.args, **middleware.kwargs)
+        self.authentication = authentication
+        self._graphql: ASGIApp = GraphQLEndpoint(operations, authentication, config, self.starlette)
+        for cors in _cors(cors_origins):
+            # It answers preflight requests itself, which need the security headers too.
+            self._graphql = SecurityHeaders(cors.cls(self._graphql, *cors.args, **cors.kwargs))
         self._app = TrustedProxies(self._route, trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -61,7 +62,8 @@ def write_event(logger: logging.Logger, message: str, fields: Mapping[str, Any])
     if len(logger.handlers) == 0 and _is_json(logger.parent):
         now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "level": "info", "logger": logger.name, "message": message, **fields}
-        _write(orjson.dumps(line, default=str))
+        with contextlib.suppress(OSError):  # nobody reads the log: no reason to fail a request
+            _write(orjson.dumps(line, default=str))
         return
     # `Logger.info` would look for the place in the code that calls it.
     record = logger.makeRecord(

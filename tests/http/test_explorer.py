@@ -185,7 +185,7 @@ async def test_nobody_else_is_told(api: Client, wish: dict[str, object]) -> None
     answer = await ask(api, PEOPLE, None, **wish)
 
     assert answer.response.json()["extensions"]["execution"].keys() == {
-        "way",
+        "executor",
         "fallbackReason",
         "statements",
         "milliseconds",
