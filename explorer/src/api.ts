@@ -36,8 +36,8 @@ export async function signOut(): Promise<void> {
 }
 
 export interface Execution {
-  way: string;
-  why: string | null;
+  executor: string;
+  fallbackReason: string | null;
   statements: number;
   milliseconds: number;
   sql?: string[];

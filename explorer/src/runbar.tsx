@@ -34,8 +34,8 @@ export function RunBar() {
         )}
         {execution && (
           <Fact name="Way">
-            {execution.way}
-            {execution.why && <small> ({execution.why})</small>}
+            {execution.executor}
+            {execution.fallbackReason && <small> ({execution.fallbackReason})</small>}
           </Fact>
         )}
       </dl>

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from community_gql.db.database import Database
 from community_gql.db.housekeeping import Housekeeping
 from community_gql.graph.statements import NEAR_ROWS
-from community_gql.http.endpoint import Edge, GraphQLView
+from community_gql.http.endpoint import EndpointConfig, GraphQLEndpoint
 from community_gql.http.explorer import routes as explorer_routes
+from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.health import Readiness
+from community_gql.http.proxies import TrustedProxies
 from community_gql.http.rate_limit import Budget, MemoryBudget, RedisBudget
 from community_gql.http.sdl import SchemaFile
+from community_gql.http.security import SecurityHeaders
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.identity.wiring import development_identity, provider_identity
@@ -62,79 +63,95 @@ def create_app(
     operations = Operations(
         database,
         trusted=TrustedDocuments.load(settings.trusted_documents, settings.trusted_documents_files),
+        persisted_queries=settings.persisted_queries == "on",
         pushdown=settings.pushdown,
         cost_limit=settings.cost_limit,
         max_answer_bytes=settings.max_answer_bytes,
         document_cache_bytes=settings.document_cache_bytes,
         near_rows=near_rows,
     )
-    edge = edge_of(settings, development=development is not None)
-    view = GraphQLView(operations, identity.authentication, edge)
+    config = endpoint_config(settings, development=development is not None)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with identity.running(), Housekeeping(database).running():
             yield
         operations.close()
-        await edge.budget.close()
+        await config.budget.close()
         await database.close()
 
     authentication = identity.authentication
     return Application(
-        Endpoint(view, authentication),
+        operations,
+        authentication,
+        config,
+        cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
         routes=[
-            Route(
-                "/schema.graphql",
-                Endpoint(SchemaFile(authentication, edge), authentication),
-                methods=["GET"],
-            ),
+            Route("/schema.graphql", SchemaFile(authentication, config).answer, methods=["GET"]),
             Route("/healthz", _alive),
             Route("/readyz", Readiness(database, identity.checks).answer),
             *identity.routes,
             *explorer_routes(),
         ],
-        middleware=[
-            Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)),
-            Middleware(SecurityHeaders),
-            *_cors(settings),
-        ],
         lifespan=lifespan,
     )
 
 
-class Application(Starlette):
-    """The application: GraphQL at two paths, and Starlette for the rest.
+class Application:
+    """The application: GraphQL by an endpoint of its own, and Starlette for the rest.
 
-    What asks for GraphQL does not pass Starlette's router and its two layers that catch
-    exceptions: the view answers every method and never raises, and they cost some 40 µs of each
-    request (decision 43).
+    A request for GraphQL passes nothing of Starlette: no router, no request and response objects,
+    no middleware. They cost more than the operation (decision 64).
     """
 
-    PATHS = frozenset({"/", "/graphql"})
-
-    def __init__(self, endpoint: Endpoint, **options: Any) -> None:
-        super().__init__(**options)
-        self.endpoint = endpoint
-        self._graphql: ASGIApp = endpoint
-        for middleware in reversed(self.user_middleware):
-            self._graphql = middleware.cls(self._graphql, *middleware.args, **middleware.kwargs)
+    def __init__(
+        self,
+        operations: Operations,
+        authentication: Authentication,
+        config: EndpointConfig,
+        *,
+        routes: Sequence[BaseRoute],
+        lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+        cors_origins: Sequence[str] = (),
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
+        self.starlette = Starlette(
+            routes=routes,
+            middleware=[Middleware(SecurityHeaders), *_cors(cors_origins)],
+            lifespan=lifespan,
+        )
+        self.authentication = authentication
+        self._graphql: ASGIApp = GraphQLEndpoint(operations, authentication, config, self.starlette)
+        for cors in _cors(cors_origins):
+            # It answers preflight requests itself, which need the security headers too.
+            self._graphql = SecurityHeaders(cors.cls(self._graphql, *cors.args, **cors.kwargs))
+        self._app = TrustedProxies(self._route, trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "http" and scope["path"] in self.PATHS:
+        """Answer one request, or run with the server."""
+        await self._app(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in GRAPHQL_PATHS:
             await self._graphql(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await self.starlette(scope, receive, send)
+
+    @property
+    def router(self) -> Router:
+        """Starlette's router, whose ``lifespan_context`` starts and ends what the server needs."""
+        return self.starlette.router
 
 
-def edge_of(settings: Settings, *, development: bool = False) -> Edge:
+def endpoint_config(settings: Settings, *, development: bool = False) -> EndpointConfig:
     """How requests are treated."""
     points = settings.cost_per_minute
     budget: Budget = MemoryBudget(points)
     if settings.redis_url is not None:
         budget = RedisBudget(settings.redis_url, points)
     given = "introspection" in settings.model_fields_set
-    return Edge(
+    return EndpointConfig(
         budget=budget,
         introspection="everyone" if development and not given else settings.introspection,
         max_body_bytes=settings.max_body_bytes,
@@ -144,13 +161,13 @@ def edge_of(settings: Settings, *, development: bool = False) -> Edge:
     )
 
 
-def _cors(settings: Settings) -> list[Middleware]:
-    if not settings.cors_origins:
+def _cors(origins: Sequence[str]) -> list[Middleware]:
+    if not origins:
         return []
     return [
         Middleware(
             CORSMiddleware,
-            allow_origins=settings.cors_origins,
+            allow_origins=origins,
             allow_methods=("GET", "POST"),
             allow_headers=("Authorization", "Content-Type"),
             expose_headers=(
@@ -164,60 +181,11 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-class SecurityHeaders:
-    """Adds to every answer what tells a browser to trust it no further than needed."""
-
-    HEADERS = {
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-        "Referrer-Policy": "no-referrer",
-    }
-    OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._plain = [(name.lower().encode(), v.encode()) for name, v in self.HEADERS.items()]
-        self._tls = [(name.lower().encode(), v.encode()) for name, v in self.OVER_TLS.items()]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and complete the head of its answer."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        added = self._plain + self._tls if scope.get("scheme") == "https" else self._plain
-
-        async def complete(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(header for header in added if header[0] not in given),
-                ]
-            await send(message)
-
-        await self._app(scope, receive, complete)
-
-
-class Endpoint:
-    """A view as an ASGI application, so that Starlette leaves its methods to it."""
-
-    def __init__(
-        self, view: Callable[[Request], Awaitable[Response]], authentication: Authentication
-    ) -> None:
-        self._view, self.authentication = view, authentication
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        response = await self._view(request)
-        self.authentication.answered(request, response)
-        await response(scope, receive, send)
-
-
 async def _alive(_: Request) -> PlainTextResponse:
     return PlainTextResponse("ok\n")
 
 
-def serve_app() -> Starlette:
+def serve_app() -> Application:
     """The application of ``serve``, from the environment. Raises SettingsError."""
     app = create_app(Settings.load_to_serve())
     # What is there now stays: without it, the collector spends 50 ms on it now and then, in the

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -13,6 +16,7 @@ import orjson
 from sqlalchemy.exc import DBAPIError
 
 HIDDEN = "…"
+_STDERR = 2  # its file descriptor
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
@@ -32,6 +36,53 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["traceback"] = describe(record.exc_info[1])
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class JsonLinesHandler(logging.Handler):
+    """Writes lines of JSON to stderr, each in one write, so that processes do not mix theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonLines())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of a record."""
+        try:
+            _write(self.format(record).encode())
+        except Exception:
+            self.handleError(record)
+
+
+def write_event(logger: logging.Logger, message: str, fields: Mapping[str, Any]) -> None:
+    """Write an event at info that happens for each request, with ``fields`` beside the message.
+
+    With the JSON log it is one ``write`` of one object: a record that passes through ``logging``
+    takes five times the processor time. Any other logging gets its record.
+    """
+    if len(logger.handlers) == 0 and _is_json(logger.parent):
+        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+        line = {"time": now, "level": "info", "logger": logger.name, "message": message, **fields}
+        with contextlib.suppress(OSError):  # nobody reads the log: no reason to fail a request
+            _write(orjson.dumps(line, default=str))
+        return
+    # `Logger.info` would look for the place in the code that calls it.
+    record = logger.makeRecord(
+        logger.name, logging.INFO, __file__, 0, message, (), None, None, dict(fields)
+    )
+    logger.handle(record)
+
+
+def _is_json(logger: logging.Logger | None) -> bool:
+    return (
+        logger is not None
+        and not logger.propagate
+        and len(logger.handlers) == 1
+        and isinstance(logger.handlers[0], JsonLinesHandler)
+    )
+
+
+def _write(line: bytes) -> None:
+    os.write(_STDERR, line + b"\n")
 
 
 def describe(error: BaseException, values: Any = None) -> str:

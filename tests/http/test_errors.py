@@ -128,7 +128,8 @@ async def test_the_line_of_a_request(api: Client, db: Any) -> None:
 
     assert line.keys() == {
         "time", "level", "logger", "message", "operation", "document", "viewer", "cost",
-        "statements", "way", "why", "status", "milliseconds", "codes",
+        "statements", "executor", "fallback_reason", "database_milliseconds", "status",
+        "milliseconds", "codes",
     }  # fmt: skip
     assert line["operation"] == "Mine"
     assert line["message"] == "Mine 200"

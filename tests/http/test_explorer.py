@@ -163,7 +163,7 @@ async def test_development_tells_the_statements_to_whoever_asks(
     answer = await ask(api, PEOPLE, ada, sql=True)
     execution = answer.response.json()["extensions"]["execution"]
 
-    assert execution["way"] == {"always": "compiled", "off": "loaders"}[pushdown]
+    assert execution["executor"] == {"always": "compiled", "off": "loaders"}[pushdown]
     assert execution["sql"] == answer.statements
     assert execution["statements"] == len(answer.statements) == {"always": 1, "off": 2}[pushdown]
     assert execution["milliseconds"] > 0
@@ -185,8 +185,8 @@ async def test_nobody_else_is_told(api: Client, wish: dict[str, object]) -> None
     answer = await ask(api, PEOPLE, None, **wish)
 
     assert answer.response.json()["extensions"]["execution"].keys() == {
-        "way",
-        "why",
+        "executor",
+        "fallbackReason",
         "statements",
         "milliseconds",
     }

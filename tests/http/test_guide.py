@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from community_gql.http.endpoint import PUBLIC_SECONDS, REFUSED_COST
+from community_gql.http.endpoint import (
+    FREE_MILLISECONDS,
+    POINTS_PER_MILLISECOND,
+    POINTS_PER_TOKEN,
+    PUBLIC_SECONDS,
+    REFUSED_COST,
+)
 from community_gql.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, WRITE_SECONDS
 from community_gql.http.responses import STATUS
 from community_gql.operations.compiled import COMPILED_FIELD
@@ -68,6 +74,9 @@ def test_weights_and_seconds() -> None:
     assert f"a text search {SEARCH} for each list" in GUIDE
     assert f"are charged {REFUSED_COST:,}" in GUIDE
     assert f"is charged {COMPILED_FIELD} more for each field" in GUIDE
+    assert f"is charged {POINTS_PER_TOKEN} for each of its tokens" in GUIDE
+    per_millisecond = f"{POINTS_PER_MILLISECOND} for each millisecond"
+    assert f"{per_millisecond} beyond the first {FREE_MILLISECONDS}" in GUIDE
     assert f"kept for {PUBLIC_SECONDS} seconds" in GUIDE
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from community_gql.http import rate_limit
+from community_gql.http import endpoint, rate_limit
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, RedisBudget, key_of
 from community_gql.identity.development import DevelopmentIssuer
 from tests.http.server import free_port
@@ -52,13 +54,13 @@ async def test_a_budget_refills_continuously(clock: Clock) -> None:
     assert await budget.charge("a", 0) == (600, 600, 0)
 
 
-async def test_the_purses_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit, "_MAX_PURSES", 10)
+async def test_the_buckets_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit, "_MAX_BUCKETS", 10)
     budget = MemoryBudget(600)
     for number in range(100):
         await budget.charge(str(number), 1)
 
-    assert len(budget._purses) == 10
+    assert len(budget._buckets) == 10
 
 
 def test_whose_budget_it_is() -> None:
@@ -69,11 +71,18 @@ def test_whose_budget_it_is() -> None:
     assert key_of(None, None) == "address:None"
 
 
+@pytest.fixture
+def no_charge_for_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "POINTS_PER_MILLISECOND", 0)
+
+
+@pytest.mark.usefixtures("no_charge_for_time")
 async def test_what_is_spent_is_told_and_too_much_is_429(
     database_url: str, issuer: DevelopmentIssuer, db: Any
 ) -> None:
-    anna = await make.person(db, "Anna")
+    anna, ben = await make.person(db, "Anna"), await make.person(db, "Ben")
     async with serving(database_url, issuer, cost_per_minute=10) as api:
+        await api(FOUR, ben)  # the first to send a document pays for reading it
         first, second, third = [await api(FOUR) for _ in range(3)]
         hers = await api(FOUR, anna)
 
@@ -127,39 +136,77 @@ async def test_redis_counts_for_several_processes(redis: str) -> None:
     here, there = RedisBudget(redis, 1000), RedisBudget(redis, 1000)
     try:
         first, second = await here.charge("a", 600), await there.charge("a", 300)
-        assert first is not None
-        assert second is not None
         assert (first.limit, first.remaining, second.remaining) == (1000, 400, 100)
         with pytest.raises(RateLimited) as refused:
             await here.charge("a", 300)
         assert refused.value.balance.remaining == 100
         assert 1 <= refused.value.wait <= 60
-        assert (await there.charge("b", 1)) is not None
+        assert (await there.charge("b", 1)).remaining == 999
+        # What was done already takes all that is left.
+        assert (await here.debit("a", 5000)).remaining == 0
     finally:
         await here.close()
         await there.close()
 
 
+@pytest.mark.usefixtures("no_charge_for_time")
 async def test_the_app_counts_in_redis_when_it_is_configured(
-    database_url: str, issuer: DevelopmentIssuer, redis: str
+    database_url: str, issuer: DevelopmentIssuer, db: Any, redis: str
 ) -> None:
     options: dict[str, Any] = {"redis_url": f"{redis[:-1]}1", "cost_per_minute": 10}
     async with (
         serving(database_url, issuer, **options) as one,
         serving(database_url, issuer, **options) as other,
     ):
+        for app, name in ((one, "Ben"), (other, "Cleo")):
+            await app(FOUR, await make.person(db, name))  # who pays for reading it
         answers = [await one(FOUR), await other(FOUR), await one(FOUR)]
 
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert answers[2].codes == ["RATE_LIMITED"]
 
 
-async def test_a_redis_that_is_away_refuses_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_redis_each_process_counts(caplog: pytest.LogCaptureFixture) -> None:
     budget: Budget = RedisBudget(f"redis://127.0.0.1:{free_port()}/0", 1000)
-    start = time.monotonic()
-    for _ in range(3):
-        assert await budget.charge("a", 5000) is None
+    left = [(await budget.charge("a", 300)).remaining for _ in range(3)]
+    with pytest.raises(RateLimited):
+        await budget.charge("a", 300)
+    assert (await budget.debit("a", 300)).remaining == 0
     await budget.close()
 
-    assert time.monotonic() - start < 5
+    assert all(abs(a - b) <= 20 for a, b in zip(left, (700, 400, 100), strict=True))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_nobody_waits_for_a_redis_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed: apt install redis-server")
+    monkeypatch.setattr(rate_limit, "_PING_SECONDS", 0.1)
+    port = free_port()
+    process = _start(program, port, tmp_path)
+    budget = RedisBudget(f"redis://127.0.0.1:{port}/0", 1000)
+    try:
+        assert (await budget.charge("a", 100)).remaining == 900
+        process.send_signal(signal.SIGSTOP)
+        for _ in range(3):
+            await budget.charge("b", 1)
+        start = time.monotonic()
+        for _ in range(100):
+            await budget.charge("b", 1)
+        assert time.monotonic() - start < 0.4
+
+        process.send_signal(signal.SIGCONT)
+        for _ in range(100):
+            if "counted in Redis again" in caplog.text:
+                break
+            await asyncio.sleep(0.1)
+        assert (await budget.charge("a", 100)).remaining in range(780, 920)
+        assert (await budget.charge("b", 1)).remaining > 990  # Redis knows of no 103
+    finally:
+        process.send_signal(signal.SIGCONT)
+        await budget.close()
+        process.terminate()
+        process.wait(10)

@@ -10,9 +10,8 @@ from typing import Any
 
 import httpx
 from sqlalchemy import Engine, event
-from starlette.applications import Starlette
 
-from community_gql.app import create_app
+from community_gql.app import Application, create_app
 from community_gql.settings import Settings
 from tests.identity.issuer import AUDIENCE
 
@@ -66,7 +65,7 @@ class Said:
 class Asking:
     """Asks with a token, or with headers of the test's own."""
 
-    def __init__(self, app: Starlette, http: httpx.AsyncClient) -> None:
+    def __init__(self, app: Application, http: httpx.AsyncClient) -> None:
         self.app, self.http = app, http
 
     async def __call__(

@@ -30,7 +30,7 @@ async def people(db: asyncpg.Connection) -> list[tuple[str, str]]:
 def parts(ask: Asking) -> Authentication:
     """The application's own."""
     app: Any = ask.app
-    found: Authentication = app.endpoint.authentication
+    found: Authentication = app.authentication
     return found
 
 

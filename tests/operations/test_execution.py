@@ -86,9 +86,9 @@ async def test_the_log_and_the_extensions_say_which_way(api: Client, query: str)
 
     said = answer.response.json()["extensions"]
     assert said["execution"].pop("milliseconds") > 0
-    assert said["execution"] == {"way": "compiled", "why": None, "statements": 1}
+    assert said["execution"] == {"executor": "compiled", "fallbackReason": None, "statements": 1}
     assert said["cost"] == {"requested": answer.line.cost}  # type: ignore[attr-defined]
-    assert (answer.line.way, answer.line.statements) == ("compiled", 1)  # type: ignore[attr-defined]
+    assert (answer.line.executor, answer.line.statements) == ("compiled", 1)  # type: ignore[attr-defined]
 
 
 async def test_a_row_of_which_only_its_key_is_needed_is_not_read(api: Client) -> None:
@@ -185,7 +185,7 @@ async def test_null_where_the_schema_has_none_is_an_error_either_way(
         async with serving(database_url, issuer, pushdown=way) as api:
             answer = await api(query, ada)
             bodies.append((answer.status, answer.body["data"], answer.codes))
-            ran = answer.line.way, answer.line.why  # type: ignore[attr-defined]
+            ran = answer.line.executor, answer.line.fallback_reason  # type: ignore[attr-defined]
             if way == "always":
                 assert ran == ("loaders", "the statement failed: 22P02")
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from community_gql.db.database import Database, opened
 from community_gql.graph import plans, statements
 from community_gql.graph.visibility import Viewer
-from community_gql.http.endpoint import Edge, GraphQLView
+from community_gql.http.endpoint import EndpointConfig, GraphQLEndpoint
 from community_gql.http.rate_limit import MemoryBudget
 from community_gql.operations import documents
 from community_gql.operations.compiled import Pushdown
@@ -30,7 +30,7 @@ from tests.operations.operations import Operation
 from tests.support.client import NEAR_ROWS
 
 MUCH = 10**12
-EDGE = Edge(budget=MemoryBudget(MUCH), introspection="everyone")
+CONFIG = EndpointConfig(budget=MemoryBudget(MUCH), introspection="everyone")
 
 
 class _Noted(Pushdown):
@@ -60,6 +60,20 @@ class Said:
         return body
 
 
+class _Authenticate:
+    """Takes the viewer from the scope."""
+
+    async def __call__(self, request: Request) -> Viewer:
+        viewer: Viewer = request.scope["viewer"]
+        return viewer
+
+    async def bearer(self, authorization: str) -> Viewer:
+        raise NotImplementedError
+
+    def answered(self, *_: Any, **__: Any) -> None:
+        """Nobody remembers anything."""
+
+
 class Ways:
     """Two views over one database."""
 
@@ -71,14 +85,10 @@ class Ways:
         self._loaders.operations.documents = self._compiled.operations.documents
 
     @staticmethod
-    def _view(database: Database, pushdown: Pushdown) -> GraphQLView:
-        async def authenticate(request: Request) -> Viewer:
-            viewer: Viewer = request.scope["viewer"]
-            return viewer
-
+    def _view(database: Database, pushdown: Pushdown) -> GraphQLEndpoint:
         operations = Operations(database, cost_limit=MUCH, near_rows=NEAR_ROWS)
         operations.pushdown = pushdown
-        return GraphQLView(operations, authenticate, EDGE)
+        return GraphQLEndpoint(operations, _Authenticate(), CONFIG)
 
     def read(self, operation: Operation) -> None:
         """Compare our reading of the variables, which both ways share, with graphql-core's."""
@@ -110,7 +120,7 @@ class Ways:
         return compiled, way
 
 
-async def _ask(view: GraphQLView, operation: Operation, viewer: Viewer) -> Said:
+async def _ask(view: GraphQLEndpoint, operation: Operation, viewer: Viewer) -> Said:
     body = orjson.dumps(
         {
             "query": operation.text,
@@ -123,7 +133,7 @@ async def _ask(view: GraphQLView, operation: Operation, viewer: Viewer) -> Said:
         "method": "POST",
         "path": "/graphql",
         "query_string": b"",
-        "headers": [(b"content-type", b"application/json"), (b"authorization", b"-")],
+        "headers": [(b"content-type", b"application/json"), (b"cookie", b"-")],
         "client": None,
         "viewer": viewer,
     }
@@ -131,8 +141,14 @@ async def _ask(view: GraphQLView, operation: Operation, viewer: Viewer) -> Said:
     async def receive() -> Any:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    response = await view(Request(scope, receive))
-    return Said(response.status_code, bytes(response.body))
+    status, told = 0, b""
+
+    async def send(message: Any) -> None:
+        nonlocal status, told
+        status, told = message.get("status", status), told + message.get("body", b"")
+
+    await view(scope, receive, send)
+    return Said(status, told)
 
 
 def differences(path: str, one: Any, other: Any) -> Iterator[str]:

@@ -39,7 +39,7 @@ class Answer:
 
     @property
     def body(self) -> Any:
-        """What came back, without what only development adds (``way``)."""
+        """What came back, without what only development adds (``execution``)."""
         body = self.response.json()
         if isinstance(body, dict) and "execution" in (extensions := body.get("extensions", {})):
             del extensions["execution"]
@@ -68,7 +68,7 @@ class Answer:
     def way(self) -> str:
         """How it was run: ``compiled``, or ``loaders`` and why."""
         execution = self.response.json()["extensions"]["execution"]
-        return " ".join(filter(None, (execution["way"], execution["why"])))
+        return " ".join(filter(None, (execution["executor"], execution["fallbackReason"])))
 
     @property
     def line(self) -> logging.LogRecord:

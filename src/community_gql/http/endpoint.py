@@ -1,35 +1,35 @@
-"""How a GraphQL request is answered over HTTP.
+"""The GraphQL endpoint: an ASGI callable that answers one request, from bytes to bytes.
 
-Read the request, authenticate, prepare the operation, charge its cost, execute it, answer. HTTP
-itself is in ``requests.py`` and ``responses.py``, the operation in ``operations/pipeline.py``.
+Read the request, authenticate, prepare the operation, charge its cost, execute it, charge what it
+took, answer. HTTP itself is in ``requests.py`` and ``responses.py``, the operation in
+``operations/pipeline.py``. Nothing of Starlette's stack stands around it (decision 64).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import logging
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from community_gql.db.database import Stopwatch
 from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
-from community_gql.http.explorer import explorer
+from community_gql.http.head import Head
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
+from community_gql.http.request_log import RequestLog, digest
 from community_gql.http.requests import (
     JSON_TYPE,
     METHODS,
     PAGE_TYPE,
     RESPONSE_TYPE,
     HttpError,
-    accepted_type,
-    has_document,
+    negotiate,
     read,
     too_late,
 )
@@ -39,28 +39,46 @@ from community_gql.http.responses import (
     etag,
     fault,
     http_refusal,
+    is_known,
     refusal,
     refusals,
     written,
 )
+from community_gql.http.security import OVER_TLS, PLAIN
 from community_gql.operations.documents import Refused
-from community_gql.operations.pipeline import Operations
+from community_gql.operations.pipeline import Operations, Outcome
 from community_gql.operations.prepared import Params, Prepared
 
 REFUSED_COST = 1000
 """What a document or variables that cannot be run are charged: reading them takes time too."""
+POINTS_PER_TOKEN = 2
+"""What reading a document that is not known yet is charged for each of its tokens."""
+POINTS_PER_MILLISECOND = 100
+"""What each millisecond of an operation's statements is charged, once they are through."""
+FREE_MILLISECONDS = 5
+"""The first so many are part of the cost: an ordinary operation takes no more."""
 PUBLIC_SECONDS = 5
 """How long anyone's copy of a public answer may be used."""
 
-_log = logging.getLogger("community_gql.requests")
 
-Authenticate = Callable[[Request], Awaitable[Viewer]]
-"""Finds out who asks. Raises Unauthenticated for credentials that cannot be trusted."""
+class Authenticate(Protocol):
+    """Finds out who asks. Raises Unauthenticated for credentials that cannot be trusted."""
+
+    async def bearer(self, authorization: str) -> Viewer:
+        """The viewer that an ``Authorization`` field names."""
+
+    async def __call__(self, request: Request) -> Viewer:
+        """The viewer of a request with whatever credentials."""
+
+    def answered(
+        self, request: Request, response: Response, *, sub: str | None, account_gone: bool
+    ) -> None:
+        """Draw the consequences of a 401, or of a write that found the account gone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
-    """How the view treats those who ask: settings, resolved."""
+class EndpointConfig:
+    """How the endpoint treats those who ask: settings, resolved."""
 
     budget: Budget = field(default_factory=lambda: MemoryBudget(600_000))
     introspection: Literal["everyone", "signed-in", "nobody"] = "signed-in"
@@ -71,187 +89,236 @@ class Edge:
     """Whether answers say how they were made."""
 
     def opens_schema_to(self, viewer: Viewer) -> bool:
-        """Whether the viewer may introspect, and gets names suggested in errors."""
+        """Whether the viewer may introspect, and is told names of the schema in errors."""
         return self.introspection == "everyone" or (
             self.introspection == "signed-in" and viewer.sub is not None
         )
 
+    @property
+    def closed_schema_hint(self) -> str:
+        """How someone to whom the schema is not open comes to see it."""
+        return "Sign in to be told more." if self.introspection == "signed-in" else ""
+
 
 @dataclass(slots=True)
-class Line:
-    """What the log says of a request."""
+class _Exchange:
+    """One request while it is answered."""
 
-    operation: str | None = None
-    document: str | None = None
-    viewer: str | None = None
-    """Tells people apart without naming them: a digest of their ``sub``."""
-    cost: int | None = None
-    statements: int = 0
-    way: str | None = None
-    """``compiled`` or ``loaders``, once the operation ran."""
-    why: str | None = None
-    """Why it was the loaders."""
-    status: int = 0
-    milliseconds: float = 0
-    codes: tuple[str, ...] = ()
+    scope: Scope
+    head: Head
+    log: RequestLog = field(default_factory=RequestLog)
+    params: Params | None = None
+    viewer: Viewer | None = None
+    account_gone: bool = False
+    balance: dict[str, str] = field(default_factory=dict)
+    """The ``RateLimit-*`` fields, once something was charged."""
 
-    def write(self) -> None:
-        """Write it."""
-        if _log.isEnabledFor(logging.INFO):
-            # `_log.info` would look for the place in the code that calls it.
-            texts = "%s %s", (self.operation or "-", self.status)
-            values = {name: getattr(self, name) for name in self.__slots__}
-            record = _log.makeRecord(
-                _log.name, logging.INFO, __file__, 0, *texts, None, None, values
-            )
-            _log.handle(record)
+    @property
+    def values(self) -> Any:
+        """What no log may show."""
+        return None if self.params is None else self.params.variables
 
 
-class GraphQLView:
-    """Answers GraphQL over HTTP."""
+class GraphQLEndpoint:
+    """Answers GraphQL over HTTP. ``page`` is the application that shows browsers the explorer."""
 
     def __init__(
-        self, operations: Operations, authenticate: Authenticate, edge: Edge | None = None
+        self,
+        operations: Operations,
+        authenticate: Authenticate,
+        config: EndpointConfig | None = None,
+        page: ASGIApp | None = None,
     ) -> None:
         self.operations, self._authenticate = operations, authenticate
-        self._edge = edge or Edge()
+        self._config, self._page = config or EndpointConfig(), page
 
-    async def __call__(self, request: Request) -> Response:
-        """The answer to one HTTP request; never raises."""
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"Allow": METHODS})
-        accept, safe = request.headers.get("accept"), request.method in ("GET", "HEAD")
-        media = accepted_type(accept, RESPONSE_TYPE, JSON_TYPE)
-        offered = (RESPONSE_TYPE, JSON_TYPE, PAGE_TYPE)
-        if safe and not has_document(request) and accepted_type(accept, *offered) == PAGE_TYPE:
-            return explorer(request)
-        start, line = time.perf_counter(), Line()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; never raises."""
+        start = time.perf_counter()
+        head = Head.of(scope)
+        if head.method == "OPTIONS":
+            await _allow(send, head)
+            return
+        accepted = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE)
+        if self._page is not None and _wants_page(head):
+            await self._page(scope, receive, send)
+            return
+        exchange = _Exchange(scope, head)
         try:
-            answer = await self._answer(request, media, line)
+            answer = await self._answer(exchange, receive, accepted)
         except ClientDisconnect:
-            return Response(status_code=499)  # to nobody
-        if safe and answer.status == 200 and _is_public(request):
-            tag = etag(answer, media)
+            return  # there is nobody to answer
+        if exchange.balance:
+            answer.headers = {**exchange.balance, **answer.headers}
+        if head.is_safe and answer.status == 200 and head.is_public:
+            tag = etag(answer, answer.media(accepted))
             answer.headers |= {"ETag": tag, "Cache-Control": f"public, max-age={PUBLIC_SECONDS}"}
-            if tag in request.headers.get("if-none-match", ""):
+            if is_known(head.if_none_match.decode("latin1"), tag):
                 answer.status = 304
-        response = answer.response(media, head=request.method == "HEAD")
-        line.status, line.milliseconds = (
-            response.status_code,
-            round((time.perf_counter() - start) * 1000, 1),
-        )
-        line.codes = tuple(error["extensions"]["code"] for error in answer.errors)
-        line.write()
-        return response
+        if answer.status == 401 or exchange.account_gone:
+            self._draw_consequences(exchange, answer)
+        log = exchange.log
+        log.status = answer.http_status(accepted)
+        log.milliseconds = round((time.perf_counter() - start) * 1000, 1)
+        if answer.errors:
+            log.codes = tuple(error["extensions"]["code"] for error in answer.errors)
+        log.write()
+        await answer.send(send, accepted, head=head.method == "HEAD", is_tls=head.is_tls)
 
-    async def _answer(self, request: Request, media: str | None, line: Line) -> Answer:
-        params = None
+    async def _answer(self, exchange: _Exchange, receive: Receive, accepted: str | None) -> Answer:
+        config = self._config
         try:
-            if media is None:
+            if accepted is None:
                 raise HttpError(406, f"Answers are {RESPONSE_TYPE} or {JSON_TYPE}.")
-            async with asyncio.timeout(self._edge.body_timeout) as limit:
-                params = await read(request, self._edge.max_body_bytes)
-                limit.reschedule(asyncio.get_running_loop().time() + self._edge.request_timeout)
-                viewer = await self._authenticate(request)
-                line.viewer = _digest(viewer.sub)
-                return await self._run(request, params, viewer, line)
+            async with asyncio.timeout(config.body_timeout) as limit:
+                exchange.params = await read(exchange.head, receive, config.max_body_bytes)
+                limit.reschedule(asyncio.get_running_loop().time() + config.request_timeout)
+                exchange.viewer = await self._who(exchange)
+                return await self._run(exchange, exchange.params, exchange.viewer)
         except HttpError as error:
             return http_refusal(error.status, error.message, error.headers)
         except Refused as error:
-            return refusals(error.errors, _values(params))
+            return refusals(error.errors, exchange.values)
         except PublicError as error:
-            return refused(error)
+            return refusal(error)
         except TimeoutError:
-            if params is None:
-                late = too_late(self._edge.body_timeout)
+            if exchange.params is None:
+                late = too_late(config.body_timeout)
                 return http_refusal(late.status, late.message, late.headers)
-            return refused(Unavailable("The request took too long. Ask for less at once."))
+            return refusal(Unavailable("The request took too long. Ask for less at once."))
         except ClientDisconnect:
             raise
         except Exception as error:
-            return fault(error, _values(params))
+            return fault(error, exchange.values)
 
-    async def _run(self, request: Request, params: Params, viewer: Viewer, line: Line) -> Answer:
+    async def _who(self, exchange: _Exchange) -> Viewer:
+        head = exchange.head
+        if head.authorizations == 1 and head.authorization is not None:
+            viewer = await self._authenticate.bearer(head.authorization.decode("latin1"))
+        elif head.is_public:
+            return Viewer()
+        else:
+            viewer = await self._authenticate(Request(exchange.scope))
+        if viewer.sub is not None:
+            exchange.log.viewer = digest(viewer.sub)
+        return viewer
+
+    async def _run(self, exchange: _Exchange, params: Params, viewer: Viewer) -> Answer:
         start = time.perf_counter()
-        key = key_of(viewer.sub, request.client.host if request.client else None)
-        prepared = await self._prepare(request, params, viewer, key, line)
-        balance = await self._edge.budget.charge(key, max(prepared.cost, 1))
+        key = key_of(viewer.sub, exchange.head.client)
+        prepared = await self._prepare(exchange, params, viewer, key)
+        await self._charge(exchange, key, max(prepared.cost, 1))
 
         async def afford(points: int) -> bool:
-            nonlocal balance
             try:
-                balance = await self._edge.budget.charge(key, points)
+                await self._charge(exchange, key, points)
             except RateLimited:
                 return False
             return True
 
-        asks_for_sql = self._edge.development and params.extensions.get("sql") is True
+        asks_for_sql = self._config.development and params.extensions.get("sql") is True
         texts: list[str] | None = [] if asks_for_sql else None
-        outcome = await self.operations.execute(prepared, viewer, afford=afford, texts=texts)
-        line.way, line.why = outcome.executor, outcome.fallback_reason
-        line.statements = outcome.statements
-        if outcome.account_gone:
-            request.state.account_gone = True  # for identity, which took it for there
-        extensions: dict[str, Any] = {"cost": {"requested": line.cost}}
-        if self._edge.development:
-            extensions["execution"] = {
-                "way": line.way,
-                "why": line.why,
-                "statements": line.statements,
-            }
-            if request.method == "POST":  # the others may be kept: they must not differ by it
-                milliseconds = (time.perf_counter() - start) * 1000
-                extensions["execution"]["milliseconds"] = round(milliseconds, 1)
-            if texts is not None:
-                extensions["execution"]["sql"] = texts
+        stopwatch = Stopwatch()
+        try:
+            outcome = await self.operations.execute(
+                prepared, viewer, afford=afford, stopwatch=stopwatch, texts=texts
+            )
+        finally:
+            milliseconds = stopwatch.seconds * 1000
+            exchange.log.database_milliseconds = round(milliseconds, 2)
+            if (beyond := int(milliseconds) - FREE_MILLISECONDS) > 0:
+                await self._debit(exchange, key, beyond * POINTS_PER_MILLISECOND)
+        log = exchange.log
+        log.executor, log.fallback_reason = outcome.executor, outcome.fallback_reason
+        log.statements = outcome.statements
+        exchange.account_gone = outcome.account_gone
+        extensions: dict[str, Any] = {"cost": {"requested": prepared.cost}}
+        if self._config.development:
+            took = None if exchange.head.is_safe else time.perf_counter() - start
+            extensions["execution"] = _execution(outcome, took, texts)
         return Answer(
             PARTIAL if outcome.errors else 200,
             outcome.data,
             executed=True,
-            errors=written(outcome.errors, params.variables),
+            errors=written(outcome.errors, params.variables) if outcome.errors else (),
             extensions=extensions,
-            headers={} if balance is None else balance.headers(),
         )
 
     async def _prepare(
-        self, request: Request, params: Params, viewer: Viewer, key: str, line: Line
+        self, exchange: _Exchange, params: Params, viewer: Viewer, key: str
     ) -> Prepared:
+        """Prepare the operation. Every refusal of a text that was read is charged here.
+
+        Reading a text that is not known yet is charged by its tokens, whatever comes of it, and
+        not begun for someone whose budget is spent.
+        """
+        log = exchange.log
+        if not self.operations.knows(params):
+            await self._charge(exchange, key, 1)
+        read_tokens = 0
         try:
             prepared = self.operations.prepare(
-                params, open_schema=self._edge.opens_schema_to(viewer)
+                params,
+                open_schema=self._config.opens_schema_to(viewer),
+                hint=self._config.closed_schema_hint,
             )
-        except Refused as error:
-            line.document, line.operation = error.document_hash, error.operation_name
-            await self._edge.budget.charge(key, REFUSED_COST)
+            log.document, log.cost = prepared.document_hash, prepared.cost
+            log.operation = prepared.operation_name and prepared.operation_name[:100]
+            read_tokens = prepared.read_tokens
+            if prepared.kind is not OperationType.QUERY and exchange.head.is_safe:
+                message = "Only queries are answered over GET: use POST."
+                raise HttpError(405, message, {"Allow": "POST"})
+        except (Refused, HttpError) as error:
+            if isinstance(error, Refused):
+                log.document = error.document_hash
+                log.operation = error.operation_name and error.operation_name[:100]
+                read_tokens = error.read_tokens
+            await self._charge(exchange, key, REFUSED_COST)
             raise
-        line.document, line.cost = prepared.document_hash, prepared.cost
-        line.operation = prepared.operation_name and prepared.operation_name[:100]
-        if request.method != "POST" and prepared.kind is not OperationType.QUERY:
-            await self._edge.budget.charge(key, REFUSED_COST)
-            message = "Only queries are answered over GET: use POST."
-            raise HttpError(405, message, {"Allow": "POST"})
+        finally:
+            if read_tokens:
+                await self._debit(exchange, key, read_tokens * POINTS_PER_TOKEN)
         return prepared
 
+    async def _charge(self, exchange: _Exchange, key: str, points: int) -> None:
+        """Take points from the caller's budget. Raises RateLimited when it holds less."""
+        exchange.balance = (await self._config.budget.charge(key, points)).headers()
 
-def refused(error: PublicError) -> Answer:
-    """The answer to a request that this error refuses, with the headers that go with it."""
-    answer = refusal(error)
-    if isinstance(error, RateLimited):
-        answer.headers = {**error.balance.headers(), "Retry-After": str(error.wait)}
-    elif answer.status == 503:
-        answer.headers = {"Retry-After": "1"}
-    elif answer.status == 401:
-        answer.headers = {"WWW-Authenticate": 'Bearer realm="community-gql", error="invalid_token"'}
-    return answer
+    async def _debit(self, exchange: _Exchange, key: str, points: int) -> None:
+        """Take points for what was done already, be there enough of them or not."""
+        exchange.balance = (await self._config.budget.debit(key, points)).headers()
 
-
-def _values(params: Params | None) -> Any:
-    return None if params is None else params.variables
-
-
-def _is_public(request: Request) -> bool:
-    return not {"authorization", "cookie"} & set(request.headers)
+    def _draw_consequences(self, exchange: _Exchange, answer: Answer) -> None:
+        response = Response(status_code=answer.status)
+        sub = exchange.viewer.sub if exchange.viewer else None
+        self._authenticate.answered(
+            Request(exchange.scope), response, sub=sub, account_gone=exchange.account_gone
+        )
+        for name, value in response.raw_headers:
+            if name == b"set-cookie":
+                answer.headers["Set-Cookie"] = value.decode("latin1")
 
 
-def _digest(sub: str | None) -> str | None:
-    return None if sub is None else hashlib.blake2b(sub.encode(), digest_size=6).hexdigest()
+def _wants_page(head: Head) -> bool:
+    offered = (RESPONSE_TYPE, JSON_TYPE, PAGE_TYPE)
+    return head.is_safe and not head.has_document and negotiate(head.accept, *offered) == PAGE_TYPE
+
+
+def _execution(outcome: Outcome, seconds: float | None, texts: list[str] | None) -> dict[str, Any]:
+    """How an answer was made, for development. A GET tells no time: its answer may be kept."""
+    told: dict[str, Any] = {
+        "executor": outcome.executor,
+        "fallbackReason": outcome.fallback_reason,
+        "statements": outcome.statements,
+    }
+    if seconds is not None:
+        told["milliseconds"] = round(seconds * 1000, 1)
+    if texts is not None:
+        told["sql"] = texts
+    return told
+
+
+async def _allow(send: Send, head: Head) -> None:
+    headers = [(b"allow", METHODS.encode()), *(OVER_TLS if head.is_tls else PLAIN)]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

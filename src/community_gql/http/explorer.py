@@ -15,6 +15,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from community_gql.http.head import GRAPHQL_PATHS
+
 BUILD = Path(__file__).parents[1] / "explorer_build"
 
 # Monaco writes styles, GraphiQL's style sheet holds its fonts.
@@ -36,17 +38,17 @@ then reload this page; the API answers at <code>/graphql</code> all the same.</p
 """
 
 
-def explorer(request: Request) -> Response:
-    """The explorer's page, or one that says how to get it."""
-    return _page(request, "index.html")
-
-
 def routes() -> list[BaseRoute]:
-    """The map of the schema, and the files of both pages."""
+    """The pages, and their files. The endpoint hands over those who want its page."""
     return [
+        *(Route(path, _explorer) for path in sorted(GRAPHQL_PATHS)),
         Route("/schema", _map),
         Mount("/explorer/assets", _Assets(directory=BUILD / "assets", check_dir=False)),
     ]
+
+
+async def _explorer(request: Request) -> Response:
+    return _page(request, "index.html")
 
 
 async def _map(request: Request) -> Response:

@@ -7,14 +7,17 @@ is broken, BadRequest where the request is not well formed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from community_gql.errors import BadRequest
 from community_gql.http import exact_json
+from community_gql.http.head import Head
 from community_gql.operations.plans import check_text, check_variables
 from community_gql.operations.prepared import Params
 
@@ -77,25 +80,30 @@ def _quality(offered: str, ranges: list[tuple[str, float]]) -> float:
     return best[1]
 
 
-async def read(request: Request, max_bytes: int) -> Params:
-    """The request's members. Raises HttpError and BadRequest."""
-    if request.method in ("GET", "HEAD"):
-        return _params(_url_members(request.scope["query_string"]))
-    if request.method != "POST":
+@lru_cache(maxsize=1000)
+def negotiate(accept: bytes, *offered: str) -> str | None:
+    """``accepted_type`` of a header as it came, remembered by its bytes."""
+    return accepted_type(accept.decode("latin1") or None, *offered)
+
+
+async def read(head: Head, receive: Receive, max_bytes: int) -> Params:
+    """The request's members. Raises HttpError, BadRequest and ClientDisconnect."""
+    if head.is_safe:
+        return _params(_url_members(head.query_string))
+    if head.method != "POST":
         raise HttpError(405, "Send queries by GET or POST.", {"Allow": METHODS})
-    _check_headers(request.headers)
-    return _params(_json(await _body(request, max_bytes)))
+    _check_type(head.content_type)
+    if head.content_encoding.strip().lower() not in (b"", b"identity"):
+        raise HttpError(
+            415, "Send the body without encoding.", {**_CLOSE, "Accept-Encoding": "identity"}
+        )
+    return _params(_json(await _body(head, receive, max_bytes)))
 
 
-def has_document(request: Request) -> bool:
-    """Whether a GET asks for an operation, rather than for the page of the explorer."""
-    return b"query=" in request.scope["query_string"] or (
-        b"documentId=" in request.scope["query_string"]
-    )
-
-
-def _check_headers(headers: Mapping[str, str]) -> None:
-    media, *parameters = (part.strip() for part in headers.get("content-type", "").split(";"))
+def _check_type(content_type: bytes) -> None:
+    if content_type == b"application/json":
+        return
+    media, *parameters = (part.strip() for part in content_type.decode("latin1").split(";"))
     if media.lower() != JSON_TYPE:
         raise HttpError(415, f"Send the request as {JSON_TYPE}.", _CLOSE)
     for parameter in parameters:
@@ -105,23 +113,25 @@ def _check_headers(headers: Mapping[str, str]) -> None:
             "utf8",
         ):
             raise HttpError(415, "Send the request in UTF-8.", _CLOSE)
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise HttpError(
-            415, "Send the body without encoding.", {**_CLOSE, "Accept-Encoding": "identity"}
-        )
 
 
-async def _body(request: Request, max_bytes: int) -> bytes:
-    too_long = HttpError(413, f"The body is longer than {max_bytes:,} bytes.", _CLOSE)
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
-        raise too_long
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+async def _body(head: Head, receive: Receive, max_bytes: int) -> bytes:
+    too_long = f"The body is longer than {max_bytes:,} bytes."
+    length = head.content_length
+    if length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
+        raise HttpError(413, too_long, _CLOSE)
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        body = body + chunk if body else chunk
         if len(body) > max_bytes:
-            raise too_long
-    return bytes(body)
+            raise HttpError(413, too_long, _CLOSE)
+        more = message.get("more_body", False)
+    return body
 
 
 def too_late(seconds: float) -> HttpError:

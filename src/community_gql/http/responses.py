@@ -16,9 +16,12 @@ from typing import Any
 import orjson
 from graphql import GraphQLError
 from starlette.responses import Response
+from starlette.types import Send
 
 from community_gql.errors import BadRequest, PublicError
+from community_gql.http.rate_limit import RateLimited
 from community_gql.http.requests import JSON_TYPE, RESPONSE_TYPE
+from community_gql.http.security import OVER_TLS, PLAIN, RawHeaders
 from community_gql.logs import describe
 
 STATUS: dict[str, int] = {
@@ -34,6 +37,8 @@ STATUS: dict[str, int] = {
     "COST_LIMIT_EXCEEDED": 422,
     "ANSWER_TOO_LARGE": 422,
     "DOCUMENT_NOT_FOUND": 422,
+    "PERSISTED_QUERY_NOT_FOUND": 422,
+    "PERSISTED_QUERY_NOT_SUPPORTED": 422,
     "RATE_LIMITED": 429,
     "INTERNAL": 500,
     "UNAVAILABLE": 503,
@@ -76,36 +81,84 @@ class Answer:
             members["extensions"] = self.extensions
         return orjson.dumps(members)
 
-    def response(self, media: str | None, *, head: bool = False) -> Response:
-        """The HTTP answer for a client that accepts ``media``."""
-        status = self.status
-        if media != JSON_TYPE or status >= 400:
-            media = RESPONSE_TYPE
-        elif status == PARTIAL:
-            status = 200
+    def media(self, accepted: str | None) -> str:
+        """The media type for a client that accepts ``accepted``."""
+        return JSON_TYPE if accepted == JSON_TYPE and self.status < 400 else RESPONSE_TYPE
+
+    def http_status(self, accepted: str | None) -> int:
+        """The status for that client: clients of JSON alone do not know 294."""
+        partial = self.status == PARTIAL and self.media(accepted) == JSON_TYPE
+        return 200 if partial else self.status
+
+    async def send(
+        self, send: Send, accepted: str | None, *, head: bool = False, is_tls: bool = False
+    ) -> None:
+        """Answer a client that accepts ``accepted``; with ``head`` without the body."""
+        status = self.http_status(accepted)
+        body = self.body() if status != 304 else b""
+        headers = [*_CONSTANT[self.media(accepted), is_tls], *self.raw_headers()]
+        if status != 304:
+            headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else body})
+
+    def raw_headers(self) -> RawHeaders:
+        """Its own fields, and that nobody may keep it unless they say otherwise."""
+        own = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        if "Cache-Control" not in self.headers:
+            own.append((b"cache-control", b"no-store"))
+        return own
+
+    def response(self, *, head: bool = False) -> Response:
+        """The same as Starlette's object, for its routes."""
+        headers = {**self.headers, "Vary": VARY}
+        headers.setdefault("Cache-Control", "no-store")
+        headers["Content-Type"] = f"{RESPONSE_TYPE}; charset=utf-8"
         body = self.body()
-        headers = {
-            "Content-Type": f"{media}; charset=utf-8",
-            "Content-Length": str(len(body)),
-            "Vary": "Accept, Authorization, Cookie",
-            "Cache-Control": "no-store",
-            **self.headers,
-        }
-        if status == 304:
-            del headers["Content-Length"]
-            head = True
-        return Response(b"" if head else body, status, headers)
+        headers["Content-Length"] = str(len(body))
+        return Response(b"" if head else body, self.status, headers)
 
 
-def etag(answer: Answer, media: str | None) -> str:
-    """A validator of what a client that accepts ``media`` would get."""
-    digest = hashlib.blake2b(answer.body(), digest_size=12, key=(media or "").encode())
-    return f'"{digest.hexdigest()}"'
+VARY = "Accept, Authorization, Cookie"
+_CONSTANT: dict[tuple[str, bool], RawHeaders] = {
+    (media, is_tls): [
+        (b"content-type", f"{media}; charset=utf-8".encode()),
+        (b"vary", VARY.encode()),
+        *(OVER_TLS if is_tls else PLAIN),
+    ]
+    for media in (RESPONSE_TYPE, JSON_TYPE)
+    for is_tls in (False, True)
+}
+"""The fields that every answer has, by its media type and whether it goes over TLS."""
+
+
+def etag(answer: Answer, media: str) -> str:
+    """A strong validator of what the answer says in this media type.
+
+    It does not depend on how the answer was made: JSON text of the database is written anew, and
+    ``extensions`` do not count.
+    """
+    data = orjson.loads(answer.data) if isinstance(answer.data, bytes) else answer.data
+    text = Answer(answer.status, data, answer.executed, answer.errors).body()
+    return f'"{hashlib.blake2b(text, digest_size=12, key=media.encode()).hexdigest()}"'
+
+
+def is_known(if_none_match: str, tag: str) -> bool:
+    """Whether the client has it already; a proxy that compressed it has made the tag weak."""
+    given = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    return not given.isdisjoint({tag, "*"})
 
 
 def refusal(error: PublicError) -> Answer:
-    """The answer to a request that this error refuses."""
-    return Answer(STATUS[error.code], errors=[_public(error)])
+    """The answer to a request that this error refuses, with the fields that go with it."""
+    answer = Answer(STATUS[error.code], errors=[_public(error)])
+    if isinstance(error, RateLimited):
+        answer.headers = {**error.balance.headers(), "Retry-After": str(error.wait)}
+    elif answer.status == 503:
+        answer.headers = {"Retry-After": "1"}
+    elif answer.status == 401:
+        answer.headers = {"WWW-Authenticate": 'Bearer realm="community-gql", error="invalid_token"'}
+    return answer
 
 
 def http_refusal(status: int, message: str, headers: Mapping[str, str]) -> Answer:

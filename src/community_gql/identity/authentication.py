@@ -29,15 +29,28 @@ class Authentication:
     async def __call__(self, request: Request) -> Viewer:
         """The viewer; anonymous without a token and without a session.
 
-        Whoever has both is who the token says. Raises Unauthenticated for a token or a session
+        A token takes precedence over a session. Raises Unauthenticated for a token or a session
         that is no good, CsrfHeaderRequired, and what provisioning raises.
         """
-        identity = await self._bearer(request) or self._session(request)
-        if identity is None:
-            return ANONYMOUS
+        headers = request.headers.getlist("authorization")
+        if len(headers) > 1:
+            raise Unauthenticated("Send one Authorization header.")
+        if headers:
+            return await self.bearer(headers[0])
+        identity = self._session(request)
+        return ANONYMOUS if identity is None else await self._provisioned(identity)
+
+    async def bearer(self, authorization: str) -> Viewer:
+        """The viewer that an ``Authorization`` header names. Raises as above."""
+        scheme, _, token = authorization.strip().partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("Authorization must be: Bearer <access token>.")
+        if self.verifier is None:
+            raise Unauthenticated("This server has no issuer of tokens configured.")
+        return await self._provisioned(await self.verifier.verify(token.strip()))
+
+    async def _provisioned(self, identity: Identity) -> Viewer:
         await self.provisioning(identity)
-        # For `answered`, which sees only the request and the response.
-        request.state.viewer_sub = identity.sub
         return Viewer(
             sub=identity.sub,
             permissions=identity.permissions,
@@ -48,33 +61,21 @@ class Authentication:
         """Have the database asked again whether ``sub`` has an account."""
         self.provisioning.forget(sub)
 
-    def answered(self, request: Request, response: Response) -> None:
+    def answered(
+        self, request: Request, response: Response, *, sub: str | None, account_gone: bool
+    ) -> None:
         """Draw the consequences of a 401, or of a write that found the account gone.
 
-        The session ends, and the account is looked up anew at the next request.
+        The session ends, and the account of ``sub`` is looked up anew at the next request.
         """
-        gone = getattr(request.state, "account_gone", False)
-        if response.status_code != 401 and not gone:
+        if response.status_code != 401 and not account_gone:
             return
-        if (sub := getattr(request.state, "viewer_sub", None)) is not None:
+        if sub is not None:
             self.forget(sub)
         if self.sessions is not None and "authorization" not in request.headers:
             kept = self.sessions.read(request)
             if kept is None or "viewer" in kept:  # else someone is just signing in
                 self.sessions.end(request, response)
-
-    async def _bearer(self, request: Request) -> Identity | None:
-        headers = request.headers.getlist("authorization")
-        if not headers:
-            return None
-        if len(headers) > 1:
-            raise Unauthenticated("Send one Authorization header.")
-        scheme, _, token = headers[0].strip().partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Unauthenticated("Authorization must be: Bearer <access token>.")
-        if self.verifier is None:
-            raise Unauthenticated("This server has no issuer of tokens configured.")
-        return await self.verifier.verify(token.strip())
 
     def _session(self, request: Request) -> Identity | None:
         kept = self.sessions.read(request) if self.sessions is not None else {}

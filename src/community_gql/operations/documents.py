@@ -23,6 +23,7 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     parse,
+    specified_rules,
     validate,
 )
 from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
@@ -40,6 +41,19 @@ from community_gql.settings import SettingsError
 # of 500,000 takes more than a second; this one takes 50 ms, and is enough for fifty components
 # that each ask for the same five fields.
 overlapping.MAX_COMPLEXITY_BUDGET = 30_000
+
+_OWN_RULES = [
+    rule
+    for rule in specified_rules
+    if rule.__name__.removesuffix("Rule")
+    in {
+        *("ExecutableDefinitions", "UniqueOperationNames", "LoneAnonymousOperation"),
+        *("UniqueFragmentNames", "KnownFragmentNames", "NoUnusedFragments", "NoFragmentCycles"),
+        *("UniqueVariableNames", "NoUndefinedVariables", "NoUnusedVariables"),
+        *("UniqueArgumentNames", "UniqueInputFieldNames"),
+    }
+]
+"""The rules of a document by itself: their errors tell nothing of the schema."""
 
 _PLACES = 5
 """How many places are shown of one mistake."""
@@ -81,6 +95,8 @@ class Refused(Exception):
         """Of its document, if that could be read."""
         self.operation_name: str | None = None
         """Of the operation, if the document has it."""
+        self.read_tokens = 0
+        """How many tokens were read for it, estimated where they cannot be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,24 +212,23 @@ class Documents:
     def __contains__(self, text: str) -> bool:
         return self.kept.get(text) is not None
 
-    def get(self, text: str, *, open_schema: bool = True) -> Document:
+    def get(self, text: str, *, open_schema: bool = True, hint: str = "") -> Document:
         """The document with this text. Raises Refused with what is wrong with it.
 
-        Without ``open_schema`` introspection is refused, and errors suggest no names.
+        Without ``open_schema`` introspection is refused, and errors tell nothing of the schema;
+        ``hint`` says how to be told.
         """
         document = self.kept.get(text)
         if document is None:
             with uncollected():
-                document = _read(text, open_schema)
+                document = _read(text, open_schema, hint)
             self.kept.put(text, document, document.size)
         if document.introspects and not open_schema:
-            raise Refused(
-                [_refusal(ValidationFailed("Introspection is only for people who are signed in."))]
-            )
+            raise Refused([_closed("Introspection is not open to this caller.", hint)])
         return document
 
 
-def _read(text: str, open_schema: bool) -> Document:
+def _read(text: str, open_schema: bool, hint: str) -> Document:
     try:
         node = parse(text, max_lexical_tokens=LIMITS.tokens, max_comments=LIMITS.comments)
     except GraphQLSyntaxError as error:
@@ -225,7 +240,12 @@ def _read(text: str, open_schema: bool) -> Document:
         _check_operations(node)
     except PublicError as error:
         raise Refused([_refusal(error)]) from None
-    errors = validate(core, node, max_errors=LIMITS.errors, hide_suggestions=not open_schema)
+    errors = validate(core, node, max_errors=LIMITS.errors)
+    if errors and not open_schema:
+        # Any error beyond a field, and where it is, would confirm that the field exists.
+        errors = validate(core, node, _OWN_RULES, max_errors=LIMITS.errors)
+        if not errors:
+            raise Refused([_closed("The document does not fit the schema.", hint)])
     if errors:
         raise Refused([_as(error, ValidationFailed) for error in errors[: LIMITS.errors]])
     size = _BYTES + _BYTES_PER_TOKEN * node.token_count + sys.getsizeof(text)
@@ -249,6 +269,10 @@ def _as(error: GraphQLError, kind: type[PublicError]) -> GraphQLError:
         positions=list(error.positions)[:_PLACES] if error.positions and not error.nodes else None,
         original_error=kind(message),
     )
+
+
+def _closed(message: str, hint: str) -> GraphQLError:
+    return _refusal(ValidationFailed(f"{message} {hint}".rstrip()))
 
 
 def _refusal(error: PublicError) -> GraphQLError:

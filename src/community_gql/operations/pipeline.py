@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from graphql import GraphQLError, OperationType
+from graphql import (
+    GraphQLError,
+    OperationType,
+    VariableDefinitionNode,
+    get_named_type,
+    is_scalar_type,
+    type_from_ast,
+)
 
 from community_gql.db.database import Database, Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
@@ -23,9 +30,14 @@ from community_gql.operations import batched
 from community_gql.operations.compiled import Afford, Mode, Pushdown
 from community_gql.operations.cost import AnswerTooLarge, check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
+from community_gql.operations.persisted import PersistedQueries
 from community_gql.operations.prepared import OperationCache, Params, Prepared
 from community_gql.operations.shape import LIMITS, MAX_ANSWER_BYTES
 from community_gql.schema.context import Context
+from community_gql.schema.executable import core
+
+_TOKEN_CHARACTERS = 4
+"""A token of a document that cannot be read is taken to be as long as this."""
 
 
 class Executor(enum.StrEnum):
@@ -68,33 +80,46 @@ class Operations:
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         document_cache_bytes: int = 32 * 2**20,
         near_rows: int = NEAR_ROWS,
+        persisted_queries: bool = True,
     ) -> None:
         """For ``near_rows`` see ``page_of``; another number than the shipped one is for tests."""
         self._database, self._cost_limit = database, cost_limit
         self._near_rows = near_rows
         self.trusted = trusted or TrustedDocuments()
+        self.persisted = PersistedQueries(
+            enabled=persisted_queries and self.trusted.mode != "enforce"
+        )
         self.documents = Documents(document_cache_bytes)
         self.cache = OperationCache()
         self._max_answer_bytes = max_answer_bytes
         self.pushdown = Pushdown(pushdown, max_answer_bytes)
 
-    def prepare(self, params: Params, *, open_schema: bool) -> Prepared:
+    def prepare(self, params: Params, *, open_schema: bool, hint: str = "") -> Prepared:
         """Everything about an operation that is known before it runs.
 
-        Without ``open_schema`` introspection is refused and errors suggest no names. Raises
+        Without ``open_schema`` introspection is refused and errors tell nothing of the schema;
+        ``hint`` then says how to be told. Raises
         PublicError for a document that is unknown or not trusted, and Refused, with everything
         that is wrong, once there is a text to read.
         """
-        text = self.trusted.text(params.query, params.document_id)
+        text = params.query
+        if params.extensions and params.document_id is None:
+            text = self.persisted.text(text, params.extensions)
+        text = self.trusted.text(text, params.document_id)
         refused, was_known = Refused([]), text in self.documents
+        if not was_known:
+            refused.read_tokens = min(len(text) // _TOKEN_CHARACTERS, LIMITS.tokens)
         try:
-            document = self.documents.get(text, open_schema=open_schema)
-            refused.document_hash = document.hash
+            document = self.documents.get(text, open_schema=open_schema, hint=hint)
+            if params.extensions:
+                self.persisted.keep(text, params.extensions)
+            read_tokens = 0 if was_known else document.node.token_count
+            refused.document_hash, refused.read_tokens = document.hash, read_tokens
             operation = document.operation(params.operation_name)
             refused.operation_name = operation.name
             variables = operation.variables(params.variables)
             if isinstance(variables, list):
-                raise Refused([_uncoerced(error) for error in variables[: LIMITS.errors]])
+                raise Refused(_uncoerced(variables, open_schema))
             switched = self.cache.of(operation, variables)
             plans = switched.plans(variables)
             cost = switched.cost(variables, plans)
@@ -106,10 +131,13 @@ class Operations:
             refused.errors = [GraphQLError(error.message, original_error=error)]
             raise refused from None
         except GraphQLError as error:  # null for a variable whose default made it fit
-            refused.errors = [_uncoerced(error)]
+            refused.errors = _uncoerced([error], open_schema)
             raise refused from None
-        read_tokens = 0 if was_known else document.node.token_count
         return Prepared(document.hash, operation, switched, variables, plans, cost, read_tokens)
+
+    def knows(self, params: Params) -> bool:
+        """Whether the request's own text was read before, or it brings none."""
+        return params.query is None or params.query in self.documents
 
     async def execute(
         self,
@@ -166,9 +194,26 @@ class Operations:
         self.pushdown.close()
 
 
-def _uncoerced(error: GraphQLError) -> GraphQLError:
-    message = error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
-    return GraphQLError(message, nodes=error.nodes, original_error=BadRequest(message))
+def _uncoerced(errors: Sequence[GraphQLError], open_schema: bool) -> list[GraphQLError]:
+    """The errors of variables; those of a closed schema do not name what an input object has."""
+    shown: dict[str, GraphQLError] = {}
+    for error in errors[: LIMITS.errors]:
+        message = error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
+        if not open_schema and (name := _structured(error)):
+            message = f"Variable '${name}' has a value that does not fit its type."
+        shown[message] = GraphQLError(
+            message, nodes=error.nodes, original_error=BadRequest(message)
+        )
+    return list(shown.values())
+
+
+def _structured(error: GraphQLError) -> str | None:
+    """The name of the variable that is wrong, if its type has names of its own."""
+    for node in error.nodes or ():
+        if isinstance(node, VariableDefinitionNode):
+            type_ = type_from_ast(core, node.type)
+            return None if is_scalar_type(get_named_type(type_)) else node.variable.name.value
+    return None
 
 
 def _is_lost(data: object, errors: Sequence[GraphQLError], kind: OperationType) -> bool:

@@ -168,6 +168,11 @@ class Settings(BaseSettings):
         description="The manifests of trusted documents, separated by commas.",
         json_schema_extra={"shown_default": ""},
     )
+    persisted_queries: Literal["on", "off"] = Field(
+        default="on",
+        description="Whether documents may be asked for by their SHA-256 once they were sent, as "
+        "Apollo and urql do (see `docs/http.md`). Never with `TRUSTED_DOCUMENTS=enforce`.",
+    )
     document_cache_bytes: int = Field(
         default=32 * 2**20,
         ge=0,
