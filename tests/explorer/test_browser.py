@@ -96,7 +96,7 @@ def seen(program: str, seeded: str, once: Once, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def public(program: str, seeded: str, once: Once, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What a stranger sees in production."""
-    signing_in = {
+    signing_in: dict[str, Any] = {
         "auth0_client_id": "application",
         "auth0_client_secret": "secret",
         "session_secret": "a secret of the tests that is long enough",

@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
 from community_gql.app import create_app
 from community_gql.db import migrate
 from community_gql.dev import seeding
 from community_gql.dev.embedded import EmbeddedPostgres
+from community_gql.http.limits import ConnectionLimits
 from community_gql.http.protocol import BoundedConfig
+from community_gql.http.server import DrainingServer
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import Settings
 from tests.http.server import HOST, free_port
@@ -48,13 +48,12 @@ def served(settings: Settings, issuer: DevelopmentIssuer) -> Iterator[None]:
     """The app with the development issuer, in a thread."""
     config = BoundedConfig(
         create_app(settings, development=issuer),
-        header_timeout=settings.header_timeout,
-        max_connections=settings.max_connections,
+        limits=ConnectionLimits.of(settings),
         host=HOST,
         port=settings.port,
         log_level="warning",
     )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -103,16 +103,20 @@ class Received:
 
 
 @contextmanager
-def served(database_url: str, folder: Path, **environment: object) -> Iterator[Server]:
-    """The server on a free port, until the block ends."""
+def served(
+    database_url: str, folder: Path, *, files: int | None = None, **environment: object
+) -> Iterator[Server]:
+    """The server on a free port, until the block ends; it may open ``files`` files."""
     port = free_port()
     log = folder / f"serve-{port}.log"
+    environment = {"drain_seconds": 0, **environment}
     given = {name.upper(): str(value) for name, value in environment.items()}
+    limited = [] if files is None else ["prlimit", f"--nofile={files}:{files}"]
     with provided() as identity:
         with log.open("wb") as stderr:
             program = str(Path(sys.executable).with_name("community-gql"))
             process = subprocess.Popen(
-                [program, "serve", "--port", str(port)],
+                [*limited, program, "serve", "--port", str(port)],
                 env=os.environ | {"DATABASE_URL": database_url} | identity | given,
                 stdout=stderr,
                 stderr=stderr,

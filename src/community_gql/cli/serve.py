@@ -15,7 +15,7 @@ from community_gql.cli.console import fail
 from community_gql.settings import Settings
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from community_gql.app import Application
 
 commands = typer.Typer()
 
@@ -78,50 +78,52 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def serve_on(listener: socket.socket, application: Starlette | str, settings: Settings) -> None:
+def serve_on(listener: socket.socket, application: Application | str, settings: Settings) -> None:
     """Serve until a signal ends it. ``application`` is a factory's name or the thing itself."""
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
+    import logging.config
 
+    from community_gql.http.limits import ConnectionLimits
     from community_gql.http.protocol import BoundedConfig
+    from community_gql.http.server import bounded, serve_alone
+    from community_gql.http.workers import Workers
 
     production = isinstance(application, str)
+    logging_config = log_config(settings.log_level, json=production)
+    logging.config.dictConfig(logging_config)
+    limits = bounded(ConnectionLimits.of(settings), settings.database_pool_size)
     config = BoundedConfig(
         application,
-        header_timeout=settings.header_timeout,
-        max_connections=settings.max_connections,
+        limits=limits,
+        drain_seconds=settings.drain_seconds if production else 0,
         factory=production,
         workers=settings.workers if production else 1,
         loop="uvloop",
-        log_config=log_config(settings.log_level, json=production),
+        backlog=limits.spare,
+        log_config=logging_config,
         log_level=settings.log_level,
         proxy_headers=False,  # the application itself believes TRUSTED_PROXIES and nobody else
         timeout_graceful_shutdown=int(settings.request_timeout) + 1,
     )
     if config.workers > 1:
-        listener.set_inheritable(True)
-        Multiprocess(config, sockets=[listener]).run()
-        return
-    server = uvicorn.Server(config)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
-    if not server.started:
-        fail("the server could not start; the lines above say why.")
+        Workers(config, listener).run()
+    else:
+        serve_alone(config, listener)
 
 
 def log_config(level: str, *, json: bool) -> dict[str, Any]:
     """Return the logging of all loggers on stderr: lines of JSON, or uvicorn's for people."""
-    formatter = (
-        {"()": "community_gql.logs.JsonLines"}
+    people = {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"}
+    handler = (
+        {"class": "community_gql.logs.JsonLinesHandler"}
         if json
-        else {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"}
+        else {"class": "logging.StreamHandler", "formatter": "people"}
     )
     own = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "formatters": {"people": people},
+        "handlers": {"stderr": handler},
         "loggers": {"community_gql": own, "uvicorn": own},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
     }

@@ -21,6 +21,8 @@ Check = Callable[[], Awaitable[bool]]
 SECONDS = 2.0
 """How long a check may take."""
 
+_FRESH = {"Cache-Control": "no-store"}
+
 _log = logging.getLogger("community_gql.http.health")
 
 
@@ -37,12 +39,14 @@ class Readiness:
 
     async def answer(self, request: Request) -> JSONResponse:
         """200 when ready, 503 when not, with the outcome of each check."""
+        if getattr(request.state, "draining", False):  # set by http/server.py before it stops
+            return JSONResponse({"ready": False, "draining": True}, 503, _FRESH)
         outcomes = await asyncio.gather(*map(self._outcome, self._checks.values()))
         ready = all(outcomes)
         return JSONResponse(
             {"ready": ready, **dict(zip(self._checks, outcomes, strict=True))},
             200 if ready else 503,
-            {"Cache-Control": "no-store"},
+            _FRESH,
         )
 
     async def _outcome(self, check: Check) -> bool:

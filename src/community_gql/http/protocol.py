@@ -1,58 +1,106 @@
 """The HTTP protocol of ``serve`` and ``dev``: uvicorn's, with bounds on what a client may hold.
 
-Connections are counted; the head of a request must arrive in time and stay small; a client that
-does not read its answer is cut off. (The time and length of bodies are the view's.) Refusals are
+Connections are counted, in all and by address. Heads must arrive in time, stay small and leave no
+doubt where a request ends; bodies must arrive in time; a connection that is not used is closed; a
+client that does not read its answer is cut off. (The length of bodies is the view's.) Refusals are
 GraphQL errors, and quiet in the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
+from enum import Enum
 from typing import Any
 
 import httptools
 import orjson
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from community_gql.http.limits import ConnectionLimits, holder
 
 MAX_URL_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 32 * 1024
-"""All header fields together."""
+"""All header fields together; trailers count too."""
 WRITE_SECONDS = 30.0
 """How long a client may leave an answer unread that is too long to be buffered."""
+LINGER_SECONDS = 1.0
+"""How long what still arrives after a refusal is thrown away: a connection that is closed with
+bytes unread is reset, and its last answers are lost to the client."""
+BODY_GRACE = 1.0
+"""Seconds that a view has to refuse a late body in its own words before the connection does."""
+FIRST_REQUEST_SECONDS = 1.0
+"""How long a new connection may take to send its first request after the listener is closed."""
+
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
 class BoundedConfig(Config):
     """uvicorn's configuration with our bounds; it travels to the worker processes as it is."""
 
     def __init__(
-        self, app: Any, *, header_timeout: float, max_connections: int, **options: Any
+        self, app: Any, *, limits: ConnectionLimits, drain_seconds: float = 0, **options: Any
     ) -> None:
         super().__init__(
             app, http=BoundedProtocol, ws="none", server_header=False, access_log=False, **options
         )
-        self.header_timeout, self.max_connections = header_timeout, max_connections
-        """Seconds, and connections of each process."""
+        self.limits, self.drain_seconds = limits, drain_seconds
+
+
+class Connections(ServerState):
+    """The connections of one process, and whether it is about to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_address: Counter[str] = Counter()
+        self.draining = False
+        """Whether each answer is the last of its connection."""
+
+
+class Reading(Enum):
+    """Which part of a request a connection reads."""
+
+    NOTHING = 0
+    HEAD = 1
+    BODY = 2
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Its parser calls ``on_...`` in the order of the bytes."""
+    """One connection. Its parser calls ``on_...`` in the order of the bytes.
+
+    A connection has one timer. It is set anew only where its time comes before the one that runs,
+    so that a request which arrives at once costs none.
+    """
 
     config: BoundedConfig
+    server_state: Connections
 
     def __init__(
         self,
         config: BoundedConfig,
-        server_state: Any,
+        server_state: Connections,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._limits: ConnectionLimits = config.limits
+        self._holder: str | None = None  # whose share of the connections it takes
+        self._reading = Reading.NOTHING
+        self._begun = 0  # requests whose first byte has come
         self._head_bytes = 0
         self._field_bytes = 0
-        self._in_head = True  # a head is awaited, or has begun
+        self._framing: list[tuple[bytes, bytes]] = []
+        self._skipped_head: bytes | None = None
         self._refused = False
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._refusal: bytes | None = None  # to be sent after the answers that are owed
+        self._lingers = False  # all is said; what still comes is thrown away
+        self._has_ended = False  # the client sends no more
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._write_timer: asyncio.TimerHandle | None = None
 
     # asyncio calls these
@@ -60,37 +108,68 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection; one too many is told so and closed."""
         super().connection_made(transport)
-        if len(self.connections) > self.config.max_connections:
-            self._refuse(503, "There are too many connections. Try again shortly.", b"1")
+        address = self.client[0] if self.client else None
+        if address is not None and not self._limits.trusts(address):
+            self._holder = holder(address)
+            self.server_state.by_address[self._holder] += 1
+        if len(self.connections) > self._limits.max_connections:
+            self._refuse(503, "There are too many connections. Try again shortly.")
+        elif self._share() > self._limits.max_per_address:
+            self._refuse(503, "Your address holds too many connections. Close some of them.")
         else:
-            self._await_head()
+            self._expect(self._limits.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._stop_awaiting_head()
-        if self._write_timer is not None:
-            self._write_timer.cancel()
+        for timer in (self._timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._write_timer = None
+        if self._holder is not None:
+            if self._share() > 1:
+                self.server_state.by_address[self._holder] -= 1
+            else:
+                del self.server_state.by_address[self._holder]
+            self._holder = None
+        self._refused = True
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """More bytes of one or more requests."""
         if self._refused:
             return
-        self._unset_keepalive_if_required()
-        if self._in_head:
-            if self._head_timer is None:
-                self._await_head()
+        before = (self._reading, self._begun)
+        if self._reading is Reading.NOTHING:  # blank lines before a head count as a head
+            self._reading, self._head_bytes = Reading.HEAD, 0
+        if self._reading is Reading.HEAD:
             self._head_bytes += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # the request was answered as if it had not asked
-        except httptools.HttpParserError:
-            if not self._refused:
-                self._refuse(400, "This is not a request of HTTP/1.1.")
+        self._feed(data)
+        if self._refused:
+            return
         # What has arrived of a head that is not complete yet.
-        if self._in_head and self._head_bytes > MAX_URL_BYTES + MAX_HEAD_BYTES + len(data):
+        if (
+            self._reading is Reading.HEAD
+            and self._head_bytes > MAX_URL_BYTES + MAX_HEAD_BYTES + len(data)
+        ):
             self._refuse(431, "The header fields are too long.")
+        elif (self._reading, self._begun) != before:
+            self._expect(self._patience())
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more, but may still read: what it is owed is sent first."""
+        self._has_ended = True
+        if self._refused:
+            return not self._lingers
+        if self._reading is Reading.BODY:
+            self._refuse(400, "The body is shorter than its Content-Length, or has no end.")
+        elif self._reading is Reading.HEAD:
+            self._refuse(400, "The head of the request has no end.")
+        elif self._owes():
+            self.cycle.keep_alive = False
+        else:
+            return False
+        return True
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
@@ -108,28 +187,42 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a head."""
+        if self._skipped_head is not None:
+            return
         super().on_message_begin()
+        self._reading = Reading.HEAD
+        self._begun += 1
         self._field_bytes = 0
+        self._framing = []
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
+        if self._skipped_head is not None:
+            return
         super().on_url(url)
         if len(self.url) > MAX_URL_BYTES:
             self._refuse(414, "The URL is too long: use POST.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header field."""
-        super().on_header(name, value)
+        """A header field, or one of the trailers of a body, which say nothing to us."""
         self._field_bytes += len(name) + len(value) + 4
         if self._field_bytes > MAX_HEAD_BYTES:
             self._refuse(431, "The header fields are too long.")
+        if self._reading is not Reading.HEAD:
+            return
+        name = name.lower()
+        if name in _FRAMING:
+            self._framing.append((name, value))
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is complete: the request begins, unless its head was refused."""
-        self._stop_awaiting_head()
-        self._in_head, self._head_bytes = False, 0
-        if not self._refused:
+        self._head_bytes = 0
+        if self._skipped_head is None and not self._refused and self._is_framed_well():
             super().on_headers_complete()
+            self._reading = Reading.BODY
+            if self.server_state.draining:
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -138,44 +231,211 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete; the next one may follow."""
-        self._in_head = True
-        if not self._refused:
+        if not self._refused and self._skipped_head is None:
+            self._reading = Reading.NOTHING
             super().on_message_complete()
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.config.header_timeout, self._too_late)
+    # uvicorn calls these
 
-    def _stop_awaiting_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _too_late(self) -> None:
-        if self._head_bytes == 0:
-            self.transport.close()  # a browser that connects ahead: it has asked for nothing
+    def on_response_complete(self) -> None:
+        """An answer is written: the next request of the pipeline is run, or awaited."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._close()
             return
-        self._refuse(408, "The head of the request did not arrive in time.")
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            if not self.pipeline and self._reading is Reading.BODY:
+                self._expect(self._patience())  # we did not read before
+        elif self._refused:
+            if self._refusal is not None:
+                self._write_last(self._refusal)
+        elif self._reading is Reading.NOTHING:
+            self._expect(self._limits.idle_timeout)
+        elif self._reading is Reading.BODY:
+            self._expect(max(self._deadline - self.loop.time() - BODY_GRACE, 0.01))
 
-    def _refuse(self, status: int, message: str, retry_after: bytes | None = None) -> None:
+    def shutdown(self) -> None:
+        """The process ends: answer what was asked, and close."""
+        if self._refused:
+            return
+        if self._owes() or self._reading is Reading.BODY:
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self._close()
+        elif self._reading is Reading.HEAD or self._begun == 0:
+            self._expect(min(FIRST_REQUEST_SECONDS, self._limits.header_timeout))
+        else:
+            self._close()
+
+    # timers
+
+    def _patience(self) -> float:
+        """How many seconds what the connection waits for now may take."""
+        if self._reading is Reading.HEAD:
+            return self._limits.header_timeout
+        if self._reading is Reading.BODY:
+            late = 0.0 if self.cycle.response_complete else BODY_GRACE
+            return self._limits.body_timeout + late
+        # The time of an answer is the view's.
+        return math.inf if self._owes() else self._limits.idle_timeout
+
+    def _expect(self, seconds: float) -> None:
+        if seconds == math.inf:
+            self._deadline = math.inf
+            return
+        self._deadline = self.loop.time() + seconds
+        if self._timer is not None:
+            if self._timer_at <= self._deadline:
+                return
+            self._timer.cancel()
+        self._set_timer(seconds)
+
+    def _set_timer(self, seconds: float) -> None:
+        self._timer_at = self._deadline
+        self._timer = self.loop.call_later(seconds, self._time_has_come)
+
+    def _time_has_come(self) -> None:
+        self._timer = None
+        left = self._deadline - self.loop.time()
+        if left > 0.001:
+            if left < math.inf:
+                self._set_timer(left)
+        elif self._refused:
+            if self.transport.is_closing() or not self.transport.get_write_buffer_size():
+                self.transport.abort()
+            else:
+                self._close()
+        elif self._reading is Reading.HEAD:
+            self._refuse(408, "The head of the request did not arrive in time.")
+        elif self._reading is Reading.NOTHING:
+            self._close()  # a browser that connects ahead, or has asked all that it wanted
+        elif self.flow.read_paused:
+            self._expect(self._limits.body_timeout)  # we are the ones who do not read
+        else:
+            seconds = self._limits.body_timeout
+            self._refuse(408, f"The body did not arrive within {seconds:g} seconds.")
+
+    # refusals
+
+    def _share(self) -> int:
+        return self.server_state.by_address[self._holder] if self._holder is not None else 0
+
+    def _owes(self) -> bool:
+        """Whether a request that is complete has not been answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _feed(self, data: bytes) -> None:
+        while not self._refused:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # The request is answered as if it had not asked; what follows is its body, or the
+                # next one.
+                data = data[upgrade.args[0] :]
+                if self._skipped_head is not None:
+                    self._read_body_after_upgrade(self._skipped_head)
+                if data:
+                    continue
+            except httptools.HttpParserError:
+                self._refuse(400, "This is not a request of HTTP/1.1.")
+            return
+
+    def _read_body_after_upgrade(self, head: bytes) -> None:
+        """Have a new parser read the body, which httptools leaves out of a request to upgrade.
+
+        Otherwise the body would be taken for the next request.
+        """
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(head)  # nothing of which is heard while _skipped_head is there
+        self._skipped_head = None
+
+    def _is_framed_well(self) -> bool:
+        """Whether all who read this head agree on where the request ends and to whom it goes."""
+        names = [name for name, _ in self._framing]
+        codings = [value for name, value in self._framing if name == b"transfer-encoding"]
+        old = self.parser.get_http_version() != "1.1"
+        hosts = names.count(b"host")
+        if hosts > 1 or (hosts == 0 and not old):
+            self._refuse(400, "A request has one Host field.")
+        elif codings and (old or b"content-length" in names):
+            self._refuse(400, "The length of the body is said in two ways.")
+        elif codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+            self._refuse(501, "The only Transfer-Encoding is chunked.")
+        elif names.count(b"content-length") > 1:
+            self._refuse(400, "The length of the body is said twice.")
+        if b"expect" in names:
+            self.expect_100_continue = (b"expect", b"100-continue") in [
+                (name, value.lower()) for name, value in self._framing
+            ]
+        if b"upgrade" in names and self.parser.should_upgrade():
+            for name, value in self._framing:
+                if name == b"transfer-encoding" or (name == b"content-length" and int(value)):
+                    self._skipped_head = b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % (name, value)
+        return not self._refused
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what is being read with an error of ours, and close.
+
+        What was asked before is answered first.
+        """
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        self._stop_awaiting_head()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()  # an answer is under way, into which nothing may be written
+        self._deadline = math.inf
+        if self._reading is Reading.BODY:
+            if self.pipeline:
+                self.pipeline.popleft()  # it has not begun
+            elif self.cycle.response_complete:
+                self._write_last(b"")
+                return
+            elif self.cycle.response_started:
+                self.cycle.keep_alive = False
+                return
+            else:
+                self.cycle.disconnected = True  # its view has nobody to answer any more
+                self.cycle.message_event.set()
+                self._write_last(_refusal(status, message))
+                return
+            self._refusal = _refusal(status, message)
+        elif self._owes():
+            self._refusal = _refusal(status, message)
+        else:
+            self._write_last(_refusal(status, message))
+
+    def _write_last(self, data: bytes) -> None:
+        """Send ``data``, and close once the client has, or after LINGER_SECONDS."""
+        self._refused, self._refusal, self._lingers = True, None, True
+        self.transport.write(data)
+        most = self._limits.max_connections + self._limits.spare // 2
+        if self._has_ended or len(self.connections) > most:
+            self._close()
             return
-        code = "UNAVAILABLE" if status == 503 else "BAD_REQUEST"
-        error = {"message": message, "extensions": {"code": code}}
-        body = orjson.dumps({"errors": [error]})
-        fields = {
-            b"content-type": b"application/graphql-response+json; charset=utf-8",
-            b"content-length": str(len(body)).encode(),
-            b"cache-control": b"no-store",
-            b"x-content-type-options": b"nosniff",
-            b"connection": b"close",
-        }
-        if retry_after is not None:
-            fields[b"retry-after"] = retry_after
-        head = b"".join(b"%b: %b\r\n" % field for field in fields.items())
-        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._expect(LINGER_SECONDS)
+
+    def _close(self) -> None:
+        """Close when all is written, which the client has WRITE_SECONDS to read."""
+        self._refused = True
         self.transport.close()
+        self._expect(WRITE_SECONDS)
+
+
+def _refusal(status: int, message: str) -> bytes:
+    code = "UNAVAILABLE" if status == 503 else "BAD_REQUEST"
+    error = {"message": message, "extensions": {"code": code}}
+    body = orjson.dumps({"errors": [error]})
+    fields = {
+        b"content-type": b"application/graphql-response+json; charset=utf-8",
+        b"content-length": str(len(body)).encode(),
+        b"cache-control": b"no-store",
+        b"x-content-type-options": b"nosniff",
+        b"connection": b"close",
+    }
+    if status == 503:
+        fields[b"retry-after"] = b"1"
+    head = b"".join(b"%b: %b\r\n" % field for field in fields.items())
+    return STATUS_LINE[status] + head + b"\r\n" + body

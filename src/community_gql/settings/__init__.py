@@ -120,6 +120,27 @@ class Settings(BaseSettings):
         le=100_000,
         description="Connections each worker process keeps open at most; one more gets 503.",
     )
+    max_connections_per_address: int = Field(
+        default=200,
+        ge=1,
+        le=100_000,
+        description="How many of them one address may hold (of IPv6: a /64); those in "
+        "TRUSTED_PROXIES may hold all.",
+    )
+    idle_timeout: float = Field(
+        default=75,
+        gt=0,
+        le=3600,
+        description="Seconds a connection is kept open between two requests. Keep it longer than "
+        "the proxy in front keeps its own, or the proxy may use one that is just being closed.",
+    )
+    drain_seconds: float = Field(
+        default=5,
+        ge=0,
+        le=600,
+        description="Seconds that `serve` goes on listening after SIGTERM, with `/readyz` at 503, "
+        "so that the proxy in front sends new requests elsewhere.",
+    )
     trusted_proxies: Annotated[
         tuple[str, ...],
         NoDecode,

@@ -1,0 +1,145 @@
+"""One process that serves: it starts, it serves, and it ends without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+
+from uvicorn import Server
+
+from community_gql.http.limits import OWN_FILES, ConnectionLimits, open_files
+from community_gql.http.protocol import BoundedConfig, BoundedProtocol, Connections
+from community_gql.settings import OperatorError
+
+NOT_STARTED = "The server could not start; the lines above say why."
+TICK = 0.1
+"""Seconds between two looks at whether to go on."""
+
+_log = logging.getLogger("community_gql.server")
+
+
+class DrainingServer(Server):
+    """uvicorn's server, which goes on listening for a while when it is told to end.
+
+    ``/readyz`` says no at once, and each answer is the last of its connection, so that who comes
+    through a proxy is sent elsewhere. After DRAIN_SECONDS nobody new is accepted, and what was
+    asked is answered. Ctrl-C does not wait.
+    """
+
+    config: BoundedConfig
+
+    def __init__(self, config: BoundedConfig) -> None:
+        super().__init__(config)
+        self.server_state: Connections = Connections()
+        self._patient = True
+        self._retired = False
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal ends it. Raises OperatorError when it cannot start."""
+        try:
+            super().run(sockets)
+        except SystemExit:  # uvicorn's word for it
+            if self.started:
+                raise
+        if not self.started and not self.should_exit:
+            raise OperatorError(NOT_STARTED)
+
+    def end(self, *, patient: bool) -> None:
+        """End; without patience at once, but for what was asked. From any thread."""
+        self._patient = self._patient and patient
+        self.should_exit = True
+
+    def retire(self) -> None:
+        """End because another process has taken over: the address goes on being served."""
+        self._retired = self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """A signal: SIGTERM (patient) or SIGINT."""
+        if sig == signal.SIGINT:
+            self._patient = False
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, stop listening, answer what was asked."""
+        self.server_state.draining = True
+        if self._retired:
+            self._stop_listening(sockets)
+        else:
+            self.lifespan.state["draining"] = True
+        await self._drain()
+        if not self._retired:
+            await self._accept_waiting(sockets or [])
+        await super().shutdown(sockets)
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.config.drain_seconds
+        counter = 0
+        while self._patient and not self.force_exit and loop.time() < until:
+            if self._retired and not self.server_state.connections:
+                return
+            counter += 1
+            await self.on_tick(counter)  # keeps the Date of answers
+            await asyncio.sleep(min(TICK, max(until - loop.time(), 0)))
+
+    def _stop_listening(self, sockets: list[socket.socket] | None) -> None:
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+
+    async def _accept_waiting(self, sockets: list[socket.socket]) -> None:
+        """Take what the kernel has accepted for us, and stop listening in the same breath.
+
+        Whoever is still in the kernel's queue when the last listener closes is reset.
+        """
+        loop = asyncio.get_running_loop()
+        accepted: list[socket.socket] = []
+        # The loop closes its own a turn later than it is told to; ours are closed at once.
+        ours = [sock.dup() for sock in sockets]
+        self._stop_listening(sockets)
+        await asyncio.sleep(TICK)
+        for sock in ours:
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):  # nobody is waiting any more
+                while True:
+                    accepted.append(sock.accept()[0])
+            sock.close()
+        for connection in accepted:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def serve_alone(config: BoundedConfig, listener: socket.socket) -> None:
+    """Serve in this process until a signal ends it. Raises OperatorError when it cannot start.
+
+    A SIGHUP is ignored, unless it has a meaning already: there is no other process to take over.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with contextlib.suppress(KeyboardInterrupt):
+        DrainingServer(config).run([listener])
+
+
+def bounded(limits: ConnectionLimits, pool_size: int) -> ConnectionLimits:
+    """The limits as far as this process and its children may open files; less is said.
+
+    Raises OperatorError when there are too few files to serve at all.
+    """
+    others = OWN_FILES + pool_size
+    wanted = others + limits.max_connections + limits.spare
+    files = open_files(wanted)
+    possible = limits.within(files, others)
+    if possible.max_connections < limits.max_connections:
+        _log.warning(
+            "ulimit -n is %d: a process keeps %d connections open, not %d as MAX_CONNECTIONS says. "
+            "Raise it to %d or more.",
+            files, possible.max_connections, limits.max_connections, wanted,
+        )  # fmt: skip
+    return possible

@@ -1,0 +1,298 @@
+"""How ``serve`` starts and ends, with one process and with several."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.http.server import HOST, Server, free_port, served
+from tests.support.provider import provided
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSING = GET[:-2] + b"Connection: close\r\n\r\n"
+STOPS = int(os.environ.get("STOPS", "3"))
+"""How often it is ended; 50 by hand after a change of how that is done."""
+COMMAND = str(Path(sys.executable).with_name("community-gql"))
+
+
+@pytest.fixture
+def url(worker_database: str, workbench: Any) -> str:
+    address: str = workbench.server.url(worker_database)
+    return address
+
+
+def until(true: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def exists(pid: int) -> bool:
+    """Whether the process lives; one that nobody has buried yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def workers(server: Server) -> list[int]:
+    """The processes that serve, below the one that was started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            command = (path.parent / "cmdline").read_bytes()
+            if parent == server.process.pid and b"spawn_main" in command:
+                found.append(int(path.parent.name))
+    return found
+
+
+def are_new(server: Server, before: set[int]) -> bool:
+    found = workers(server)
+    return len(found) == 2 and not before & set(found)
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+        return True
+    return False
+
+
+class Clients:
+    """Some that ask all the time: over connections that they keep, and over new ones."""
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.answered = server, 0
+        self.lost: list[str] = []
+        self._stop = threading.Event()
+        kinds = [self._keep, self._keep, self._renew, self._renew]
+        self._threads = [threading.Thread(target=kind) for kind in kinds]
+
+    def __enter__(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _renew(self) -> None:
+        while not self._stop.is_set():
+            try:
+                connection = socket.create_connection((HOST, self.server.port), 10)
+            except OSError:
+                time.sleep(0.01)  # nobody listens: it was not accepted
+                continue
+            with connection:
+                self._ask(connection, CLOSING, "a new connection")
+
+    def _keep(self) -> None:
+        while not self._stop.is_set():
+            try:
+                connection = socket.create_connection((HOST, self.server.port), 10)
+            except OSError:
+                time.sleep(0.01)
+                continue
+            with connection:
+                while not self._stop.is_set():
+                    head = self._ask(connection, GET, "a kept connection")
+                    if b"connection: close" in head:
+                        break
+                    time.sleep(0.002)
+
+    def _ask(self, connection: socket.socket, data: bytes, what: str) -> bytes:
+        connection.settimeout(10)
+        received = b""
+        try:
+            connection.sendall(data)
+            while not received.endswith(b"ok\n"):
+                chunk = connection.recv(65536)
+                if not chunk:
+                    raise ConnectionError("closed")
+                received += chunk
+        except OSError as error:
+            self.lost.append(f"{what}: {error!r} after {len(received)} bytes")
+            return b"connection: close"
+        self.answered += 1
+        return received
+
+
+# --- the end ---
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("time_", range(STOPS))
+def test_sigterm_loses_no_request(url: str, tmp_path: Path, count: int, time_: int) -> None:
+    with served(url, tmp_path, workers=count, drain_seconds=0.3) as server:
+        with Clients(server) as clients:
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGTERM)
+            server.process.wait(20)
+        assert clients.answered > 20
+        assert clients.lost == []
+        assert not listens(server.port)
+        assert {line["level"] for line in server.lines()} == {"info"}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_sigterm_is_said_before_it_is_done(url: str, tmp_path: Path, count: int) -> None:
+    """Not ready at once, everything else as before, and each answer the last of its connection."""
+    with served(url, tmp_path, workers=count, drain_seconds=1.5) as server:
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        start = time.monotonic()
+        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503, 0.5)
+        answer = httpx.post(f"{server.url}/graphql", json={"query": "{ __typename }"})
+        assert answer.status_code == 200
+        assert answer.headers["connection"] == "close"
+        assert httpx.get(f"{server.url}/readyz").json() == {"ready": False, "draining": True}
+        server.process.wait(20)
+        assert time.monotonic() - start > 1.4
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_runs_at_the_end_is_answered(url: str, tmp_path: Path, count: int) -> None:
+    """A body that is half there when the signal comes, and there when nobody new is accepted."""
+    body = b'{"query":"{ __typename }"}'
+    head = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with served(url, tmp_path, workers=count, drain_seconds=0) as server:
+        connection = server.connect()
+        connection.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:5])
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: not listens(server.port), 5)
+        answer = connection.send(body[5:]).receive()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        server.process.wait(20)
+
+
+def test_ctrl_c_does_not_wait(url: str, tmp_path: Path) -> None:
+    for count in (1, 2):
+        with served(url, tmp_path, workers=count, drain_seconds=60) as server:
+            server.process.send_signal(signal.SIGINT)
+            server.process.wait(10)
+            assert not listens(server.port)
+
+
+# --- SIGHUP ---
+
+
+def test_sighup_leaves_one_process_alone(url: str, tmp_path: Path) -> None:
+    with served(url, tmp_path) as server, Clients(server) as clients:
+        for _ in range(10):
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(0.05)
+        assert server.process.poll() is None
+        answered = clients.answered
+        until(lambda: clients.answered > answered + 10)
+        assert clients.lost == []
+
+
+def test_sighup_replaces_workers_without_losing_a_request(url: str, tmp_path: Path) -> None:
+    with served(url, tmp_path, workers=2, drain_seconds=0.3) as server:
+        until(lambda: len(workers(server)) == 2)
+        with Clients(server) as clients:
+            for _ in range(3):
+                before = set(workers(server))
+                server.process.send_signal(signal.SIGHUP)
+                until(functools.partial(are_new, server, before), 60)
+        assert clients.answered > 100
+        assert clients.lost == []
+        assert {line["level"] for line in server.lines()} == {"info"}
+
+
+def test_a_replacement_that_cannot_start_leaves_the_old(url: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text("{}")
+    given: dict[str, Any] = {"trusted_documents": "allow", "trusted_documents_files": manifest}
+    with served(url, tmp_path, workers=2, **given) as server:
+        until(lambda: len(workers(server)) == 2)
+        before = sorted(workers(server))
+        manifest.unlink()
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: any(line["level"] == "error" for line in server.lines()))
+        said = [line["message"] for line in server.lines() if line["level"] == "error"]
+        assert len(said) == 1
+        assert str(manifest) in said[0]
+        until(lambda: sorted(workers(server)) == before)
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+# --- who dies ---
+
+
+def test_workers_end_when_their_parent_is_killed(url: str, tmp_path: Path) -> None:
+    with served(url, tmp_path, workers=2, drain_seconds=60) as server:
+        until(lambda: len(workers(server)) == 2)
+        orphans = workers(server)
+        server.process.kill()
+        server.process.wait(10)
+        until(lambda: not any(map(exists, orphans)), 10)
+        assert not listens(server.port)
+
+
+def test_a_worker_that_dies_is_replaced_and_spoken_of(url: str, tmp_path: Path) -> None:
+    with served(url, tmp_path, workers=2) as server:
+        until(lambda: len(workers(server)) == 2)
+        victim, other = workers(server)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: len(found := workers(server)) == 2 and victim not in found)
+        assert other in workers(server)
+        warnings = [line["message"] for line in server.lines() if line["level"] == "warning"]
+        assert len(warnings) == 1
+        assert str(victim) in warnings[0]
+        assert "SIGKILL" in warnings[0]
+
+
+# --- the start ---
+
+
+@contextlib.contextmanager
+def begun(url: str, **environment: object) -> Iterator[subprocess.Popen[str]]:
+    given = {name.upper(): str(value) for name, value in environment.items()}
+    with provided() as identity:
+        process = subprocess.Popen(
+            [COMMAND, "serve", "--port", str(free_port())],
+            env=os.environ | {"DATABASE_URL": url} | identity | given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+def test_a_start_that_cannot_succeed_ends_alike_with_any_number_of_workers(
+    url: str, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.json"
+    given = {"trusted_documents": "enforce", "trusted_documents_files": missing}
+    ends = []
+    for count in (1, 2, 8):
+        with begun(url, workers=count, **given) as process:
+            said, _ = process.communicate(timeout=120)
+            assert "Traceback" not in said
+            (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
+            ends.append((process.returncode, sentence))
+
+    assert ends == [(1, ends[0][1])] * 3
+    assert str(missing) in ends[0][1]
