@@ -144,9 +144,9 @@ event.listen(Engine, "before_cursor_execute", _note)
 class _Database(Database):
     """Notes what runs on the driver itself, which no event of SQLAlchemy sees."""
 
-    async def value(self, text: str, arguments: Sequence[Any], *, anew: bool = False) -> Any:
+    async def value(self, text: str, arguments: Sequence[Any], **options: Any) -> Any:
         _note(None, None, text)
-        return await super().value(text, arguments, anew=anew)
+        return await super().value(text, arguments, **options)
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from graphql.execution.values import VariableValues
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from community_gql.db.database import Database
+from community_gql.db.database import COMMIT_SECONDS, Database
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.http.explorer import explorer
@@ -180,7 +180,7 @@ class GraphQLView:
                 limit.reschedule(asyncio.get_running_loop().time() + self._edge.request_timeout)
                 viewer = await self._authenticate(request)
                 line.viewer = _digest(viewer.sub)
-                return await self._run(request, params, viewer, line)
+                return await self._run(request, params, viewer, line, limit)
         except HttpError as error:
             return http_refusal(error.status, error.message, error.headers)
         except Refused as error:
@@ -197,7 +197,14 @@ class GraphQLView:
         except Exception as error:
             return fault(error, _values(params))
 
-    async def _run(self, request: Request, params: Params, viewer: Viewer, line: Line) -> Answer:
+    async def _run(
+        self,
+        request: Request,
+        params: Params,
+        viewer: Viewer,
+        line: Line,
+        limit: asyncio.Timeout,
+    ) -> Answer:
         start = time.perf_counter()
         key = key_of(viewer.sub, request.client.host if request.client else None)
         text = self._edge.trusted.text(params.query, params.document_id)
@@ -229,7 +236,13 @@ class GraphQLView:
             return True
 
         asks_for_sql = self._edge.development and params.extensions.get("sql") is True
-        context = Context(viewer, self._database, texts=[] if asks_for_sql else None)
+        context = Context(
+            viewer,
+            self._database,
+            caller=key,
+            deadline=_deadline(node.operation, limit),
+            texts=[] if asks_for_sql else None,
+        )
         try:
             ran = await self._pushdown.run(reading, variables, plans, context, afford)
             line.way, line.why = ran.way, ran.why
@@ -300,6 +313,19 @@ async def execute(operation: Operation, variables: VariableValues, context: Cont
     result: Any = executor.execute_operation()
     done = await result if executor.is_awaitable(result) else result
     return Executed(done.data, list(done.errors or ()))
+
+
+def _deadline(kind: OperationType, limit: asyncio.Timeout) -> float | None:
+    """When a mutation's reading and writing gives up: at the timeout, which then comes later.
+
+    A cancelled mutation has no answer, and would hide what its first fields have committed. A
+    query is cancelled: nothing of it is worth having.
+    """
+    when = limit.when()
+    if kind is not OperationType.MUTATION or when is None:
+        return None
+    limit.reschedule(when + COMMIT_SECONDS + 1)
+    return when
 
 
 def _uncoerced(error: GraphQLError) -> GraphQLError:

@@ -25,6 +25,10 @@ class Context:
 
     viewer: Viewer
     database: Database
+    caller: str | None = None
+    """Whose part of the connections is used: a person, or the address of someone signed out."""
+    deadline: float | None = None
+    """When reading and writing give up, by the event loop's clock."""
     texts: list[str] | None = None
     """The statements that have run, if somebody asked for them."""
     plans: Mapping[int, Any] = field(default_factory=dict)
@@ -39,6 +43,10 @@ class Context:
         return self._loaders is not None
 
     @property
+    def _caller(self) -> str | None:
+        return self.caller or self.viewer.sub
+
+    @property
     def statements(self) -> int:
         """How many statements the operation has run."""
         return self._statements + (self._loaders.snapshot.statements if self._loaders else 0)
@@ -51,7 +59,9 @@ class Context:
                 raise Unavailable("The operation has ended.")
             plans = self.plans.values()
             anew = any(isinstance(plan, Pages) and plan.planned_anew for plan in plans)
-            snapshot = self.database.snapshot(anew=anew)
+            snapshot = self.database.snapshot(
+                anew=anew, caller=self._caller, deadline=self.deadline
+            )
             snapshot.texts = self.texts
             self._loaders = Loaders(snapshot, self.viewer)
         return self._loaders
@@ -61,7 +71,7 @@ class Context:
         self._statements += 1
         if self.texts is not None:
             self.texts.append(text)
-        return await self.database.value(text, arguments, anew=anew)
+        return await self.database.value(text, arguments, anew=anew, caller=self._caller)
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in a transaction of its own and commit it.
@@ -80,7 +90,7 @@ class Context:
                 self._statements += session.statements
 
         try:
-            return await self.database.write(counted)
+            return await self.database.write(counted, caller=self._caller, deadline=self.deadline)
         except IntegrityError as error:
             if constraint(error).endswith(_OWNER_KEYS):
                 raise AccountGone from error
