@@ -40,7 +40,6 @@ ANSWERS = {
     "extra_float_digits": "1",
     "gin_fuzzy_search_limit": "0",
     "intervalstyle": "postgres",
-    "lc_messages": "C",
     "lc_monetary": "C",
     "lc_numeric": "C",
     "lc_time": "C",
