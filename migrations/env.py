@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging.config import fileConfig
@@ -21,10 +22,12 @@ from alembic.operations.ops import MigrationScript
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
 from community_gql.db.models import Base
+from community_gql.db.states import sqlstate
 from community_gql.settings.checks import database_address
 
 config = context.config
@@ -83,8 +86,29 @@ def number(
         script.rev_id = f"{int(head or 0) + 1:04d}"
 
 
+LOCK_TIMEOUT = "250ms"
+"""How long a migration waits for a table: those who come after it wait as long behind it."""
+LOCK_ATTEMPTS = 60
+
+
 def run(connection: Connection) -> None:
-    """Run what Alembic was asked for, each migration in a transaction of its own."""
+    """Run what Alembic was asked for, again from where it stopped when a table was in use."""
+    with alone(connection):
+        for attempt in range(1, LOCK_ATTEMPTS + 1):
+            try:
+                migrate(connection)
+                return
+            except DBAPIError as error:
+                connection.rollback()
+                if sqlstate(error) != "55P03" or attempt == LOCK_ATTEMPTS:
+                    raise
+                if attempt == 1:
+                    logger.info("Waiting for a table that is in use")
+                await_only(asyncio.sleep(random.uniform(0.2, 1)))
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations that are missing, each in a transaction of its own."""
     options: dict[str, Any] = {
         "target_metadata": Base.metadata,
         "compare_type": True,
@@ -92,10 +116,11 @@ def run(connection: Connection) -> None:
         "transaction_per_migration": True,
         "process_revision_directives": number,
     }
-    with alone(connection):
-        context.configure(connection=connection, **options)
-        with context.begin_transaction():
-            context.run_migrations()
+    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    connection.commit()
+    context.configure(connection=connection, **options)
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 async def connect(url: str) -> None:

@@ -1,14 +1,13 @@
 """page indexes
 
-For pages in their orders, and for finding stories, people and tags. Built while the application
-works, so outside a transaction: an interrupted run may leave indexes that are there but invalid,
-and the next one drops and makes those again.
+For pages in their orders, and for finding stories, people and tags.
 """
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+
+from community_gql.db.concurrently import create_indexes, drop_indexes
 
 revision = "0005"
 down_revision = "0004"
@@ -30,23 +29,13 @@ INDEXES = {
     "idx_match_results_batch": "match_results (user_id, created_at DESC, score DESC, id DESC)",
 }
 
-INVALID = sa.text("""
-    SELECT count(*) FROM pg_index
-    WHERE NOT indisvalid AND indexrelid = to_regclass(quote_ident(:name))
-""")
-
 
 def upgrade() -> None:
+    create_indexes(INDEXES)
     with op.get_context().autocommit_block():
-        for name, definition in INDEXES.items():
-            if op.get_bind().scalar(INVALID, {"name": name}):
-                op.execute(f"DROP INDEX CONCURRENTLY {name}")
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {definition}")
         # Migration 4 rewrote tables, which does not make autovacuum look at them again.
         op.execute("ANALYZE users, tags, stories, story_tags, habits, match_results")
 
 
 def downgrade() -> None:
-    with op.get_context().autocommit_block():
-        for name in reversed(INDEXES):
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    drop_indexes(INDEXES)

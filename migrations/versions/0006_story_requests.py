@@ -9,13 +9,22 @@ from __future__ import annotations
 
 from alembic import op
 
+from community_gql.db.concurrently import create_indexes, drop_indexes
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
 
 
+INDEXES = {
+    "idx_user_features_version": "user_features (version)",
+    "idx_match_results_target": "match_results (target_user_id)",
+}
+
+
 def upgrade() -> None:
+    create_indexes(INDEXES)
     op.execute("""
         CREATE TABLE story_requests (
           user_id VARCHAR(64) REFERENCES users(auth0_sub) ON DELETE CASCADE,
@@ -33,12 +42,9 @@ def upgrade() -> None:
         )
     """)
     op.execute("CREATE INDEX idx_tag_renames_into ON tag_renames (into_id)")
-    op.execute("CREATE INDEX idx_user_features_version ON user_features (version)")
-    op.execute("CREATE INDEX idx_match_results_target ON match_results (target_user_id)")
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX idx_match_results_target")
-    op.execute("DROP INDEX idx_user_features_version")
+    drop_indexes(INDEXES)
     op.execute("DROP TABLE tag_renames")
     op.execute("DROP TABLE story_requests")

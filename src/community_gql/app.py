@@ -53,7 +53,10 @@ def create_app(
         settings.database_url,
         pool_size=settings.database_pool_size,
         pool_timeout=settings.database_pool_timeout,
+        caller_share=settings.database_caller_share,
+        write_share=settings.database_write_share,
         statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
         pgbouncer=settings.database_pgbouncer,
     )
     if development is not None:

@@ -485,7 +485,7 @@ async def test_retries_end(state: str, act: Writer, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("community_gql.db.database.asyncio.sleep", at_once)
     with pytest.raises(Exception, match="again") as failure:
         await act.database.write(always)
-    assert sqlstate(failure.value) == state  # type: ignore[arg-type]
+    assert sqlstate(failure.value) == state
     assert attempts == WRITE_ATTEMPTS
 
 

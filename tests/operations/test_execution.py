@@ -17,6 +17,7 @@ from sqlalchemy import text, true
 
 from community_gql.db import models as m
 from community_gql.db.database import Database, Transaction, opened
+from community_gql.db.pool import Pool
 from community_gql.errors import Unavailable
 from community_gql.graph import statements as graph_statements
 from community_gql.graph import visibility
@@ -390,14 +391,14 @@ async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(
     database_url: str,
 ) -> None:
     async with opened(database_url, pool_size=1) as database:
-        for n in range(130):
+        for n in range(200):
             assert await database.value(f"SELECT {n}::text", []) == str(n)
         count = await database.value("SELECT count(*) FROM pg_prepared_statements", [])
     async with opened(database_url, pgbouncer=True) as database:
         query = "SELECT count(*) FROM pg_prepared_statements"
         assert await database.value(query, []) == 0
 
-    assert 50 < count <= 110
+    assert 50 < count <= 133
 
 
 PLANNED = {
@@ -417,13 +418,13 @@ PLANNED = {
 async def test_what_filters_select_is_planned_for_its_values(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, asked = Database._plan, []
+    plan, asked = Pool.plan, []
 
-    async def noted(self: Database, lent: Any, anew: bool) -> None:
+    async def noted(self: Pool, connection: Any, anew: bool) -> None:
         asked.append(anew)
-        await plan(self, lent, anew)
+        await plan(self, connection, anew)
 
-    monkeypatch.setattr(Database, "_plan", noted)
+    monkeypatch.setattr(Pool, "plan", noted)
     for query in PLANNED:
         assert (await api(query)).status == 200
 
@@ -441,9 +442,9 @@ async def test_a_statement_is_planned_for_its_values_or_for_all(
     async with opened(database_url, pool_size=1) as database:
         for n in range(8):
             values = ["a" * n]
-            assert await database.value("SELECT length($1::text)", values, anew=anew) == n
-        assert await database.value(plans, [], anew=anew) == ("[8, 0]" if anew else "[0, 8]")
-        snapshot = database.snapshot(anew=not anew)
+            assert await database.value("SELECT length($1::text)", values, custom_plan=anew) == n
+        assert await database.value(plans, [], custom_plan=anew) == ("[8, 0]" if anew else "[0, 8]")
+        snapshot = database.snapshot(custom_plan=not anew)
         (row,) = await snapshot.run(text("SELECT current_setting('plan_cache_mode')"), {})
         await snapshot.close()
         assert row[0] == ("force_generic_plan" if anew else "force_custom_plan")
@@ -518,7 +519,7 @@ async def test_a_kept_connection_is_nobodys_wait(database_url: str) -> None:
         statements = [database.value("SELECT 1 FROM pg_sleep(0.005)", []) for _ in range(40)]
         await asyncio.gather(*statements, *(database.write(write) for _ in range(10)))
         assert await database.value(backend, []) == first
-        assert database._wanted == 0
+        assert database.pool.turns.waiting == 0
 
 
 async def test_kept_connections_are_closed_with_the_database(
@@ -526,7 +527,7 @@ async def test_kept_connections_are_closed_with_the_database(
 ) -> None:
     async with opened(database_url, pool_size=3) as database:
         await asyncio.gather(*(database.value("SELECT 1 FROM pg_sleep(0.05)", []) for _ in "abc"))
-        assert len(database._kept) == 3
+        assert len(database.pool._ready) == 3
     await asyncio.sleep(0.1)
     left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'community-gql'"
     assert await db.fetchval(f"{left} AND datname = current_database()") == 0

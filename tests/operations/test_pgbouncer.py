@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from community_gql.db import database
+from community_gql.db import pool
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.graph.visibility import ANONYMOUS
 from tests.http.server import HOST, free_port
@@ -85,7 +85,7 @@ async def test_many_at_once_get_their_own_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Each request connects anew, forty at once, and the machine may be busy.
-    monkeypatch.setattr(database, "CONNECT_SECONDS", 30)
+    monkeypatch.setattr(pool, "CONNECT_SECONDS", 30)
     chance = random.Random(1)
     people, words = await community(db, chance)
     viewers = [ANONYMOUS, *map(viewer_of, people)]

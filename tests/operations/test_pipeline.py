@@ -8,7 +8,8 @@ import asyncpg
 import orjson
 import pytest
 
-from community_gql.db.database import Stopwatch, opened
+from community_gql.db.database import opened
+from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import BadRequest, PublicError
 from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import ANONYMOUS, Viewer

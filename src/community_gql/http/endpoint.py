@@ -17,7 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from community_gql.db.database import Stopwatch
+from community_gql.db.database import COMMIT_SECONDS
+from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.http.head import Head
@@ -174,7 +175,7 @@ class GraphQLEndpoint:
                 exchange.params = await read(exchange.head, receive, config.max_body_bytes)
                 limit.reschedule(asyncio.get_running_loop().time() + config.request_timeout)
                 exchange.viewer = await self._who(exchange)
-                return await self._run(exchange, exchange.params, exchange.viewer)
+                return await self._run(exchange, exchange.params, exchange.viewer, limit)
         except HttpError as error:
             return http_refusal(error.status, error.message, error.headers)
         except Refused as error:
@@ -203,7 +204,9 @@ class GraphQLEndpoint:
             exchange.log.viewer = digest(viewer.sub)
         return viewer
 
-    async def _run(self, exchange: _Exchange, params: Params, viewer: Viewer) -> Answer:
+    async def _run(
+        self, exchange: _Exchange, params: Params, viewer: Viewer, limit: asyncio.Timeout
+    ) -> Answer:
         start = time.perf_counter()
         key = key_of(viewer.sub, exchange.head.client)
         prepared = await self._prepare(exchange, params, viewer, key)
@@ -221,7 +224,13 @@ class GraphQLEndpoint:
         stopwatch = Stopwatch()
         try:
             outcome = await self.operations.execute(
-                prepared, viewer, afford=afford, stopwatch=stopwatch, texts=texts
+                prepared,
+                viewer,
+                caller=key,
+                deadline=_deadline(prepared.kind, limit),
+                afford=afford,
+                stopwatch=stopwatch,
+                texts=texts,
             )
         finally:
             milliseconds = stopwatch.seconds * 1000
@@ -316,6 +325,19 @@ def _execution(outcome: Outcome, seconds: float | None, texts: list[str] | None)
     if texts is not None:
         told["sql"] = texts
     return told
+
+
+def _deadline(kind: OperationType, limit: asyncio.Timeout) -> float | None:
+    """When a mutation's reading and writing gives up: at the timeout, which then comes later.
+
+    A cancelled mutation has no answer, and would hide what its first fields have committed. A
+    query is cancelled: nothing of it is worth having.
+    """
+    when = limit.when()
+    if kind is not OperationType.MUTATION or when is None:
+        return None
+    limit.reschedule(when + COMMIT_SECONDS + 1)
+    return when
 
 
 async def _allow(send: Send, head: Head) -> None:

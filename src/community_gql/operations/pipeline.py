@@ -22,7 +22,8 @@ from graphql import (
     type_from_ast,
 )
 
-from community_gql.db.database import Database, Stopwatch
+from community_gql.db.database import Database
+from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import Viewer
@@ -144,19 +145,31 @@ class Operations:
         prepared: Prepared,
         viewer: Viewer,
         *,
+        caller: str | None = None,
+        deadline: float | None = None,
         afford: Afford = _cannot_afford,
         stopwatch: Stopwatch | None = None,
         texts: list[str] | None = None,
     ) -> Outcome:
         """Run an operation for a viewer.
 
-        ``afford`` pays for compiling it, where that is worth it. ``stopwatch`` counts the time of
-        its statements, also when it fails; ``texts`` collects them.
-        Raises Unavailable when the database cannot answer and the answer would hold nothing, and
-        AnswerTooLarge for a query whose data is longer than an answer may be.
+        ``caller`` is whose share of the connections it uses (see ``Database``), ``deadline`` when
+        it gives up, by the event loop's clock. ``afford`` pays for compiling it, where that is
+        worth it. ``stopwatch`` counts the time of its statements, also when it fails; ``texts``
+        collects them. Raises Unavailable when the database cannot answer and the answer would
+        hold nothing, and AnswerTooLarge for a query whose data is longer than an answer may be.
         """
         stopwatch = stopwatch or Stopwatch()
-        context = Context(viewer, self._database, stopwatch, texts, self._near_rows, prepared.plans)
+        context = Context(
+            viewer,
+            self._database,
+            caller,
+            deadline,
+            stopwatch,
+            texts,
+            self._near_rows,
+            prepared.plans,
+        )
         errors: list[GraphQLError] = []
         data: bytes | dict[str, Any] | None
         try:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from community_gql.db.database import Database, Stopwatch, Transaction, constraint
+from community_gql.db.database import Database, Transaction, constraint
+from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, Unavailable
 from community_gql.graph.loaders import Loaders
 from community_gql.graph.plans import Plans
@@ -27,6 +28,10 @@ class Context:
 
     viewer: Viewer
     database: Database
+    caller: str | None = None
+    """Whose part of the connections is used: a person, or the address of someone signed out."""
+    deadline: float | None = None
+    """When reading and writing give up, by the event loop's clock."""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     """How long the statements took, without waiting for a connection; whole once it is closed."""
     texts: list[str] | None = None
@@ -45,6 +50,10 @@ class Context:
         return self._loaders is not None
 
     @property
+    def _caller(self) -> str | None:
+        return self.caller or self.viewer.sub
+
+    @property
     def statements(self) -> int:
         """How many statements the operation has run."""
         return self._statements + (self._loaders.snapshot.statements if self._loaders else 0)
@@ -55,7 +64,9 @@ class Context:
         if self._loaders is None:
             if self._ended:  # an error elsewhere ended it early
                 raise Unavailable("The operation has ended.")
-            snapshot = self.database.snapshot(anew=self.plans.custom_plan)
+            snapshot = self.database.snapshot(
+                custom_plan=self.plans.custom_plan, caller=self._caller, deadline=self.deadline
+            )
             snapshot.texts = self.texts
             self._loaders = Loaders(snapshot, self.viewer, self.near_rows)
         return self._loaders
@@ -66,7 +77,11 @@ class Context:
         if self.texts is not None:
             self.texts.append(text)
         return await self.database.value(
-            text, arguments, anew=custom_plan, stopwatch=self.stopwatch
+            text,
+            arguments,
+            custom_plan=custom_plan,
+            caller=self._caller,
+            stopwatch=self.stopwatch,
         )
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -87,7 +102,7 @@ class Context:
                 self.stopwatch.seconds += session.stopwatch.seconds
 
         try:
-            return await self.database.write(counted)
+            return await self.database.write(counted, caller=self._caller, deadline=self.deadline)
         except IntegrityError as error:
             if constraint(error).endswith(_OWNER_KEYS):
                 raise AccountGone from error

@@ -81,6 +81,26 @@ class Settings(BaseSettings):
         le=600,
         description="Seconds a request waits for a free connection before it fails.",
     )
+    database_caller_share: float = Field(
+        default=0.3,
+        gt=0,
+        le=1,
+        description="The part of the connections that one person, or one signed-out address, may "
+        "hold at once, rounded up.",
+    )
+    database_write_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="The part of the connections that may write at once, rounded up; one is left "
+        "for reading.",
+    )
+    lock_timeout: float = Field(
+        default=5,
+        gt=0,
+        le=3600,
+        description="Seconds a statement waits for a row or table that someone else has locked.",
+    )
     statement_timeout: float = Field(
         default=14,
         gt=0,

@@ -1,0 +1,365 @@
+"""The connections of one process to PostgreSQL, and who gets one when."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
+from sqlalchemy.util import greenlet_spawn
+
+from community_gql.db.states import POOL_WAIT, is_useless, unavailable
+from community_gql.db.turns import Turns
+from community_gql.lru import LruCache
+
+CONNECT_SECONDS = 2.0
+"""How long a database that does not even answer is waited for."""
+CLEANING_SECONDS = 5.0
+"""How long closing waits for connections that are still being given back."""
+PREPARED_BYTES = 256 * 1024
+"""How much SQL text stays prepared on a connection. PostgreSQL keeps about 60 times as much."""
+LONGEST_PREPARED = 16 * 1024
+"""The longest text that stays prepared, in characters."""
+PREPARED_OVERHEAD = 2048
+"""What a short statement weighs beside its text."""
+_PLANS = "plan_cache_mode"
+ANSWERS = {
+    "bytea_output": "hex",
+    "datestyle": "ISO, MDY",
+    "default_text_search_config": "pg_catalog.simple",
+    "default_transaction_deferrable": "off",
+    "default_transaction_isolation": "read committed",
+    "extra_float_digits": "1",
+    "gin_fuzzy_search_limit": "0",
+    "intervalstyle": "postgres",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+    "search_path": "public",
+    "standard_conforming_strings": "on",
+    "timezone": "UTC",
+    "transform_null_equals": "off",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+}
+"""Settings that could change an answer. Sent at connect, they win over the server's, the
+database's and the role's."""
+TRACKED = ("datestyle", "standard_conforming_strings", "timezone")
+"""Those of ANSWERS that every PgBouncer takes at connect and keeps for each client."""
+
+T = TypeVar("T")
+
+_background: set[asyncio.Task[Any]] = set()
+
+
+def detached(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run ``work`` in a task that goes on when its caller is cancelled."""
+    task = asyncio.ensure_future(work)
+    _background.add(task)
+    task.add_done_callback(_ended)
+    return task
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _background.discard(task)
+    if not task.cancelled():
+        task.exception()  # has been seen: whoever waited for it may be gone
+
+
+async def awaited(
+    work: Coroutine[Any, Any, T], lost: Callable[[asyncio.Task[T]], None] | None = None
+) -> T:
+    """The result of ``work``. If the caller is cancelled, ``work`` is too, and not waited for.
+
+    What a cancelled statement still waits for, such as a server that hangs, delays nobody then.
+    ``lost`` gets the task of a cancelled caller when it ends, for a result to give back.
+    """
+    task = detached(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        if lost is not None:
+            task.add_done_callback(lost)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """How many connections, for whom and for how long; times are in seconds."""
+
+    pool_size: int = 10
+    pool_timeout: float = 5
+    """How long a request waits for a connection."""
+    caller_share: float = 0.3
+    """The part of the connections that one caller may hold at once."""
+    write_share: float = 0.5
+    """The part that may be used for writing at once."""
+    statement_timeout: float = 14
+    lock_timeout: float = 5
+    pgbouncer: bool = False
+    """Switches off what transaction pooling breaks: prepared statements and most settings."""
+
+    @property
+    def caller_part(self) -> int:
+        """How many connections one caller may hold."""
+        return max(1, min(self.pool_size, ceil(self.pool_size * self.caller_share)))
+
+    @property
+    def write_part(self) -> int:
+        """How many connections may write; one is left for readers, if there are two."""
+        return max(1, min(self.pool_size - 1, ceil(self.pool_size * self.write_share)))
+
+
+@dataclass(slots=True, eq=False)
+class Lent:
+    """A connection that ``Pool.lend`` lends for single statements on the driver itself."""
+
+    connection: PoolProxiedConnection
+    caller: str | None
+    prepared: LruCache[Any] = field(default_factory=lambda: LruCache(PREPARED_BYTES))
+    """What is prepared on it, by the text; what is dropped is closed in PostgreSQL as well."""
+
+    @property
+    def driver(self) -> Any:
+        """The driver's connection."""
+        return self.connection.driver_connection
+
+
+class Pool:
+    """Lends connections in turns by caller. Everything that it raises is a sign of the database.
+
+    Connections for single statements stay lent by SQLAlchemy between two of them: lending and
+    giving back costs as much as the driver takes. Never more than ``pool_size`` are in use or
+    ready, so nobody waits in SQLAlchemy's own pool.
+    """
+
+    def __init__(self, url: str, config: PoolConfig) -> None:
+        self.config = config
+        self.turns = Turns(
+            config.pool_size, caller_part=config.caller_part, write_part=config.write_part
+        )
+        self.engine = _engine(url, config, config.pool_size)
+        self._readers = self.engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self._writers = self.engine.execution_options(isolation_level="READ COMMITTED")
+        self._own: AsyncEngine = _engine(url, config, 1)
+        self._ready: list[Lent] = []
+        """Connections that are lent by SQLAlchemy and used by nobody, the warmest last."""
+        self._in_use = 0
+
+    async def lend(self, caller: str | None) -> Lent:
+        """A connection for single statements: ``keep`` it afterwards, or ``take_back``."""
+        if not self.turns.try_take(caller, write=False):
+            await self._turn(caller, write=False)
+        self._in_use += 1
+        while self._ready:
+            lent = self._ready.pop()
+            if not lent.driver.is_closed():
+                lent.caller = caller
+                return lent
+            lent.connection.invalidate()
+        try:
+            return Lent(await awaited(self._checkout(), _close_lost), caller)
+        except BaseException as error:
+            self._leave(caller, write=False)
+            self.note(error)
+            raise
+
+    async def fetch(
+        self, lent: Lent, text: str, arguments: Sequence[Any], *, custom_plan: bool
+    ) -> Any:
+        """The single value of a statement, which stays prepared."""
+        await self.plan(lent.connection, custom_plan)
+        if self.config.pgbouncer or len(text) > LONGEST_PREPARED:
+            return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
+        statement = lent.prepared.get(text)
+        if statement is None:
+            statement = await lent.driver.prepare(text)  # unscoped: the caller's
+            lent.prepared.put(text, statement, len(text) + PREPARED_OVERHEAD)
+        return await statement.fetchval(*arguments)  # unscoped: the caller's
+
+    async def plan(self, connection: PoolProxiedConnection, custom_plan: bool) -> None:
+        """Have the connection plan its statements for their values, or for all values.
+
+        Left to itself PostgreSQL compares guesses, and plans many a page anew each time.
+        """
+        mode = "force_custom_plan" if custom_plan else "force_generic_plan"
+        # Behind PgBouncer nothing is prepared, and a setting would be left to other clients.
+        if not self.config.pgbouncer and connection.info.get(_PLANS) != mode:
+            driver: Any = connection.driver_connection
+            await driver.execute(f"SET {_PLANS} = {mode}")  # unscoped: a setting
+            connection.info[_PLANS] = mode
+
+    def keep(self, lent: Lent) -> None:
+        """Take a connection that works back, for the next statement."""
+        if self.config.pgbouncer:  # a connection at hand would be one of its clients
+            self.take_back(lent, None)
+            return
+        self._ready.append(lent)
+        self._leave(lent.caller, write=False)
+
+    def take_back(self, lent: Lent, error: BaseException | None) -> None:
+        """Take a connection back on which a statement failed, in the background."""
+        detached(self._take_back(lent, error))
+
+    async def connect(self, caller: str | None, *, write: bool) -> AsyncConnection:
+        """A connection whose transaction begins with its first statement; ``release`` it.
+
+        READ COMMITTED to write, else REPEATABLE READ and read-only.
+        """
+        if not self.turns.try_take(caller, write=write):
+            await self._turn(caller, write=write)
+        self._in_use += 1
+        try:
+            if self._ready and self._in_use + len(self._ready) > self.config.pool_size:
+                await greenlet_spawn(self._ready.pop().connection.close)
+            return await (self._writers if write else self._readers).connect()
+        except BaseException as error:
+            self._leave(caller, write=write)
+            self.note(error)
+            raise
+
+    async def release(
+        self,
+        connection: AsyncConnection,
+        caller: str | None,
+        *,
+        write: bool,
+        error: BaseException | None = None,
+    ) -> None:
+        """Take a connection of ``connect`` back; it is thrown away if the error demands that."""
+        try:
+            if error is not None:
+                if not isinstance(error, Exception) or is_useless(error):
+                    await connection.invalidate()
+                self.note(error)
+            await connection.close()
+        finally:
+            self._leave(caller, write=write)
+
+    def note(self, error: BaseException) -> None:
+        """Have all connections replaced if the error shows that they are of no more use."""
+        if isinstance(error, Exception) and is_useless(error):
+            _replace(self.engine)
+            ready, self._ready = self._ready, []
+            for lent in ready:
+                detached(greenlet_spawn(lent.connection.invalidate))
+
+    async def check(self, statement: str) -> Sequence[Any]:
+        """The first row of a statement, run on a connection beside the pool."""
+        return await awaited(self._check(statement))
+
+    async def _check(self, statement: str) -> Sequence[Any]:
+        async with self._own.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            row: Sequence[Any] = await driver.fetchrow(statement)  # unscoped: the caller's
+            return row
+
+    def renew_check(self) -> None:
+        """Have ``check`` connect again, which shows what new connections would see."""
+        _replace(self._own)
+
+    async def close(self) -> None:
+        """Close every connection, once those that are being given back are."""
+        loop = asyncio.get_running_loop()
+        if cleaning := [task for task in _background if task.get_loop() is loop]:
+            await asyncio.wait(cleaning, timeout=CLEANING_SECONDS)
+        while self._ready:
+            await greenlet_spawn(self._ready.pop().connection.close)
+        await self.engine.dispose()
+        await self._own.dispose()
+
+    async def _turn(self, caller: str | None, *, write: bool) -> None:
+        try:
+            await self.turns.take(caller, write=write, seconds=self.config.pool_timeout)
+        except TimeoutError as error:
+            raise unavailable(POOL_WAIT) from error
+
+    def _leave(self, caller: str | None, *, write: bool) -> None:
+        self._in_use -= 1
+        self.turns.give(caller, write=write)
+
+    async def _checkout(self) -> PoolProxiedConnection:
+        return await greenlet_spawn(self.engine.sync_engine.raw_connection)
+
+    async def _take_back(self, lent: Lent, error: BaseException | None) -> None:
+        try:
+            if error is not None and (not isinstance(error, Exception) or is_useless(error)):
+                # If it was cancelled, its statement may still be on the way.
+                await greenlet_spawn(lent.connection.invalidate)
+                self.note(error)
+            await greenlet_spawn(lent.connection.close)
+        finally:
+            self._leave(lent.caller, write=False)
+
+
+def _close_lost(task: asyncio.Task[PoolProxiedConnection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        detached(greenlet_spawn(task.result().close))
+
+
+def session(config: PoolConfig) -> dict[str, str]:
+    """The settings that a connection starts with."""
+    name = {"application_name": "community-gql"}
+    if config.pgbouncer:  # it refuses connections that ask for more
+        return name | {setting: ANSWERS[setting] for setting in TRACKED}
+    statement = str(int(config.statement_timeout * 1000))
+    return name | ANSWERS | {
+        "statement_timeout": statement,
+        "idle_in_transaction_session_timeout": statement,
+        "lock_timeout": str(int(config.lock_timeout * 1000)),
+        "jit": "off",  # planning these short queries for the JIT costs more than they take
+    }  # fmt: skip
+
+
+def _engine(url: str, config: PoolConfig, size: int) -> AsyncEngine:
+    arguments: dict[str, Any] = {
+        "timeout": min(config.pool_timeout, CONNECT_SECONDS),
+        "max_cacheable_statement_size": LONGEST_PREPARED,
+        "server_settings": session(config),
+    }
+    pool: dict[str, Any] = {
+        "pool_size": size,
+        "max_overflow": 0,
+        "pool_timeout": config.pool_timeout,
+    }
+    if config.pgbouncer:
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        pool = {"poolclass": NullPool}
+    engine = create_async_engine(
+        url,
+        connect_args=arguments,
+        hide_parameters=True,  # errors are logged, and no log may have what people write
+        enable_from_linting=False,  # takes a LATERAL that joins two tables for a product
+        json_deserializer=orjson.loads,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        **pool,
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _replace(engine: AsyncEngine) -> None:
+    """Have every connection that is open now replaced before it is lent again."""
+    # The same mark that SQLAlchemy sets when it sees a broken connection itself.
+    pool = engine.sync_engine.pool
+    if isinstance(pool, QueuePool):
+        pool._invalidate_time = time.time()
+
+
+def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
+    """Replace a pooled connection that the server has closed, before a statement fails on it."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
