@@ -146,7 +146,9 @@ async def test_a_column_changes_its_type(scene: Scene) -> None:
     inside = await asyncpg.connect(plain_address(scene.url))
     await inside.execute("ALTER TABLE gardens ALTER COLUMN theme TYPE varchar(60)")
     await inside.close()
-    for text in (query, write):
+    read = await scene.api(query, scene.ada)
+    assert read.status == 200 or is_away(read)  # a later statement of a snapshot cannot repeat
+    for text in (write, query):
         assert "errors" not in (await scene.api(text, scene.ada)).body
 
 
@@ -243,9 +245,7 @@ async def test_no_setting_of_the_database_changes_an_answer(scene: Scene) -> Non
         written = value if name in LISTS else f"'{value}'"
         await scene.admin.execute(f"ALTER DATABASE {scene.name} SET {name} = {written}")
     await scene.end_backends()
-    async with (
-        serving(scene.url, scene.api.issuer, pushdown="off") as loaders,
-        serving(scene.url, scene.api.issuer, pushdown="always") as compiled,
-    ):
-        for api in (loaders, compiled):
+    for pushdown in ("off", "always"):
+        async with serving(scene.url, scene.api.issuer, pushdown=pushdown) as api:
             assert (await api(ANSWERED, scene.ada)).data == before
+            assert (await api(WRITE, scene.ada)).status == 200

@@ -117,6 +117,8 @@ class _Names:
         if not isinstance(function, ast.Attribute):
             return None
         name = function.attr
+        if (_named(function.value), name) == ("operations", "prepare"):
+            return None  # of an operation, not of a statement
         if name in METHODS | DRIVER | SUBQUERIES:
             return name
         if _named(function.value) in ("sa", "sqlalchemy", "orm"):

@@ -25,7 +25,7 @@ CONNECT_SECONDS = 2.0
 CLEANING_SECONDS = 5.0
 """How long closing waits for connections that are still being given back."""
 PREPARED_BYTES = 256 * 1024
-"""How much SQL text stays prepared on a connection. PostgreSQL keeps about 60 times as much."""
+"""How much SQL text stays prepared on a connection, in characters."""
 LONGEST_PREPARED = 16 * 1024
 """The longest text that stays prepared, in characters."""
 PREPARED_OVERHEAD = 2048

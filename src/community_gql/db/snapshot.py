@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from community_gql.db.pool import Pool, awaited, detached
-from community_gql.db.states import REPEATED, TOO_LONG, away_is_unavailable, sqlstate
+from community_gql.db.states import REPEATED, TOO_LONG, away_is_unavailable, sqlstate, unavailable
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import Unavailable
 
@@ -68,6 +68,8 @@ class Snapshot:
                     await self._release(error)
                     if not first or attempt == READ_ATTEMPTS or sqlstate(error) not in REPEATED:
                         self._closed = True
+                        if sqlstate(error) in REPEATED:
+                            raise unavailable(sqlstate(error)) from error
                         raise
                 except BaseException as error:
                     self._closed = True

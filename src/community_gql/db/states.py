@@ -73,7 +73,9 @@ def sqlstate(error: BaseException) -> str:
     The error may be the driver's own, that of SQLAlchemy's adapter for it, or SQLAlchemy's.
     """
     original = error.orig if isinstance(error, DBAPIError) else error
-    return getattr(original, "sqlstate", None) or ""
+    # The adapter's error for a stale cached plan does not carry the code of its cause.
+    cause = getattr(original, "__cause__", None)
+    return getattr(original, "sqlstate", None) or getattr(cause, "sqlstate", None) or ""
 
 
 def cause_of(error: BaseException) -> str | None:
