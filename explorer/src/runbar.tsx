@@ -1,5 +1,6 @@
 import { useGraphiQL } from '@graphiql/react';
 import { useEffect, useState } from 'react';
+import type { Execution } from './api';
 import { setActiveTab, useRun, useSignedIn } from './runs';
 
 /** What the answer took: cost and duration, and in development the statements that ran. */
@@ -27,17 +28,7 @@ export function RunBar() {
         {cost !== null && <Fact name="Cost">{cost.toLocaleString('en')}</Fact>}
         <Fact name="Time">{run.milliseconds.toFixed(0)} ms</Fact>
         {execution && <Fact name="Server">{execution.milliseconds} ms</Fact>}
-        {execution && (
-          <Fact name="SQL">
-            {execution.statements} {execution.statements === 1 ? 'statement' : 'statements'}
-          </Fact>
-        )}
-        {execution && (
-          <Fact name="Way">
-            {execution.executor}
-            {execution.fallbackReason && <small> ({execution.fallbackReason})</small>}
-          </Fact>
-        )}
+        {execution && <Fact name="SQL">{ran(execution)}</Fact>}
       </dl>
       {statements.length > 0 && (
         <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
@@ -47,6 +38,16 @@ export function RunBar() {
       {open && statements.length > 0 && <Statements texts={statements} />}
     </div>
   );
+}
+
+/** How it ran, in words that a stranger knows. */
+function ran({ executor, fallbackReason, statements }: Execution): string {
+  const count = `${statements} ${statements === 1 ? 'statement' : 'statements'}`;
+  if (executor === 'compiled') return `${count}, compiled`;
+  if (fallbackReason === 'first sight' || fallbackReason === 'being compiled') {
+    return `${count} in batches; one when it runs again`;
+  }
+  return `${count} in batches${fallbackReason ? ` (${fallbackReason})` : ''}`;
 }
 
 function Fact({ name, children }: { name: string; children: React.ReactNode }) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -78,7 +79,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with identity.running(), Housekeeping(database).running():
+            warming = asyncio.create_task(operations.warm())
             yield
+            warming.cancel()
         operations.close()
         await config.budget.close()
         await database.close()

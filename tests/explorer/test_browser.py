@@ -191,7 +191,7 @@ def test_the_bar_says_what_the_answer_took(seen: Any) -> None:
     words = seen["bar"].split()
     assert f"{extensions['cost']['requested']:,}" in words
     assert f"{extensions['execution']['milliseconds']:g}" in words
-    assert "loaders" in words or "compiled" in words
+    assert "batches" in seen["bar"] or "compiled" in words
     assert len(seen["sql"]) == extensions["execution"]["statements"]
     assert "users" in "".join(seen["sql"])
     assert "sql" not in seen["shown"]

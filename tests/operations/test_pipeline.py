@@ -14,7 +14,7 @@ from community_gql.errors import BadRequest, PublicError
 from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import ANONYMOUS, Viewer
 from community_gql.operations.compiled import Mode
-from community_gql.operations.documents import Refused
+from community_gql.operations.documents import Refused, TrustedDocuments
 from community_gql.operations.pipeline import Executor, Operations
 from community_gql.operations.prepared import Params
 from tests.support import factories as make
@@ -163,3 +163,28 @@ async def test_filtered_pages_are_the_same_however_many_rows_are_near(
     assert len(few[0]) == 3
     assert "LIMIT 5" in few[1]
     assert f"LIMIT {NEAR_ROWS}" in shipped[1]
+
+
+async def test_trusted_documents_are_compiled_before_anyone_asks(database_url: str) -> None:
+    texts = {
+        "plain": "query Plain { stories(first: 3) { nodes { title } } }",
+        "default": "query Default($n: Int = 3) { stories(first: $n) { nodes { title } } }",
+        "needs": "query Needs($tag: String!) { tag(name: $tag) { name } }",
+        "broken": "query Broken { nobody }",
+    }
+    async with opened(database_url) as database:
+        operations = Operations(database, trusted=TrustedDocuments("allow", texts))
+        await operations.warm()
+
+        async def executor(name: str, **variables: Any) -> str:
+            params = Params(None, name, variables)
+            prepared = operations.prepare(params, open_schema=True)
+            outcome = await operations.execute(prepared, ANONYMOUS)
+            return outcome.fallback_reason or outcome.executor
+
+        found = [await executor("plain"), await executor("default")]
+        waiting = await executor("needs", tag="x")
+        operations.close()
+
+    assert found == ["compiled", "compiled"]
+    assert waiting == "too dear to compile", "this caller pays for nothing, but it is not new"

@@ -99,7 +99,7 @@ class Pushdown:
         self._mode, self._max_bytes = mode, max_bytes
         self.statements: LruCache[Compilation] = LruCache(STATEMENTS_BYTES)
         """Statements, or why there is none, by operation and form."""
-        self._compiling: set[Key] = set()
+        self._compiling: dict[Key, asyncio.Future[Compilation] | None] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
     async def run(
@@ -146,6 +146,13 @@ class Pushdown:
             found = self._keep(key, _compiled(prepared, near_rows, self._max_bytes))
         return found or _MISSING
 
+    async def compile(self, prepared: Prepared, near_rows: int) -> None:
+        """Have the statement made, and wait for it; at nobody's expense."""
+        if self.find(prepared, near_rows).state is State.MISSING:
+            await self._start(prepared, near_rows, _free)
+            if work := self._compiling.get((prepared.switched, prepared.plans.form)):
+                await asyncio.wait({work})
+
     async def _start(self, prepared: Prepared, near_rows: int, afford: Afford) -> Compilation:
         """Have the statement made, for later requests; says why there is none for this one."""
         key = prepared.switched, prepared.plans.form
@@ -153,7 +160,7 @@ class Pushdown:
             return _BUSY
         if len(self._compiling) >= WAITING:
             return _CROWDED
-        self._compiling.add(key)  # before anything is awaited
+        self._compiling[key] = None  # before anything is awaited
         work: asyncio.Future[Compilation] | None = None
         try:
             if not await afford(COMPILED_FIELD * prepared.switched.fields):
@@ -161,12 +168,13 @@ class Pushdown:
             loop = asyncio.get_running_loop()
             given = prepared, near_rows, self._max_bytes
             work = loop.run_in_executor(self._thread, _compiled_aside, *given)
+            self._compiling[key] = work
         finally:
             if work is None:
-                self._compiling.remove(key)
+                del self._compiling[key]
 
         def done(work: asyncio.Future[Compilation]) -> None:
-            self._compiling.remove(key)
+            del self._compiling[key]
             if not work.cancelled():
                 self._keep(key, work.result())
 
@@ -185,6 +193,10 @@ class Pushdown:
     def close(self) -> None:
         """Stop compiling."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+async def _free(points: int) -> bool:
+    return True
 
 
 def _compiled_aside(prepared: Prepared, near_rows: int, max_bytes: int) -> Compilation:

@@ -169,6 +169,10 @@ class TrustedDocuments:
             )
         return cls(mode, texts)
 
+    def texts(self) -> list[str]:
+        """The documents, each once."""
+        return sorted(self._trusted)
+
     def text(self, query: str | None, id_: str | None) -> str:
         """The text to run. Raises BadRequest, DocumentNotFound or DocumentNotTrusted."""
         if id_ is not None and self.mode != "off":

@@ -41,6 +41,10 @@ _TOKEN_CHARACTERS = 4
 """A token of a document that cannot be read is taken to be as long as this."""
 
 
+_WARMING_PAUSE = 0.02
+"""Seconds between two documents: reading one takes up to as long, and others wait for it."""
+
+
 class Executor(enum.StrEnum):
     """What ran an operation."""
 
@@ -201,6 +205,27 @@ class Operations:
         # What was written stays written, and the answer must not say otherwise.
         error.message = f"What was asked for was done, but: {error.message}"
         return GraphQLError(error.message, original_error=error)
+
+    async def warm(self) -> None:
+        """Read and compile the trusted documents, one after the other, beside the requests.
+
+        An operation whose variables must be given has no form yet: its first request compiles it.
+        """
+        for text in self.trusted.texts():
+            try:
+                document = self.documents.get(text)
+            except Refused:
+                continue  # whoever asks for it is told what is wrong
+            for operation in document.operations:
+                operation.seen = True
+                try:
+                    prepared = self.prepare(
+                        Params(text, operation_name=operation.name), open_schema=True
+                    )
+                except (Refused, PublicError):
+                    continue
+                await self.pushdown.compile(prepared, self._near_rows)
+            await asyncio.sleep(_WARMING_PAUSE)
 
     def close(self) -> None:
         """Stop compiling."""
