@@ -19,7 +19,7 @@ from community_gql.db import models as m
 from community_gql.db.database import Database, Transaction, opened
 from community_gql.errors import Unavailable
 from community_gql.graph import loaders, visibility
-from community_gql.http import rate_limit
+from community_gql.http import endpoint, rate_limit
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.lru import Kept
 from community_gql.operations import compiled
@@ -257,6 +257,7 @@ async def test_a_compilation_is_charged_once_and_beside_the_cost(
 ) -> None:
     query = "{ tags { nodes { ...T } } users { nodes { tags { ...T } } } } fragment T on Tag { id }"
     monkeypatch.setattr(rate_limit, "MINUTE", 10**12)  # nothing is refilled meanwhile
+    monkeypatch.setattr(endpoint, "POINTS_PER_MILLISECOND", 0)  # nor charged for time
     async with serving(database_url, issuer, pushdown="on") as api:
         answers = [await api(query)]
         while answers[-1].way != "compiled":
