@@ -155,7 +155,7 @@ console.log(refused.status, refused.code, waited > 0.9, data.stories.nodes.lengt
 def test_retrying_waits_as_long_as_the_server_says(page: Page) -> None:
     project = page.project("app")
     port = free_port()
-    with server.process(page.live.database_url, page.live.issuer, port, cost_per_minute=300):
+    with server.process(page.live.database_url, page.live.issuer, port, cost_per_minute=3000):
         page.write(project, f"http://127.0.0.1:{port}")
         project.write("src/patience.ts", PATIENCE)
         said = project.run("npx jiti src/patience.ts")

@@ -161,7 +161,7 @@ async def test_it_happens(bench: Bench, reason: str) -> None:
 
 
 def test_the_guide_lists_them() -> None:
-    _, _, table = GUIDE.partition("| `why` | when |")
+    _, _, table = GUIDE.partition("| `fallback_reason` | when |")
     rows = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines() if row]
     listed = [why for row in rows for why in re.findall(r"`([^`]+)`", row)]
 
