@@ -49,6 +49,9 @@ from community_gql.graph.loaders import (
 from community_gql.graph.paging import MAX_PAGE_SIZE, Cursors, Order, Window
 from community_gql.schema.context import Context
 from community_gql.schema.ids import read_id, write_id
+from community_gql.settings import require_docstrings
+
+require_docstrings()  # before the first description is read, whoever imports the schema
 
 T = TypeVar("T")
 
