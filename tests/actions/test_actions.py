@@ -5,34 +5,25 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
 
 import community_gql.actions
 from community_gql.actions import (
-    accounts,
     friendships,
     gardens,
-    habits,
-    matching,
     profiles,
     stories,
     tags,
 )
-from community_gql.db import models as m
-from community_gql.errors import AccountGone, Code, Rejected
+from community_gql.errors import AccountGone, Rejected
 from tests.support import factories as make
 from tests.support import writing
+from tests.support.mutations import TABLE, Mutation
 from tests.support.writing import Scene
 
 from .conftest import Writer
-
-Action = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture
@@ -40,59 +31,7 @@ async def scene(db: asyncpg.Connection) -> Scene:
     return await writing.scene(db)
 
 
-Given = Callable[[Scene], dict[str, Any]]
-
-CASES: list[tuple[Action, str, Given, type, Given, set[Code]]] = [
-    (profiles.update, "ada", lambda s: {"bio": "x"}, str,
-     lambda s: {"bio": "x" * 2001}, {Code.TOO_LONG}),
-    (stories.create, "ada", lambda s: {"title": "a", "content": "🌱" * 100_000}, int,
-     lambda s: {"title": "a", "content": "🌱" * 100_001}, {Code.TOO_LONG}),
-    (stories.update, "ada", lambda s: {"id": s.story.key, "content": "🌱" * 100_000}, int,
-     lambda s: {"id": s.story.key, "content": "🌱" * 100_001}, {Code.TOO_LONG}),
-    (stories.delete, "ada", lambda s: {"id": s.story.key}, int,
-     lambda s: {"id": None}, {Code.NOT_FOUND}),
-    (habits.create, "ada", lambda s: {"name": "a", "frequency": m.HabitFrequency.DAILY}, int,
-     lambda s: {"name": "walk", "frequency": m.HabitFrequency.DAILY}, {Code.HABIT_ALREADY_EXISTS}),
-    (habits.update, "ada", lambda s: {"id": s.habit.key, "meta": {"a": 1}}, int,
-     lambda s: {"id": s.habit.key, "meta": [], "name": ""}, {Code.INVALID, Code.REQUIRED}),
-    (habits.delete, "ada", lambda s: {"id": s.habit.key}, int,
-     lambda s: {"id": s.habit.key + 1}, {Code.NOT_FOUND}),
-    (gardens.create, "bea", lambda s: {"name": "a"}, int,
-     lambda s: {"name": " "}, {Code.REQUIRED}),
-    (gardens.update, "ada", lambda s: {"id": s.garden.key, "theme": "zen"}, int,
-     lambda s: {"id": s.garden.key, "name": None}, {Code.REQUIRED}),
-    (gardens.delete, "ada", lambda s: {"id": s.garden.key}, int,
-     lambda s: {"id": s.garden.key + 1}, {Code.NOT_FOUND}),
-    (tags.add, "ada", lambda s: {"names": ["fern"]}, str,
-     lambda s: {"names": ["x", ""]}, {Code.TAG_NOT_FOUND, Code.REQUIRED}),
-    (tags.remove, "ada", lambda s: {"names": ["moss"]}, str,
-     lambda s: {"names": ["x"]}, {Code.TAG_NOT_FOUND}),
-    (tags.create, "moderator", lambda s: {"name": "New"}, int,
-     lambda s: {"name": "MOSS"}, {Code.TAG_ALREADY_EXISTS}),
-    (tags.rename, "moderator", lambda s: {"id": s.moss.key, "name": "New"}, int,
-     lambda s: {"id": None, "name": ""}, {Code.NOT_FOUND, Code.REQUIRED}),
-    (tags.merge, "moderator", lambda s: {"from_id": s.moss.key, "into_id": s.fern.key}, int,
-     lambda s: {"from_id": s.moss.key, "into_id": s.moss.key}, {Code.INVALID}),
-    (tags.delete, "moderator", lambda s: {"id": s.moss.key}, int,
-     lambda s: {"id": 0}, {Code.NOT_FOUND}),
-    (friendships.request, "ada", lambda s: {"user_id": s.bea.public_id}, int,
-     lambda s: {"user_id": s.ada.public_id}, {Code.INVALID}),
-    (friendships.accept, "ada", lambda s: {"id": s.asked_by_bea.key}, int,
-     lambda s: {"id": 0}, {Code.NOT_FOUND}),
-    (friendships.end, "bea", lambda s: {"id": s.asked_by_bea.key}, int,
-     lambda s: {"id": None}, {Code.NOT_FOUND}),
-    (accounts.delete, "ada", lambda s: {"id": s.ada.public_id}, UUID,
-     lambda s: {"id": s.bea.public_id}, {Code.FORBIDDEN}),
-    (matching.put_features, "machine",
-     lambda s: {"features": [matching.Features(s.ada.public_id, [1.0])]}, int,
-     lambda s: {"features": [matching.Features(None, [float("nan")])]},
-     {Code.NOT_FOUND, Code.INVALID}),
-    (matching.put_matches, "machine",
-     lambda s: {"matches": [matching.Match(s.ada.public_id, s.bea.public_id, 1.0)]}, datetime,
-     lambda s: {"matches": [matching.Match(s.ada.public_id, s.ada.public_id, float("nan"))]},
-     {Code.INVALID}),
-]  # fmt: skip
-"""An action, who does it, an input, what it returns, an input that is refused, and why."""
+ACTIONS = [mutation.action for mutation in TABLE.values()]
 
 
 def test_every_action_is_here() -> None:
@@ -113,32 +52,25 @@ def test_every_action_is_here() -> None:
             for parameter in inspect.signature(function).parameters.values()
         )
     } - {tags.lock_vocabulary}
-    assert {case[0] for case in CASES} == taking_a_viewer
+    assert set(ACTIONS) == taking_a_viewer
 
 
 @pytest.mark.parametrize(
-    ("action", "who", "good", "kind", "bad", "codes"),
-    CASES,
-    ids=[f"{case[0].__module__.rpartition('.')[2]}.{case[0].__name__}" for case in CASES],
+    "case",
+    TABLE.values(),
+    ids=[f"{action.__module__.rpartition('.')[2]}.{action.__name__}" for action in ACTIONS],
 )
 async def test_a_row_or_rejected(
-    action: Action,
-    who: str,
-    good: Given,
-    kind: type,
-    bad: Given,
-    codes: set[Code],
-    act: Writer,
-    db: asyncpg.Connection,
-    scene: Scene,
+    case: Mutation, act: Writer, db: asyncpg.Connection, scene: Scene
 ) -> None:
+    who = getattr(scene, case.action_by or case.by)
     before = await writing.rows(db)
     with pytest.raises(Rejected) as refused:
-        await act(action, getattr(scene, who), **bad(scene))
-    assert {error.code for error in refused.value.errors} == codes
+        await act(case.action, who, **case.refused(scene))
+    assert {error.code for error in refused.value.errors} == case.codes
     assert await writing.rows(db) == before
 
-    assert isinstance(await act(action, getattr(scene, who), **good(scene)), kind)
+    assert isinstance(await act(case.action, who, **case.accepted(scene)), case.returns)
     assert await writing.rows(db) != before
     assert act.deadlocks == []
 

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from community_gql.dev.embedded import discard, known_address
 from community_gql.dev.embedded.places import place
 from community_gql.dev.embedded.process import postmaster
 from community_gql.settings import Settings, home
-from community_gql.settings.checks import plain_address
+from community_gql.settings.checks import plain_address, unusable_proxies
 
 SERVABLE = {
     "DATABASE_URL": "postgresql://u@h/d",
@@ -80,6 +81,44 @@ def run(environment: dict[str, str]) -> Run:
         return done
 
     return run
+
+
+@pytest.mark.parametrize("name", ["ALL_PROXY", "https_proxy"])
+@pytest.mark.parametrize("address", ["socks5://u:hush@127.0.0.1:9", "http://u:hush@proxy:port"])
+def test_a_proxy_that_cannot_be_used_is_named(run: Run, name: str, address: str) -> None:
+    done = run("serve", **SERVABLE, **{name: address})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {name} is wrong: ")
+    assert "Correct or unset it." in done.stderr
+    assert "hush" not in done.stderr
+
+
+def test_proxies_that_can_be_used_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy.example.com:3128")
+    monkeypatch.setenv("ALL_PROXY", "proxy.example.com:3128")
+    assert unusable_proxies() == []
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    assert len(unusable_proxies()) == 1
+    monkeypatch.setenv("NO_PROXY", "*")  # the client then ignores every proxy
+    assert unusable_proxies() == []
+    httpx2.AsyncClient()
+
+
+@pytest.mark.parametrize("words", [("serve",), ("schema", "export")])
+def test_without_docstrings_no_schema(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words, **SERVABLE, PYTHONOPTIMIZE="2")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: PYTHONOPTIMIZE is 2 or more")
+
+
+def test_no_schema_is_made_without_docstrings() -> None:
+    code = "import community_gql.schema.executable"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "OperatorError: PYTHONOPTIMIZE is 2 or more" in done.stderr
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -361,6 +362,48 @@ def test_as_an_ordinary_user() -> None:
         assert done.returncode == 0, done.stderr
         assert done.stdout == "fine drwx------\n"
         assert stat.S_IMODE(checkout.stat().st_mode) == 0o750
+    finally:
+        shutil.rmtree(checkout)
+
+
+AS_NAMELESS = """
+import os, sys
+from pathlib import Path
+from community_gql.dev import embedded
+from community_gql.dev.embedded import places
+binaries = places.binaries(places.root_account())
+places.installed_binaries = lambda: binaries
+os.chdir("/")
+os.setgroups([])
+os.setgid({nameless})
+os.setuid({nameless})
+try:
+    embedded.EmbeddedPostgres.start(Path(sys.argv[1]))
+except places.EmbeddedPostgresError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an account without a name")
+def test_an_account_without_a_name_is_told_the_way_out() -> None:
+    nameless = 54_321
+    with pytest.raises(KeyError):
+        pwd.getpwuid(nameless)
+    checkout = Path(tempfile.mkdtemp(prefix="community-gql-checkout-"))
+    try:
+        os.chown(checkout, nameless, nameless)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NAMELESS.format(nameless=nameless), checkout / "postgres"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TMPDIR": "/tmp", "HOME": str(checkout)},
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"user {nameless} has none" in done.stdout
+        assert "/etc/passwd" in done.stdout
+        assert "DATABASE_URL" in done.stdout
+        assert "initdb" not in done.stdout
+        assert list((checkout / "postgres").glob("making-*")) == []
     finally:
         shutil.rmtree(checkout)
 

@@ -17,6 +17,8 @@ from tests.identity.browser import browse, chromium
 from tests.identity.issuer import AUDIENCE, free_port, listening
 from tests.identity.node import NodeProvider, node_provider
 
+pytestmark = pytest.mark.usefixtures("page_at_home")
+
 QUERY = "{ viewer { email permissions } }"
 EVIL = "http://evil.test/"
 

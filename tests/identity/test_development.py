@@ -166,6 +166,7 @@ async def test_the_sign_in_leads_nowhere_else_and_lets_no_one_else_in(
         assert (await other.http.post("/auth/login", data=form)).status_code == 403
 
 
+@pytest.mark.usefixtures("page_at_home")
 async def test_one_click_in_a_browser(
     database_url: str, issuer: DevelopmentIssuer, db: asyncpg.Connection
 ) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from community_gql.actions.accounts import sub_hash
 from community_gql.db.database import Database
 from community_gql.identity import provisioning
 from community_gql.identity.authentication import Authentication
-from community_gql.identity.provisioning import Known, Newest, Provisioning, may_be_older
+from community_gql.identity.provisioning import PERSON_BYTES, Known, Provisioning, may_be_older
 from community_gql.identity.tokens import LEEWAY, Identity
 from tests.identity.asking import Asking, asking
 from tests.identity.issuer import Issuer
@@ -430,13 +431,21 @@ async def test_the_watch_survives_the_database_being_away(
     await database.close()
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    newest: Newest[int, int] = Newest(3)
-    for number in range(3):
-        newest.put(number, number)
-    newest.get(0)
-    newest.put(3, 3)
-    assert [newest.get(number) for number in range(4)] == [0, None, 2, 3]
+async def test_what_is_remembered_is_bounded(
+    database_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("community_gql.identity.provisioning.MAX_PEOPLE", 3)
+    database = Database(database_url)
+    made = Provisioning(database)
+    people = [await make.person(db) for _ in range(4)]
+    now = time.time()
+    for index in (0, 1, 2, 0, 3):  # the second is who was not asked for longest
+        person = people[index]
+        await made(Identity(person.sub, frozenset(), now, now + 60, person.email))
+    kept = [made._known.get(sub_hash(person.sub)) is not None for person in people]
+    assert kept == [True, False, True, True]
+    assert made._known.bytes == 3 * PERSON_BYTES
+    await database.close()
 
 
 async def test_locks_are_given_back(database_url: str, db: asyncpg.Connection) -> None:

@@ -12,6 +12,7 @@ from community_gql.actions import validation
 from tests.support import factories as make
 from tests.support import writing
 from tests.support.client import Client
+from tests.support.mutations import TABLE, by_place, places
 from tests.support.writing import EXAMPLES, MUTATIONS, Scene, change, refusal, send
 
 
@@ -22,31 +23,12 @@ async def scene(db: asyncpg.Connection) -> Scene:
 
 # --- Texts ---
 
-LONGEST = {
-    "createStory title": 140,
-    "updateStory title": 140,
-    "createStory content": 100_000,
-    "updateStory content": 100_000,
-    "createStory idempotencyKey": 64,
-    "createHabit name": 80,
-    "updateHabit name": 80,
-    "createGarden name": 80,
-    "updateGarden name": 80,
-    "createGarden theme": 40,
-    "updateGarden theme": 40,
-    "updateProfile displayName": 80,
-    "updateProfile bio": 2_000,
-    "createTag name": 64,
-    "renameTag name": 64,
-}
+LONGEST = by_place(lambda item: item.longest)
 """The most characters of each text that is stored."""
 
-MAY_BE_EMPTY = {
-    *("createStory idempotencyKey", "createGarden theme", "updateGarden theme"),
-    *("updateProfile displayName", "updateProfile bio"),
-}
+MAY_BE_EMPTY = places(lambda item: item.may_be_empty)
 
-TAG_NAMES = {"createStory tags 0", "updateStory tags 0", "addTags names 0", "removeTags names 0"}
+TAG_NAMES = places(lambda item: item.tag_names)
 """Texts that are looked up and not stored."""
 
 TEXTS = [
@@ -432,13 +414,7 @@ async def test_all_problems_of_an_input_are_said_at_once(
 # --- Patches ---
 
 PATCHES = {
-    "updateProfile": ("user { profile { displayName bio journalingFrequency } }", set()),
-    "updateStory": (
-        "story { title content visibility tagNames }",
-        {"title", "content", "visibility"},
-    ),
-    "updateHabit": ("habit { name frequency meta }", {"name", "frequency"}),
-    "updateGarden": ("garden { name theme }", {"name"}),
+    name: (item.shows, item.not_cleared) for name, item in TABLE.items() if item.shows is not None
 }
 """What each update shows, and what of it cannot be cleared."""
 

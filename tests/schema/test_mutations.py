@@ -14,6 +14,7 @@ from community_gql.schema.ids import write_id
 from tests.support import factories as make
 from tests.support import writing
 from tests.support.client import Client
+from tests.support.mutations import TABLE, by_place
 from tests.support.writing import EXAMPLES, MUTATIONS, Scene, change, refusal, send
 
 
@@ -85,14 +86,7 @@ async def test_no_mutation_lets_an_anonymous_viewer_through(
     assert await writing.rows(db) == before
 
 
-NEEDS = {
-    "createTag": "manage:tags",
-    "renameTag": "manage:tags",
-    "mergeTags": "manage:tags",
-    "deleteTag": "manage:tags",
-    "putFeatures": "write:features",
-    "putMatches": "write:matches",
-}
+NEEDS = {name: item.needs for name, item in TABLE.items() if item.needs}
 
 
 @pytest.mark.parametrize("name", NEEDS)
@@ -125,24 +119,7 @@ def test_what_needs_a_permission_says_so() -> None:
 
 # --- Ids ---
 
-LEADS_TO = {
-    **{
-        f"{verb}{noun} id": noun
-        for noun in ("Story", "Habit", "Garden")
-        for verb in ("update", "delete")
-    },
-    "renameTag id": "Tag",
-    "deleteTag id": "Tag",
-    "mergeTags fromId": "Tag",
-    "mergeTags intoId": "Tag",
-    "requestFriendship userId": "User",
-    "acceptFriendship id": "Friendship",
-    "endFriendship id": "Friendship",
-    "deleteAccount id": "User",
-    "putFeatures features 0 userId": "User",
-    "putMatches matches 0 userId": "User",
-    "putMatches matches 0 targetUserId": "User",
-}
+LEADS_TO = by_place(lambda item: item.ids)
 """Every id that a mutation takes, and the type it must be of."""
 
 IDS = [
@@ -199,17 +176,7 @@ async def test_ids_that_lead_nowhere_are_not_found(
     assert await writing.rows(db) == before
 
 
-OTHERS = {
-    "updateStory": "FORBIDDEN",
-    "deleteStory": "FORBIDDEN",
-    "updateGarden": "FORBIDDEN",
-    "deleteGarden": "FORBIDDEN",
-    "deleteAccount": "FORBIDDEN",
-    "updateHabit": "NOT_FOUND",
-    "deleteHabit": "NOT_FOUND",
-    "acceptFriendship": "NOT_FOUND",
-    "endFriendship": "NOT_FOUND",
-}
+OTHERS = {name: item.to_strangers for name, item in TABLE.items() if item.to_strangers}
 """What one hears who is a stranger to the thing: gardens are seen by all, habits by nobody else."""
 
 

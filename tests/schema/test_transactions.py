@@ -21,6 +21,7 @@ from tests.support import factories as make
 from tests.support import server, writing
 from tests.support.client import Answer, Client, serving
 from tests.support.factories import Person
+from tests.support.mutations import TABLE
 from tests.support.writing import EXAMPLES, MUTATIONS, Scene, change, send
 
 
@@ -346,30 +347,7 @@ async def test_a_client_that_hangs_up_leaves_all_or_nothing(
 
 # --- How many statements ---
 
-STATEMENTS = {
-    "updateProfile": 1,
-    "createStory": 3,
-    "updateStory": 5,
-    "deleteStory": 2,
-    "createHabit": 1,
-    "updateHabit": 2,
-    "deleteHabit": 2,
-    "createGarden": 1,
-    "updateGarden": 2,
-    "deleteGarden": 2,
-    "addTags": 4,
-    "removeTags": 3,
-    "createTag": 1,
-    "renameTag": 3,
-    "mergeTags": 9,
-    "deleteTag": 3,
-    "requestFriendship": 2,
-    "acceptFriendship": 2,
-    "endFriendship": 2,
-    "deleteAccount": 5,
-    "putFeatures": 4,
-    "putMatches": 3,
-}
+STATEMENTS = {name: item.statements for name, item in TABLE.items()}
 """Of each mutation in its transaction, between begin and commit."""
 
 KEYED = 4

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from community_gql.cli import db, dev, schema, serve, tags, token
 from community_gql.cli.console import err
-from community_gql.settings import OperatorError
+from community_gql.settings import OperatorError, require_docstrings
 
 app = typer.Typer(
     help="A GraphQL API for a community app on PostgreSQL.",
@@ -36,6 +36,7 @@ app.add_typer(schema.commands, name="schema")
 def main() -> None:
     """Run the command line; a mistake of the person who typed is a sentence, not a traceback."""
     try:
+        require_docstrings()
         app()
     except OperatorError as error:
         err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 Tables stand in columns (``COLUMNS``), one below the other. A foreign key is a line from its column
 to the column it names, through the gutter between the two: all lines to one column join in it.
-Below a table's columns are its relationships, by which ``api/types.py`` leads on.
+Below a table's columns are its relationships, by which ``schema/types.py`` leads on.
 """
 
 from __future__ import annotations

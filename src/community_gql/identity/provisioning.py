@@ -20,12 +20,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Generic, TypeVar
 
 from sqlalchemy import Double, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -43,8 +41,10 @@ from community_gql.errors import (
 )
 from community_gql.identity.provider import Provider, ProviderError
 from community_gql.identity.tokens import LEEWAY, Identity, usable_email
+from community_gql.lru import Kept
 
-MAX_PEOPLE = 50_000  # remembered per process, about 0.5 KB each
+MAX_PEOPLE = 50_000  # remembered per process
+PERSON_BYTES = 500  # what one of them takes, about
 # All in seconds.
 WATCH = 5.0
 OVERLAP = 60.0  # how far back the watch looks, for deletions that took long to commit
@@ -54,9 +54,6 @@ OUTAGE = 10.0  # how long /userinfo is left alone after it failed
 _log = logging.getLogger("community_gql.identity")
 _deleted = m.deleted_accounts
 _EPOCH = cast(func.extract("epoch", _deleted.c.deleted_at), Double).label("epoch")
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,39 +86,14 @@ class _ProviderAway(Unavailable):
     pass
 
 
-class Newest(Generic[K, V]):
-    """A mapping of at most ``limit`` keys: the one not asked for longest makes room."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._items: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        """The value of ``key``, or None."""
-        if key in self._items:
-            self._items.move_to_end(key)
-        return self._items.get(key)
-
-    def put(self, key: K, value: V) -> None:
-        """Remember ``value``."""
-        self._items[key] = value
-        self._items.move_to_end(key)
-        if len(self._items) > self._limit:
-            self._items.popitem(last=False)
-
-    def drop(self, key: K) -> None:
-        """Forget ``key``."""
-        self._items.pop(key, None)
-
-
 class Provisioning:
     """Gives people their row. Without a ``provider`` there is no ``/userinfo`` to ask."""
 
     def __init__(self, database: Database, provider: Provider | None = None) -> None:
         self._database, self._provider = database, provider
-        self._known: Newest[str, Known] = Newest(MAX_PEOPLE)
+        self._known: Kept[Known] = Kept(MAX_PEOPLE * PERSON_BYTES)
         """By the hash of the ``sub``, which is what ``deleted_accounts`` has."""
-        self._refused: Newest[tuple[str, float], Refusal] = Newest(MAX_PEOPLE)
+        self._refused: Kept[Refusal] = Kept(MAX_PEOPLE * PERSON_BYTES)
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._looked = time.monotonic()
         self._ending = asyncio.Event()
@@ -161,7 +133,7 @@ class Provisioning:
             except (EmailRequired, EmailTaken, Unauthenticated, _ProviderAway) as error:
                 seconds = OUTAGE if isinstance(error, _ProviderAway) else REFUSAL
                 refusal = Refusal(type(error), error.message, time.monotonic() + seconds)
-                self._refused.put((identity.sub, identity.issued_at), refusal)
+                self._refused.put((identity.sub, identity.issued_at), refusal, PERSON_BYTES)
                 raise
 
     def _settled(self, identity: Identity) -> bool:
@@ -175,7 +147,7 @@ class Provisioning:
             if not _same(identity.email, known.email):
                 return False
             compared = replace(known, email_as_of=identity.issued_at, ask_again_at=0.0)
-            self._known.put(sub_hash(identity.sub), compared)
+            self._known.put(sub_hash(identity.sub), compared, PERSON_BYTES)
             return True
         refusal = self._refused.get((identity.sub, identity.issued_at))
         if refusal is not None and time.monotonic() < refusal.until:
@@ -210,7 +182,7 @@ class Provisioning:
                 # No token was compared: once the pause is over, any token may start it again.
                 email_as_of, ask_again_at = 0.0, time.monotonic() + OUTAGE
         known = Known(email, email_as_of, found.deleted_at, ask_again_at)
-        self._known.put(sub_hash(identity.sub), known)
+        self._known.put(sub_hash(identity.sub), known, PERSON_BYTES)
         self._refused.drop((identity.sub, identity.issued_at))
 
     async def _make(self, identity: Identity) -> str:

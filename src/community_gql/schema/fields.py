@@ -42,6 +42,9 @@ from community_gql.schema.kinds import (
 )
 from community_gql.schema.kinds import Argument as Argument
 from community_gql.schema.kinds import argument as argument
+from community_gql.settings import require_docstrings
+
+require_docstrings()  # before the first description is read, whoever imports the schema
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ capitals. The table in ``docs/operations.md`` repeats these descriptions and a t
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -33,6 +34,7 @@ from community_gql.settings.checks import (
     redis_address,
     session_secrets,
     tenant_domain,
+    unusable_proxies,
 )
 
 
@@ -42,6 +44,18 @@ class OperatorError(Exception):
 
 class SettingsError(OperatorError):
     """One or more settings are missing or wrong; the text names each and says what to do."""
+
+
+def require_docstrings() -> None:
+    """Refuse a Python that drops docstrings: the descriptions of the schema are some of them.
+
+    Raises :class:`OperatorError`.
+    """
+    if sys.flags.optimize > 1:
+        raise OperatorError(
+            "PYTHONOPTIMIZE is 2 or more (or python runs with -OO), which drops the texts that "
+            "describe the schema. Unset PYTHONOPTIMIZE, or set it to 1."
+        )
 
 
 def home() -> Path:
@@ -315,7 +329,8 @@ class Settings(BaseSettings):
     def load(cls, **given: object) -> Self:
         """Read the environment; values in ``given`` (not None) go before it.
 
-        Raises :class:`SettingsError`, which names every setting that is missing or wrong.
+        Raises :class:`SettingsError`, which names every setting that is missing or wrong, and
+        every proxy in the environment that cannot be used.
         """
         values: dict[str, Any] = {key: item for key, item in given.items() if item is not None}
         try:
@@ -350,6 +365,7 @@ class Settings(BaseSettings):
             found.append(str(error))
         if missing := missing_identity(lambda name: is_set(name) or bool(given.get(name))):
             found += [*missing, "docs/identity.md shows step by step where they come from."]
+        found += unusable_proxies()
         if settings is None or found:
             raise SettingsError("\n".join(found))
         return settings

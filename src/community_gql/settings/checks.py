@@ -6,8 +6,10 @@ The text of the error is the rest of a sentence that begins with the name of the
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.request import getproxies
 
 SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 EXAMPLE_URL = "postgresql://user:password@db.example.com:5432/community"
@@ -126,6 +128,37 @@ def proxies(addresses: tuple[str, ...]) -> tuple[str, ...]:
                 "10.0.0.0/8"
             ) from None
     return addresses
+
+
+def unusable_proxies() -> list[str]:
+    """A sentence for each outgoing proxy of the environment that no request can be sent through.
+
+    The client that asks the OpenID provider prepares for all of them when it is made, also for
+    those that no request of ours would take. A sentence repeats no address: it may hold a password.
+    """
+    found = getproxies()
+    if "*" in (host.strip() for host in found.get("no", "").split(",")):
+        return []
+    return [
+        f"{_variable(f'{scheme}_proxy')} is wrong: the OpenID provider is asked through a proxy "
+        "such as http://proxy.example.com:3128, and this is no http:// or https:// address. "
+        "Correct or unset it."
+        for scheme in ("http", "https", "all")
+        if (address := found.get(scheme)) and not _is_http(address)
+    ]
+
+
+def _is_http(address: str) -> bool:
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number
+        return False
+
+
+def _variable(name: str) -> str:
+    """The name as the environment has it: lower case counts before capitals."""
+    return name if name in os.environ else name.upper()
 
 
 def listed(value: object) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -132,6 +133,8 @@ def cannot_run(where: Place, program: str, error: Exception) -> str:
 
 def make_data(where: Place, bin_folder: Path, *, throwaway: bool) -> None:
     """Make the data directory, whole or not at all: an interrupted initdb leaves no half."""
+    if where.account is None:
+        require_name(os.geteuid())
     making = Path(tempfile.mkdtemp(prefix="making-", dir=where.folder))
     if where.account:
         os.chown(making, where.account.uid, where.account.gid)
@@ -152,6 +155,18 @@ def make_data(where: Place, bin_folder: Path, *, throwaway: bool) -> None:
         making.rename(where.data)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def require_name(uid: int) -> None:
+    """Refuse an account without a name, as containers may have: initdb does."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        raise EmbeddedPostgresError(
+            f"PostgreSQL makes its data only as an account with a name, and user {uid} has none "
+            "here. Run the command as another user, give this one a line in /etc/passwd, or set "
+            "DATABASE_URL to a database."
+        ) from None
 
 
 def check_release(where: Place, bin_folder: Path) -> None:
