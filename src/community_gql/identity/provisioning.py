@@ -41,7 +41,7 @@ from community_gql.errors import (
 )
 from community_gql.identity.provider import Provider, ProviderError
 from community_gql.identity.tokens import LEEWAY, Identity, usable_email
-from community_gql.lru import Kept
+from community_gql.lru import LruCache
 
 MAX_PEOPLE = 50_000  # remembered per process
 PERSON_BYTES = 500  # what one of them takes, about
@@ -91,9 +91,9 @@ class Provisioning:
 
     def __init__(self, database: Database, provider: Provider | None = None) -> None:
         self._database, self._provider = database, provider
-        self._known: Kept[Known] = Kept(MAX_PEOPLE * PERSON_BYTES)
+        self._known: LruCache[Known] = LruCache(MAX_PEOPLE * PERSON_BYTES)
         """By the hash of the ``sub``, which is what ``deleted_accounts`` has."""
-        self._refused: Kept[Refusal] = Kept(MAX_PEOPLE * PERSON_BYTES)
+        self._refused: LruCache[Refusal] = LruCache(MAX_PEOPLE * PERSON_BYTES)
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._looked = time.monotonic()
         self._ending = asyncio.Event()
