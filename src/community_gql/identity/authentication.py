@@ -15,12 +15,12 @@ from community_gql.identity.sessions import Sessions, recall
 from community_gql.identity.tokens import Identity, TokenVerifier
 
 CSRF_HEADER = "X-Requested-With"
-"""What a session's request must carry, with any value: other sites cannot send it unasked."""
+"""A request with a session must have this header, with any value: other sites cannot send it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """Finds out who asks. Without a verifier no token is good, without sessions no cookie is."""
+    """Finds the viewer. Without a verifier it refuses every token, without sessions every cookie."""
 
     verifier: TokenVerifier | None
     provisioning: Provisioning
@@ -29,8 +29,8 @@ class Authentication:
     async def __call__(self, request: Request) -> Viewer:
         """The viewer; anonymous without a token and without a session.
 
-        Whoever has both is who the token says. Raises Unauthenticated for a token or a session
-        that is no good, CsrfHeaderRequired, and what provisioning raises.
+        A token takes precedence over a session. Raises Unauthenticated for a token or a session
+        that is not valid, CsrfHeaderRequired, and what provisioning raises.
         """
         identity = await self._bearer(request) or self._session(request)
         if identity is None:
@@ -45,13 +45,13 @@ class Authentication:
         )
 
     def forget(self, sub: str) -> None:
-        """Have the database asked again whether ``sub`` has an account."""
+        """Forget ``sub``: the next request asks the database again whether they have an account."""
         self.provisioning.forget(sub)
 
     def answered(self, request: Request, response: Response) -> None:
-        """Draw the consequences of a 401, or of a write that found the account gone.
+        """After a 401, or a write that found the account gone, end the session.
 
-        The session ends, and the account is looked up anew at the next request.
+        The account is looked up again at the next request.
         """
         gone = getattr(request.state, "account_gone", False)
         if response.status_code != 401 and not gone:
@@ -60,7 +60,7 @@ class Authentication:
             self.forget(sub)
         if self.sessions is not None and "authorization" not in request.headers:
             kept = self.sessions.read(request)
-            if kept is None or "viewer" in kept:  # else someone is just signing in
+            if kept is None or "viewer" in kept:  # else a sign-in is under way
                 self.sessions.end(request, response)
 
     async def _bearer(self, request: Request) -> Identity | None:
