@@ -64,7 +64,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
-            # After this no other process can bind the port; uvicorn listens again, with a larger backlog.
+            # Now no other process can bind the port; uvicorn listens again with a larger backlog.
             listener.listen(128)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:

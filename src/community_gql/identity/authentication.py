@@ -20,7 +20,7 @@ CSRF_HEADER = "X-Requested-With"
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """Finds the viewer. Without a verifier it refuses every token, without sessions every cookie."""
+    """Finds the viewer. Without a verifier it refuses every token, without sessions, cookies."""
 
     verifier: TokenVerifier | None
     provisioning: Provisioning

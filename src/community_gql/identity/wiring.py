@@ -58,7 +58,7 @@ class IdentityParts:
 
 
 def provider_identity(database: Database, settings: Settings) -> IdentityParts:
-    """Identity from the OpenID provider of the settings; without one, everyone is anonymous."""
+    """Identity from the OpenID provider of the settings; without one, tokens are refused."""
     if settings.issuer is None or not settings.auth0_audience:
         return IdentityParts(Authentication(None, Provisioning(database)))
     provider = Provider(settings.issuer)
