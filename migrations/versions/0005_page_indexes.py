@@ -1,8 +1,8 @@
 """page indexes
 
 For pages in their orders, and for finding stories, people and tags. Built while the application
-works, so outside a transaction: an interrupted run may leave indexes that are there but invalid,
-and the next one drops and makes those again.
+works, and so outside a transaction. An interrupted run may leave invalid indexes; the next run
+drops them and builds them again.
 """
 
 from __future__ import annotations
