@@ -41,7 +41,7 @@ MAX_PAGE_SIZE = 100
 MAX_COUNT = 10_000
 """How far the rows of a list are counted; one more is looked for, to see whether there are more."""
 RELEVANCE_POOL = 1000
-"""Relevance looks at this many of the newest hits (design/graphql.md, 8)."""
+"""Relevance ranks this many of the newest hits: a rank reads the text of every hit."""
 
 _LINE_OF_BASE64 = 57
 """Bytes; behind each such line ``encode`` puts a newline."""
