@@ -2,7 +2,7 @@
 
 The address is ``config.attributes["url"]`` when a caller gives one, else ``DATABASE_URL``. A
 caller that already has a connection gives that instead, as ``config.attributes["connection"]``
-(the synchronous face of an asyncpg one, from ``AsyncConnection.run_sync``), outside a transaction.
+(the synchronous form of an asyncpg one, from ``AsyncConnection.run_sync``), outside a transaction.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def address() -> str:
 
 @contextmanager
 def alone(connection: Connection) -> Iterator[None]:
-    """Hold the advisory lock, so that of two upgraders at once the second finds nothing to do.
+    """Hold the advisory lock, so that of two upgrades at once the second has nothing to do.
 
     It asks again and again instead of waiting inside PostgreSQL: a waiting statement holds a
     snapshot, for which CREATE INDEX CONCURRENTLY of the one that works would wait, a deadlock.

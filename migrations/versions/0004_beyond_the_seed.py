@@ -1,6 +1,6 @@
 """beyond the seed
 
-What data.md adds to the seed, and where it is stricter. One transaction, so that a refusal or a
+What the project adds to the seed, and where it is stricter. One transaction, so that a refusal or a
 fault leaves the database as it was; nothing else can use the tables meanwhile. That is also why
 no constraint is added NOT VALID first: it would save nothing while this transaction holds the
 tables anyway. A table of stories is rewritten: docs/operations.md gives the time.

@@ -5,7 +5,7 @@ The number of people who chose a tag stands in its row, so that the order by it 
 twentieth of it has changed, not a fifth, and new pages keep room for a second version of a row.
 
 Nothing here waits for the application or keeps it waiting: the column is added without a rewrite,
-indexes are built CONCURRENTLY, and an interrupted run is taken up again by the next.
+indexes are built CONCURRENTLY, and an interrupted run is continued by the next.
 """
 
 from __future__ import annotations

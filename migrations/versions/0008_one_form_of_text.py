@@ -67,7 +67,7 @@ def run(statement: str, **values: Any) -> sa.CursorResult[Any]:
 
 
 def merge(source: int, target: int) -> None:
-    """Put one tag in the place of another, in batches, and delete that."""
+    """Replace one tag by another, in batches, and delete the first."""
     for table, owner, type_ in (
         ("story_tags", "story_id", "bigint"),
         ("user_tags", "user_id", "text"),

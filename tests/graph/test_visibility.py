@@ -1,4 +1,4 @@
-"""Who may see what (design/data.md), along every path, and the guards that keep it so."""
+"""Who may see what, along every path, and the guards that keep it so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema itself: described, checked in, and made by the conventions of design/graphql.md."""
+"""The schema itself: described, checked in, and made by the project's conventions."""
 
 from __future__ import annotations
 
@@ -221,7 +221,9 @@ NULLABLE = {
 
 
 def test_only_what_may_be_absent_is_nullable() -> None:
-    written = re.compile(r"^Mutation\.|Payload\.")  # nullable by design/graphql.md, 1 and 2
+    written = re.compile(
+        r"^Mutation\.|Payload\."
+    )  # nullable, so that one failed mutation does not hide the others
     nullable = {
         coordinate
         for coordinate, field in FIELDS.items()

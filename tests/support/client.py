@@ -25,13 +25,13 @@ _lines: ContextVar[list[logging.LogRecord]] = ContextVar("log lines of the reque
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, and what it took."""
+    """The answer, and the statements and log lines of its request."""
 
     response: httpx.Response
     statements: list[str]
     """The text of each SQL statement that ran for it."""
     lines: list[logging.LogRecord]
-    """What the product logged meanwhile."""
+    """What the product logged during the request."""
 
     @property
     def status(self) -> int:
@@ -72,7 +72,7 @@ class Answer:
 
     @property
     def line(self) -> logging.LogRecord:
-        """The one line that the log has for each request."""
+        """The line of the log for this request."""
         (line,) = [line for line in self.lines if line.name == "community_gql.requests"]
         return line
 
@@ -88,9 +88,9 @@ class Client:
     async def __call__(
         self, query: str, viewer: Person | None = None, /, **variables: Any
     ) -> Answer:
-        """The answer to a query over POST, asked by ``viewer`` or anonymously.
+        """The answer to a query over POST, sent by ``viewer`` or anonymously.
 
-        A person's first request looks for their row. It is made before, and not counted.
+        A person's first request looks for their row. It is sent before, and not counted.
         """
         headers = {} if viewer is None else self.authorization(viewer.sub, *viewer.permissions)
         if viewer is not None:
@@ -103,7 +103,7 @@ class Client:
         if person.sub not in self._met:
             self._met.add(person.sub)
             headers = self.authorization(person.sub, *person.permissions)
-            # A document that is not there costs the person nothing of their budget.
+            # A document that does not exist is not charged to the person's budget.
             await self.http.post("/graphql", json={"documentId": "none"}, headers=headers)
 
     def authorization(self, sub: str, *permissions: str) -> dict[str, str]:
@@ -135,8 +135,8 @@ def _note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         texts.append(statement)
 
 
-# The app runs in the task of whoever asks, so a context variable tells concurrent requests apart;
-# outside of a request both do nothing.
+# The app runs in the task of the test, so a context variable separates concurrent requests.
+# Outside a request both do nothing.
 logging.getLogger("community_gql").addHandler(_Lines())
 event.listen(Engine, "before_cursor_execute", _note)
 

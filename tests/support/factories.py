@@ -1,7 +1,7 @@
 """Rows for tests: the one place that makes them.
 
 Each function inserts committed rows and returns what a test needs to name them: the primary key,
-the global id and what was chosen for it. What a test does not say is filled in, unique where it
+the global id and what was chosen for it. Omitted values are filled in, unique where they
 must be. ``created_at`` may be given wherever an order depends on it.
 """
 
@@ -22,7 +22,7 @@ from community_gql.schema.ids import write_id
 _numbers = itertools.count(1)
 
 BEGINNING = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
-"""When the time of the tests begins; ``day(n)`` is n days later."""
+"""The first moment in the tests; ``day(n)`` is n days later."""
 
 
 def day(number: float) -> datetime:
@@ -38,7 +38,7 @@ class Person:
     name: str | None
     created_at: datetime
     permissions: tuple[str, ...] = ()
-    """What their tokens permit beyond the ordinary."""
+    """The permissions of their tokens."""
 
     @property
     def id(self) -> str:
@@ -52,7 +52,7 @@ class Row:
     type_name: str
     key: int
     name: str
-    """Its name or title; empty for what has none."""
+    """Its name or title; empty if it has none."""
     created_at: datetime
 
     @property
@@ -106,7 +106,7 @@ def machine(*permissions: str) -> Person:
 
 
 async def people(db: asyncpg.Connection, count: int, **options: Any) -> list[Person]:
-    """That many people, named in the order in which they join."""
+    """That many people, named in the order of their creation."""
     return [await person(db, f"Person {n:03}", created_at=day(n), **options) for n in range(count)]
 
 

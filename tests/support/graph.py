@@ -1,4 +1,4 @@
-"""The schema, walked: what tests enumerate, so that a new field is covered or makes one fail."""
+"""The parts of the schema that tests enumerate, so that a new field is covered or fails a test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from community_gql.schema.kinds import EdgeField, declared
 
 
 def readable_types() -> dict[str, GraphQLNamedType]:
-    """All types that a query can arrive at, with the inputs that it can give, by name."""
+    """All types that a query can reach, with the inputs that it can give, by name."""
     found: dict[str, GraphQLNamedType] = {}
     pending: list[GraphQLNamedType] = [core.query_type] if core.query_type else []
     while pending:

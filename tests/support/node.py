@@ -1,4 +1,4 @@
-"""Packages of npm for tests: installed from their lock when it has changed, or a visible skip."""
+"""Packages of npm for tests: installed if their lock has changed; without Node, a visible skip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def installed(folder: Path, why: str) -> Path:
-    """The folder, with the packages of its lock; ``why`` Node is needed is told by the skip."""
+    """The folder, with the packages of its lock; the skip says ``why`` Node is needed."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip(f"Node is not installed: {why} needs it")
     wanted = (folder / "package-lock.json").read_bytes()

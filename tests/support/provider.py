@@ -1,4 +1,4 @@
-"""As much of an OpenID provider as ``serve`` needs to start: for tests that are about others."""
+"""The parts of an OpenID provider that ``serve`` needs to start, for tests of other things."""
 
 from __future__ import annotations
 

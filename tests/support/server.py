@@ -1,6 +1,6 @@
-"""The product in a process of its own, on a TCP port: for what only a real server shows.
+"""The product in a process of its own, on a TCP port: for tests that need a real server.
 
-python tests/server.py PORT ISSUER_FOLDER    (DATABASE_URL in the environment)
+python tests/support/server.py PORT ISSUER_FOLDER    (DATABASE_URL in the environment)
 """
 
 from __future__ import annotations

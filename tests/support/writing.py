@@ -128,7 +128,7 @@ def with_value(given: Any, path: tuple[str | int, ...], value: Any) -> Any:
 
 
 def everything_in(name: str) -> str:
-    """A selection of all that a mutation's payload shows of what it changed, two levels deep."""
+    """A selection of everything in a mutation's payload, two levels deep."""
     payload = get_named_type(fields()[name].type)
     assert isinstance(payload, GraphQLObjectType)
     return " ".join(
@@ -153,7 +153,7 @@ def _leaves(type_: Any) -> str:
 
 @dataclass
 class Scene:
-    """Two people, what each has, and whoever moderates and computes."""
+    """Two people, what each has, a moderator and a machine."""
 
     ada: Person
     bea: Person
@@ -169,7 +169,7 @@ class Scene:
     match: Row
 
     def ids(self) -> dict[str, str]:
-        """A global id of every type that has some, all of what Ada has or sees."""
+        """A global id of every type that has ids, of rows that Ada owns or sees."""
         of = (self.story, self.habit, self.garden, self.moss, self.asked_by_bea, self.match)
         return {row.type_name: row.id for row in of} | {"User": self.ada.id}
 

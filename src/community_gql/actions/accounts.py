@@ -24,8 +24,8 @@ async def delete(session: Transaction, viewer: Viewer, *, id: UUID | None) -> UU
     account back (``deleted_accounts``).
     """
     problems = Problems()
-    # In the lock order, people last: what the account is just writing is through before, or finds
-    # it gone.
+    # People are last in the lock order. A write of this account that is under way either commits
+    # before this lock, or finds the account gone.
     for model, key in ((m.Story, m.Story.id), (m.UserProfile, m.UserProfile.user_id)):
         locked = visible(model, key).where(model.user_id == m.VIEWER).order_by(key)
         await session.run(

@@ -1,7 +1,7 @@
 """Tags that are on too many stories for one request, changed batch by batch.
 
-Each batch is a transaction, after which ``stories.tags_cached`` is true; whoever is stopped goes
-on with the same call. What is small enough is done at once, as the API does it.
+Each batch is a transaction, after which ``stories.tags_cached`` is correct. After an interruption
+the same call continues. A change that is small enough runs in one transaction, as in the API.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _OPERATOR = Viewer(permissions=frozenset({tags.MANAGE}))
 
 
 class ModerationError(OperatorError):
-    """The vocabulary can't be changed so; the text says why and what helps."""
+    """This change of the vocabulary is refused; the text says why and what to do."""
 
 
 async def rename(database: Database, old: str, new: str, progress: Progress) -> None:
     """Give a tag another name.
 
-    A popular one is made anew under that name (so it gets another id) and merged into it. Raises
-    ModerationError; what was moved until then stays moved.
+    For a popular tag, a new tag with that name (and another id) is made, and the old one is merged
+    into it. Raises ModerationError; what was moved before the error stays moved.
     """
     source = await _find(database, old)
     target = await _under_way(database, source, old, new)
@@ -71,7 +71,7 @@ async def merge(database: Database, old: str, into: str, progress: Progress) -> 
 
 
 async def delete(database: Database, name: str, progress: Progress) -> None:
-    """Take a tag away from everything, and delete it. Raises ModerationError."""
+    """Remove a tag from everything that has it, and delete it. Raises ModerationError."""
     source = await _find(database, name)
     try:
         await database.write(lambda session: tags.delete(session, _OPERATOR, id=source))
@@ -91,7 +91,7 @@ async def _find(database: Database, name: str) -> int:
 
 
 async def _under_way(database: Database, source: int, old: str, new: str) -> int | None:
-    """The tag that a rename has begun to replace ``source`` by, if one was stopped."""
+    """The tag by which an interrupted rename began to replace ``source``, if there is one."""
     begun = m.tag_renames.c
     query = (
         select(m.Tag.id, m.Tag.name).join(m.tag_renames, begun.into_id == m.Tag.id)
@@ -155,7 +155,7 @@ async def _batch(session: Transaction, links: tags.Links, source: int, target: i
 
 
 async def _finish(session: Transaction, source: int, target: int | None) -> None:
-    """What was tagged since the last batch, and the tag itself: nobody can use it meanwhile."""
+    """Move what was tagged since the last batch and delete the tag, locked against all use."""
     await _lock(session, source, target, shared=False)
     for links in tags.LINKS:
         while await tags.move(session, links, source, target):

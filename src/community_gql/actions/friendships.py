@@ -22,7 +22,7 @@ _ACCEPTED = {"status": m.FriendshipStatus.ACCEPTED.value, "accepted_at": func.cl
 async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None) -> int:
     """Ask a person for friendship.
 
-    When they have asked already, this accepts. Asking again changes nothing.
+    If that person has asked already, this accepts their request. Asking again changes nothing.
     """
     problems = Problems()
     person: Any = None

@@ -1,4 +1,4 @@
-"""Gardens: everyone has at most one, whatever happens at the same time."""
+"""Gardens: each person has at most one, also when requests run at the same time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from community_gql.graph.visibility import Viewer
 async def create(
     session: Transaction, viewer: Viewer, *, name: str, theme: str | None = None
 ) -> int:
-    """Plant the viewer's garden. GARDEN_ALREADY_EXISTS when they have one."""
+    """Plant the viewer's garden. Notes GARDEN_ALREADY_EXISTS if they have one."""
     problems = Problems()
     values = {
         "name": problems.text("name", name, m.Garden.name),

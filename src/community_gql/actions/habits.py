@@ -27,7 +27,7 @@ async def create(
     frequency: m.HabitFrequency,
     meta: Any = None,
 ) -> int:
-    """Take up a habit. HABIT_ALREADY_EXISTS when one of the viewer's has the name."""
+    """Create a habit. Notes HABIT_ALREADY_EXISTS if a habit of the viewer has the name."""
     problems = Problems()
     values = {
         "name": problems.text("name", name, m.Habit.name),
@@ -69,7 +69,7 @@ async def update(
 
 
 async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
-    """Give up one of the viewer's habits."""
+    """Delete one of the viewer's habits."""
     problems = Problems()
     habit = await lock_own(session, viewer, problems, m.Habit, id, m.Habit.id, deleting=True)
     problems.stop()

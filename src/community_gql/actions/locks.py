@@ -28,9 +28,9 @@ async def lock_own(
 ) -> Any:
     """Lock the viewer's row of ``model`` whose public key is ``key``; returns its ``columns``.
 
-    Otherwise returns None and notes at ``id``: NOT_FOUND for what the viewer may not see (and for
-    a ``key`` of None, which stands for an id that leads nowhere), FORBIDDEN for what they may see
-    but do not own. Rows of others are never locked.
+    Otherwise returns None and notes at ``id``: NOT_FOUND if the viewer may not see the row (or
+    ``key`` is None: an id that names nothing), FORBIDDEN if they may see the row but do not own
+    it. Rows of others are never locked.
     """
     if key is not None:
         this = getattr(model, model.__global_key__) == key
@@ -49,10 +49,10 @@ async def lock_own(
 
 
 async def lock_writer(session: Transaction, viewer: Viewer) -> None:
-    """Lock the account of whoever writes by a permission against its deletion; people last.
+    """Lock the account of a viewer who writes by a permission, against deletion; people last.
 
-    Machines and the operator at the command line have no account. Raises AccountGone when it was
-    deleted.
+    Machines and the operator at the command line have no account. Raises AccountGone if the
+    account was deleted.
     """
     if viewer.sub is not None and not is_machine(viewer.sub):
         await lock_viewer(session, viewer, shared=True)
@@ -61,7 +61,7 @@ async def lock_writer(session: Transaction, viewer: Viewer) -> None:
 async def lock_viewer(session: Transaction, viewer: Viewer, *, shared: bool = False) -> None:
     """Lock the viewer's account, after tags and stories: the lock order.
 
-    ``shared`` locks it against its deletion only. Raises AccountGone when it was deleted.
+    ``shared`` locks it against deletion only. Raises AccountGone if it was deleted.
     """
     account = visible(m.User, m.User.auth0_sub).where(own(m.User))
     lock = account.with_for_update(read=shared, key_share=True)
@@ -78,10 +78,10 @@ def require_permission(viewer: Viewer, permission: str) -> None:
 async def lock_tags(
     session: Transaction, names: Mapping[str, int], problems: Problems, path: str = "tags"
 ) -> dict[str, int]:
-    """Lock the tags of these folded names against deletion and renaming; their ids by name.
+    """Lock the tags of these folded names against deletion and renaming; return their ids by name.
 
-    Taken by id and before any story is locked: the lock order. Notes TAG_NOT_FOUND for each name
-    that the vocabulary lacks, at its place in the input.
+    Locked by id, before any story is locked (the lock order). Notes TAG_NOT_FOUND for each name
+    that is not in the vocabulary, at its place in the input.
     """
     if not names:
         return {}

@@ -1,4 +1,4 @@
-"""Feature vectors and match batches, as the machines that compute them hand them in."""
+"""Feature vectors and match batches, as the machines that compute them send them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from community_gql.graph.visibility import Viewer, visible
 WRITE_FEATURES = "write:features"
 WRITE_MATCHES = "write:matches"
 
-_BATCHES_OF_FEATURES = 4711  # the advisory lock that lets them in one at a time
+_BATCHES_OF_FEATURES = 4711  # the advisory lock under which they run one at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class Match:
 async def put_features(
     session: Transaction, viewer: Viewer, *, features: Sequence[Features]
 ) -> int:
-    """Save a batch of vectors, all or none. Returns how many.
+    """Save a batch of vectors, all or none. Returns their number.
 
-    Vectors of one version have one length, in this batch and in the database.
+    All vectors of one version have the same length, in this batch and in the database.
     """
     require_permission(viewer, WRITE_FEATURES)
     problems = Problems()
@@ -63,13 +63,13 @@ async def put_features(
     named = [(item.user_id, ("features", i, "userId")) for i, item in enumerate(features)]
     subs = await _subs(session, viewer, problems, named)
     await lock_writer(session, viewer)
-    # After the people, as the lock order has it: those who wait for it hold nobody up.
+    # Taken after the locks on people (the lock order).
     one_by_one = func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)
     await session.run(select(one_by_one))  # unscoped: a lock, no rows
     lengths = await _lengths(session, {item.version for item in features})
     for place, item in enumerate(features):
         if not 0 < len(item.vector) <= MAX_VECTOR_LENGTH:
-            continue  # said already
+            continue  # already noted
         length = lengths.setdefault(item.version, len(item.vector))
         if len(item.vector) != length:
             problems.add(
@@ -147,7 +147,7 @@ def _check_vector(problems: Problems, place: int, item: Features) -> None:
 
 
 async def _lengths(session: Transaction, versions: set[int]) -> dict[int, int]:
-    """The length of the vectors that are there, by version."""
+    """The length of the stored vectors, by version."""
     features = m.UserFeatures
     wanted = func.unnest(bindparam("versions", type_=ARRAY(Integer))).column_valued("wanted")
     one = (
@@ -169,7 +169,7 @@ async def _subs(
     problems: Problems,
     named: Sequence[tuple[UUID | None, tuple[str | int, ...]]],
 ) -> dict[Any, str]:
-    """The people behind public ids, locked against deletion; notes NOT_FOUND for each unknown."""
+    """The people with these public ids, locked against deletion; NOT_FOUND for each unknown id."""
     wanted = {public_id for public_id, _ in named if public_id is not None}
     rows = await session.run(
         visible(m.User, m.User.public_id, m.User.auth0_sub)

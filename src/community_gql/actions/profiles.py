@@ -1,4 +1,4 @@
-"""What a person says of themselves."""
+"""A person's profile: what they say about themselves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def update(
     journaling_frequency: Patch[int] = ABSENT,
     expected_updated_at: datetime | None = None,
 ) -> str | None:
-    """Save the viewer's profile, which the first save makes. Returns the viewer's ``sub``."""
+    """Save the viewer's profile; the first save creates it. Returns the viewer's ``sub``."""
     problems = Problems()
     changes: dict[str, Any] = {}
     if display_name is not ABSENT:

@@ -1,4 +1,4 @@
-"""Stories and their tags. Lock order: tags by id first, then the story (design/architecture.md)."""
+"""Stories and their tags. Lock order: tags by id first, then the story (decision 33)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from community_gql.graph.visibility import Viewer
 _LATER = func.greatest(
     func.clock_timestamp(), m.Story.updated_at + text("interval '1 microsecond'")
 )
-"""What the trigger on stories sets when their own columns change; tags are not among those."""
+"""What the trigger on stories sets when their own columns change; it does not see their tags."""
 
 
 async def create(
@@ -41,7 +41,7 @@ async def create(
     tags: Sequence[str] = (),
     idempotency_key: str | None = None,
 ) -> int:
-    """Write a story. The same ``idempotency_key`` within a day gives the story it made first."""
+    """Create a story. If ``idempotency_key`` was used within a day, return that story instead."""
     problems = Problems()
     values = {
         "title": problems.text("title", title, m.Story.title),
@@ -72,10 +72,10 @@ async def create(
 
 
 async def _claim(session: Transaction, viewer: Viewer, key: str, problems: Problems) -> int | None:
-    """The story that ``key`` made within a day; None when the key is now ours to use.
+    """The story that ``key`` made within a day; None if the key is free and now reserved.
 
-    Notes NOT_FOUND when that story has been deleted since. A second caller waits here until the
-    first has committed or gone. Keys older than a day are forgotten on the way.
+    Notes NOT_FOUND if that story was deleted. A second caller waits here until the first one has
+    committed or failed. Also deletes the viewer's keys that are older than a day.
     """
     await lock_viewer(session, viewer, shared=True)
     request = m.story_requests.c
@@ -95,7 +95,7 @@ async def _claim(session: Transaction, viewer: Viewer, key: str, problems: Probl
             # unscoped: the viewer's own request
             m.story_requests.select().where(mine, request.key == key)
         )
-        if found is not None:  # else another caller has just forgotten it
+        if found is not None:  # else another caller has just deleted it
             break
     if found.story_id is None:
         problems.add(
@@ -118,7 +118,7 @@ async def update(
 ) -> int:
     """Change one of the viewer's stories; ``tags`` replaces all its tags, none clears them.
 
-    New tags count as a change of the story (``updated_at``) like any other.
+    New tags count as a change of the story (``updated_at``) like any other change.
     """
     problems = Problems()
     names = problems.tag_names(
@@ -160,7 +160,7 @@ async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int
 
 
 async def _tag(session: Transaction, story_id: int, tag_ids: Mapping[str, int]) -> Sequence[Any]:
-    """Add tags to a story; returns those that it did not have."""
+    """Add tags to a story; return those that it did not have."""
     if not tag_ids:
         return ()
     rows = [{"story_id": story_id, "tag_id": tag_id} for tag_id in tag_ids.values()]

@@ -1,6 +1,6 @@
 """The shared vocabulary, and the tags that people choose for themselves.
 
-Lock order everywhere: tags, then stories, each by id, then all else, people last.
+Lock order everywhere: tags, then stories, each by id, then all other rows, people last.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def add(session: Transaction, viewer: Viewer, *, names: Sequence[str]) -> 
 
 
 async def remove(session: Transaction, viewer: Viewer, *, names: Sequence[str]) -> str | None:
-    """Take tags from the viewer's own; those they do not have are no problem.
+    """Remove tags from the viewer's own; tags that they do not have are ignored.
 
     Returns the viewer's ``sub``.
     """
@@ -99,7 +99,7 @@ async def rename(session: Transaction, viewer: Viewer, *, id: int | None, name: 
 async def merge(
     session: Transaction, viewer: Viewer, *, from_id: int | None, into_id: int | None
 ) -> int:
-    """Replace one tag by another everywhere, and delete it. Returns the key of the one left."""
+    """Replace one tag by another everywhere, and delete it. Returns the key of the other tag."""
     require_permission(viewer, MANAGE)
     problems = Problems()
     source, target = await lock_vocabulary(
@@ -136,26 +136,26 @@ class Links:
     key: str
     owner: Any
     shared: bool
-    """Whether to lock owners against deletion only: people, so that tagging them goes on."""
+    """Whether to lock owners against deletion only: true for people, who stay taggable."""
 
 
 LINKS = (
     Links(m.story_tags, "story_id", m.Story.id, shared=False),
     Links(m.user_tags, "user_id", m.User.auth0_sub, shared=True),
 )
-"""In the lock order."""
+"""The tables of links, in the lock order of their owners."""
 
 
 async def move(
     session: Transaction, links: Links, source: int, target: int | None, most: int = POPULAR
 ) -> int:
-    """Put ``target`` in the place of ``source`` on ``most`` owners; None just takes it away.
+    """Put ``target`` in the place of ``source`` on ``most`` owners; None only removes ``source``.
 
-    Returns on how many. The caller has locked both tags.
+    Returns the number of owners. The caller has locked both tags.
     """
     owner, having = links.table.c[links.key], links.table.c.tag_id == source
-    # Locked before their links are touched: nobody deletes them meanwhile, and whoever changes a
-    # story's tags locks the story first as well.
+    # Owners are locked before their links change, so that nobody deletes them meanwhile. Every
+    # other change of a story's tags locks the story first as well.
     tagged = select(owner).where(having)  # unscoped: moderation moves all links and shows none
     locked = select(links.owner).where(links.owner.in_(tagged))  # unscoped: their owners
     rows = await session.run(
@@ -181,9 +181,9 @@ async def lock_vocabulary(
     *,
     shared: bool = False,
 ) -> list[Any]:
-    """Lock tags, by id: against all use, or ``shared`` against renaming and deletion only.
+    """Lock tags by id: against all use, or if ``shared`` against renaming and deletion only.
 
-    Returns the keys in ``wanted``, None and NOT_FOUND for each one that is not there.
+    Returns the keys in ``wanted``, with None (and a noted NOT_FOUND) for each missing one.
     """
     keys = sorted({key for key in wanted.values() if key is not None})
     found = await session.run(

@@ -1,7 +1,7 @@
-"""What an input must satisfy before anything is written (design/data.md, "Writes").
+"""What an input must satisfy before anything is written.
 
-``Problems`` collects everything that is wrong with one input, so that a client sees it at once.
-The lengths of texts are the columns' own, in characters.
+``Problems`` collects everything that is wrong with one input, so that a client sees all problems
+at once. The maximum lengths of texts are those of the columns, in characters.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Problems:
         self.errors.append(UserError(code, message, tuple(map(str, path))))
 
     def stop(self) -> None:
-        """Raises Rejected with every problem noted, if there is one."""
+        """Raise Rejected with every noted problem, if there is one."""
         if self.errors:
             raise Rejected(*self.errors)
 
     def text(self, path: str, value: str | None, longest: int | InstrumentedAttribute[Any]) -> str:
-        """A text that must show something, in NFC, trimmed, of at most ``longest`` characters."""
+        """A visible text, in NFC, trimmed, of at most ``longest`` characters."""
         trimmed = composed(value or "").strip()
         if is_blank(trimmed):
             self.add(Code.REQUIRED, f"{path} must not be empty.", path)
@@ -73,7 +73,7 @@ class Problems:
     def optional_text(
         self, path: str, value: str | None, longest: int | InstrumentedAttribute[Any]
     ) -> str | None:
-        """A text that may be missing, in NFC, trimmed; one that shows nothing is none."""
+        """An optional text, in NFC, trimmed; None if nothing of it is visible."""
         trimmed = composed(value or "").strip()
         self._length(path, trimmed, longest)
         return None if is_blank(trimmed) else trimmed
@@ -94,15 +94,15 @@ class Problems:
         return value
 
     def whole(self, path: str, value: int | None, lowest: int, highest: int) -> int | None:
-        """A whole number within bounds, or none."""
+        """A whole number within bounds, or None."""
         if value is not None and not lowest <= value <= highest:
             self.add(Code.INVALID, f"{path} must be between {lowest} and {highest}.", path)
         return value
 
     def tag_names(self, path: str, names: Sequence[str], most: int) -> dict[str, int]:
-        """Tag names, folded and each once, with the place where each stands in the input.
+        """Tag names, folded, without duplicates, with the place of each in the input.
 
-        None at all when there are too many: the names themselves are not looked at then.
+        Empty if there are too many: the names themselves are then not checked.
         """
         if len(names) > most:
             self.add(
@@ -140,14 +140,14 @@ class Problems:
             self.add(Code.REQUIRED, f"{path} must not be empty.", path)
         if len(items) > MAX_BATCH:
             self.add(Code.TOO_MANY, f"{path} may hold at most {MAX_BATCH:,} items.", path)
-            self.stop()  # the items themselves are not looked at
+            self.stop()  # the items themselves are not checked
 
     def not_found(self, *path: str | int, what: str = "thing") -> None:
-        """What does not exist and what the viewer may not see look the same."""
+        """Note NOT_FOUND, also for what the viewer may not see: the two look the same."""
         self.add(Code.NOT_FOUND, f"There is no such {what}.", *path)
 
     def unchanged(self, expected: datetime | None, actual: datetime | None) -> None:
-        """``expectedUpdatedAt``, when given, must be what the row says."""
+        """``expectedUpdatedAt``, if given, must equal the row's ``updated_at``."""
         if expected is not None and expected != actual:
             self.add(
                 Code.CONFLICT,
@@ -157,7 +157,7 @@ class Problems:
 
 
 def _json_problem(value: Any) -> str | None:
-    """What keeps a JSON value from being stored; None when nothing does."""
+    """Why a JSON value cannot be stored; None if it can."""
     level: list[Any] = [value]
     depth = 0
     while level:

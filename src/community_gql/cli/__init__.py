@@ -1,7 +1,7 @@
 """The commands: ``community-gql dev``, ``serve``, ``db``, ``tags``, ``schema`` and ``token``.
 
-The modules of this package may import inside functions, which no other does: SQLAlchemy, Alembic
-and Strawberry cost more than half a second, which ``--help`` and a mistyped option should not.
+Only the modules of this package may import inside functions: importing SQLAlchemy, Alembic and
+Strawberry takes more than half a second, and ``--help`` or a mistyped option should be quick.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ app.add_typer(schema.commands, name="schema")
 
 
 def main() -> None:
-    """Run the command line; a mistake of the person who typed is a sentence, not a traceback."""
+    """Run the command line; report a user's mistake as a sentence, not a traceback."""
     try:
         require_docstrings()
         app()

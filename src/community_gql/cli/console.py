@@ -22,7 +22,7 @@ def fail(text: str) -> Never:
 
 
 def say(text: str) -> None:
-    """Tell on stderr what happens now; stdout is for results."""
+    """Say on stderr what happens now; stdout is for results."""
     err.print(f"[dim]·[/dim] {escape(text)}", soft_wrap=True)
 
 

@@ -46,7 +46,7 @@ def embedded_settings() -> Settings:
 
 
 def prepare(url: str, *, people: int, seed: int) -> None:
-    """Migrate, and fill a database that holds nobody."""
+    """Migrate, and seed the database if it has no people."""
     from community_gql.db import migrate
     from community_gql.dev import seeding
 
@@ -56,7 +56,7 @@ def prepare(url: str, *, people: int, seed: int) -> None:
 
 
 def fill(url: str, *, people: int, seed: int) -> None:
-    """Seed the database, showing how far it is."""
+    """Seed the database and show the progress."""
     from community_gql.dev import seeding
 
     with shown_progress("seeding") as progress:
@@ -66,7 +66,7 @@ def fill(url: str, *, people: int, seed: int) -> None:
 
 
 def refuse_development_beside_auth0() -> None:
-    """Keep the development issuer out of anything configured for a real one."""
+    """Refuse the development issuer if the settings name a real one."""
     for name in ("AUTH0_DOMAIN", "OIDC_ISSUER"):
         if os.environ.get(name, "").strip():
             fail(f"{name} is set, and this command signs tokens for anyone. Unset it first.")
@@ -74,7 +74,7 @@ def refuse_development_beside_auth0() -> None:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the command as Ctrl-C does: with its clean-up."""
+    """Make SIGTERM and a closed terminal end the command like Ctrl-C, with clean-up."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)

@@ -119,7 +119,7 @@ def psql(context: typer.Context) -> None:
     """Open psql on the embedded database, starting it if need be; options go to psql."""
     with contextlib.ExitStack() as stack:
         server, _ = open_embedded(stack, embedded_settings())
-        # Not exec: the server has to be given back afterwards. Ctrl-C is for psql alone.
+        # Not exec: the server must be released afterwards. Only psql handles Ctrl-C.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         stack.callback(signal.signal, signal.SIGINT, before)
         done = subprocess.run(

@@ -49,7 +49,7 @@ def dev(port: Port = None, people: People = 200, seed: Seed = 1) -> None:
     """
     refuse_development_beside_auth0()
     with ended_by_signals(), contextlib.ExitStack() as stack:
-        # Only a value that satisfies the check: the address is known once PostgreSQL runs.
+        # A placeholder that passes the check: the address is known when PostgreSQL runs.
         settings = Settings.load(database_url="postgresql://embedded/community", port=port)
         listener = stack.enter_context(listen(DEV_HOST, settings.port))
         if database_url_is_set():
@@ -78,7 +78,7 @@ def introduce(
     people: Sequence[Person],
     token: Callable[..., str],
 ) -> None:
-    """Say where everything is, and give a request that works as it stands."""
+    """Print the addresses, and a request that works when it is pasted."""
     address = f"http://{DEV_HOST}:{settings.port}"
     out.print()
     out.print(f"  Explorer and GraphQL  [bold cyan]{address}/graphql[/bold cyan]")
@@ -101,5 +101,5 @@ def introduce(
 
 
 def called(person: Person) -> str:
-    """Return what to call a person, who may not have given a name."""
+    """Return a name for a person, who may have no display name."""
     return person.display_name or person.email

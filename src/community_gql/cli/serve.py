@@ -53,7 +53,7 @@ def serve(
 
 @contextlib.contextmanager
 def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Take the port before anything else is started; a taken one is an error of one sentence."""
+    """Bind the port before anything else starts; a port in use is an error of one sentence."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -64,7 +64,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
-            # Refuses those who bind the same port after us; uvicorn listens again, larger.
+            # Now no other process can bind the port; uvicorn listens again with a larger backlog.
             listener.listen(128)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -101,7 +101,7 @@ def serve_on(listener: socket.socket, application: Application | str, settings: 
         backlog=limits.spare,
         log_config=logging_config,
         log_level=settings.log_level,
-        proxy_headers=False,  # the application itself believes TRUSTED_PROXIES and nobody else
+        proxy_headers=False,  # the application itself trusts TRUSTED_PROXIES only
         timeout_graceful_shutdown=int(settings.request_timeout) + 1,
     )
     if config.workers > 1:

@@ -58,7 +58,7 @@ def delete(
 
 
 def change_tags(doing: str, change: Callable[..., Awaitable[None]], *names: str) -> None:
-    """Run a change of the vocabulary, showing how far it is."""
+    """Run a change of the vocabulary and show the progress."""
     from community_gql.db.database import opened
     from community_gql.errors import Unavailable
 

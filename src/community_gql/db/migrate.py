@@ -39,7 +39,7 @@ def folder() -> Path:
 def configure(url: str, output: io.StringIO | None = None) -> Config:
     """Return Alembic's configuration for the database at ``url``.
 
-    Without a file: ``alembic.ini`` is for people who run ``alembic`` itself, and its logging
+    It reads no file: ``alembic.ini`` is for people who run ``alembic`` itself, and its logging
     sections would replace ours.
     """
     config = Config(stdout=output or io.StringIO())

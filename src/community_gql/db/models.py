@@ -42,7 +42,7 @@ from sqlalchemy.dialects.postgresql import CITEXT, JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, foreign, mapped_column, relationship
 
 VIEWER = bindparam("viewer", type_=String)
-"""The ``auth0_sub`` of whoever asks, NULL for the anonymous viewer; bound when a statement runs."""
+"""The ``auth0_sub`` of the viewer, NULL for the anonymous one; bound when a statement runs."""
 
 
 class StoryVisibility(enum.StrEnum):
@@ -146,7 +146,7 @@ tag_renames = Table(
     Column("into_id", BigInteger, ForeignKey("tags.id", ondelete="CASCADE"), nullable=False),
     Index("idx_tag_renames_into", "into_id"),
 )
-"""Popular tags on their way to a new name, batch by batch: how a command finds its way on."""
+"""Renames of popular tags that are under way, so that an interrupted command can continue."""
 
 housekeeping = Table(
     "housekeeping",
@@ -155,7 +155,7 @@ housekeeping = Table(
     Column("done_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen", BigInteger),
 )
-"""When each job of ``db.housekeeping`` last did something, and what it had seen of its source."""
+"""When each job of ``db.housekeeping`` last ran, and the state of its source at that time."""
 
 _own = user_tags.alias("own")
 _other = user_tags.alias("other")
@@ -206,7 +206,7 @@ class Friendship(Base):
 
 
 friends = union_all(
-    # unscoped: made for the rule of stories; as a list it hangs on the viewer alone
+    # unscoped: made for the rule of stories; as a list it depends on the viewer only
     select(Friendship.requester_id.label("user_id"), Friendship.addressee_id.label("friend_id"))
     .where(Friendship.status == constant(FriendshipStatus.ACCEPTED)),
     # unscoped: the other half of the same
@@ -286,7 +286,7 @@ class User(Base):
 
 
 class UserProfile(Base):
-    """What a person says of themselves; absent until they first save one."""
+    """What a person says about themselves; absent until they first save it."""
 
     __tablename__ = "user_profiles"
 
@@ -336,7 +336,7 @@ class Story(Base):
     content: Mapped[str] = mapped_column(Text)
     visibility: Mapped[str] = mapped_column(String(16), server_default=StoryVisibility.PRIVATE)
     tags_cached: Mapped[list[str]] = mapped_column(ARRAY(String), server_default=text("'{}'"))
-    """The names of its tags, sorted; kept true by triggers, never written by the application."""
+    """The names of its tags, sorted; maintained by triggers, never written by the application."""
     created_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
     search: Mapped[str] = mapped_column(

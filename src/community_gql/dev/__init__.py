@@ -1,1 +1,1 @@
-"""What `serve` does without: the embedded PostgreSQL, seeding, pictures, comparisons."""
+"""What `serve` does not need: the embedded PostgreSQL, seeding, pictures, comparisons."""

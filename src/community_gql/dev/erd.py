@@ -54,7 +54,7 @@ STYLE = """
 
 
 class PictureError(OperatorError):
-    """The picture cannot be drawn, or is not what the models say."""
+    """The picture cannot be drawn, or it differs from the models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Box:
     y: int
     columns: tuple[Column[object], ...]
     leads: tuple[tuple[str, str], ...]
-    """Its relationships: their names, and what they lead to."""
+    """Its relationships: their names and targets."""
 
     @property
     def height(self) -> int:
@@ -81,7 +81,7 @@ class Box:
 
 
 def check(checkout: Path) -> str:
-    """Compare the file with the models; a line to print. Raises PictureError."""
+    """Compare the file with the models; return a line to print. Raises PictureError."""
     path = checkout / FILE
     if not path.is_file() or path.read_text(encoding="utf-8") != svg():
         raise PictureError(f"{FILE} is not what the models say. Draw it: make erd")
@@ -89,7 +89,7 @@ def check(checkout: Path) -> str:
 
 
 def write(checkout: Path) -> Path:
-    """Draw the file anew; its path in the checkout."""
+    """Draw the file again; return its path in the checkout."""
     (checkout / FILE).write_text(svg(), encoding="utf-8")
     return FILE
 
@@ -191,7 +191,7 @@ def _marks(column: Column[object]) -> Iterator[str]:
 
 
 def _is_unique(column: Column[object]) -> bool:
-    """Whether no two rows have the same value: a line from it comes from at most one row."""
+    """Whether the column is unique: then a value is in at most one row."""
     sets = [
         set(rule.columns) for rule in column.table.constraints if isinstance(rule, UniqueConstraint)
     ]

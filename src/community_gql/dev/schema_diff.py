@@ -1,4 +1,4 @@
-"""Is ``schema.graphql`` what the code says, and does it break those who use it?"""
+"""Check that ``schema.graphql`` equals the code's schema, and that clients still work."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def shown(checkout: Path, revision: str) -> str | None:
 
 
 def breaking_changes(old: str, new: str) -> list[BreakingChange]:
-    """Return what breaks clients of ``old`` when they meet ``new``."""
+    """Return the changes from ``old`` to ``new`` that break clients."""
     try:
         return find_breaking_changes(build_schema(old), build_schema(new))
     except GraphQLError as error:

@@ -23,7 +23,7 @@ def composed(text: str) -> str:
 def is_blank(text: str) -> bool:
     """Whether nothing of ``text`` can be seen.
 
-    A character is seen unless Unicode (UnicodeData.txt, General_Category) has it as a separator
+    A character is visible unless Unicode (UnicodeData.txt, General_Category) has it as a separator
     (Z), a mark that needs a letter to sit on (M) or a control, format or private character (C),
     or shows it as nothing: Default_Ignorable_Code_Point (DerivedCoreProperties.txt), of which
     only the fillers of Hangul are in other categories, and two symbols drawn as blanks.
@@ -66,8 +66,8 @@ def without_accents(text: str) -> str:
 def word_prefixes(text: str) -> str:
     """A tsquery text that asks for every word of ``text``, each as the beginning of a word.
 
-    What a word is, PostgreSQL's parser decides, as it did for the text that is searched: to it
-    ``J.R.R.`` is one word and ``O'Brien`` two.
+    PostgreSQL's parser decides what a word is, as it did for the text that is searched:
+    ``J.R.R.`` is one word and ``O'Brien`` is two.
     """
     quoted = (
         word.replace("\\", "\\\\").replace("'", "''") for word in without_accents(text).split()
@@ -89,9 +89,9 @@ _TERM = re.compile(r'(-?)("[^"]*"|\S+)')
 
 
 def only_excludes(text: str) -> bool:
-    """Whether ``text`` (of ``web_search``) or a side of an ``or`` in it says only what not to find.
+    """Whether ``text`` (of ``web_search``) or a side of an ``or`` in it only excludes words.
 
-    No index finds what such a search asks for.
+    No index serves such a search.
     """
     wanted = unwanted = False
     for dash, term in _TERM.findall(f"{text} or"):
@@ -107,5 +107,5 @@ def only_excludes(text: str) -> bool:
 
 
 def like_prefix(text: str) -> str:
-    """A LIKE pattern for what begins with ``text``, whatever characters it holds."""
+    """A LIKE pattern for texts that begin with ``text``; its wildcards are escaped."""
     return re.sub(r"([\\%_])", r"\\\1", text) + "%"

@@ -1,9 +1,9 @@
-"""Who may see which row, written once, as SQL (design/data.md, "Who may see what").
+"""Who may see which row, written once, as SQL.
 
 ``rule(entity)`` is the only source of the answer. Loaders, connections, counts, search and the
-check before a write all start from it, and so will the SQL compiler. The viewer is only ever the
+check before a write, and the SQL compiler all start from it. The viewer is only ever the
 bind parameter ``viewer`` (NULL when anonymous), so one statement text serves every viewer: a rule
-has no ``if viewer is None`` and no twin in Python.
+has no ``if viewer is None`` and no second form in Python.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ Rule = Callable[[Any], ColumnElement[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whoever asks. ``sub`` is their verified ``auth0_sub``, None for the anonymous viewer."""
+    """The viewer. ``sub`` is their verified ``auth0_sub``, None for the anonymous viewer."""
 
     sub: str | None = None
     permissions: frozenset[str] = frozenset()
     expires_at: datetime | None = None
-    """When the token that names them ends, in UTC."""
+    """When their token expires, in UTC."""
 
     def binds(self) -> dict[str, Any]:
         """The values of the bind parameters that every statement may use."""
@@ -104,8 +104,8 @@ def own(row: Any) -> ColumnElement[bool]:
 
 
 def _friends_of_viewer() -> ColumnElement[Any]:
-    # An array, computed once per statement, instead of EXISTS per story: measured five times
-    # faster at a million stories (design/architecture.md).
+    # An array, computed once per statement, instead of EXISTS per story: it was five times as
+    # fast with a million stories.
     friends = m.friends.alias("friends_of_viewer")
     return func.array(
         select(friends.c.friend_id).where(friends.c.user_id == VIEWER).scalar_subquery()
@@ -116,7 +116,7 @@ def rule(entity: Any) -> ColumnElement[bool]:
     """The condition under which the viewer may see a row of ``entity``.
 
     ``entity`` is a mapped class or an alias of one. Raises LookupError for a class without a
-    rule: it cannot be read until its rule is written here.
+    rule: add its rule here before it is read.
     """
     model = inspect(entity).mapper.class_
     try:

@@ -1,1 +1,1 @@
-"""Who is asking: tokens and where they come from."""
+"""Who sends a request: tokens, sessions, sign-in and accounts."""

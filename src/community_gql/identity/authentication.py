@@ -15,12 +15,12 @@ from community_gql.identity.sessions import Sessions, recall
 from community_gql.identity.tokens import Identity, TokenVerifier
 
 CSRF_HEADER = "X-Requested-With"
-"""What a session's request must carry, with any value: other sites cannot send it unasked."""
+"""A request with a session must have this header, with any value: other sites cannot send it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """Finds out who asks. Without a verifier no token is good, without sessions no cookie is."""
+    """Finds the viewer. Without a verifier it refuses every token, without sessions, cookies."""
 
     verifier: TokenVerifier | None
     provisioning: Provisioning
@@ -58,7 +58,7 @@ class Authentication:
         )
 
     def forget(self, sub: str) -> None:
-        """Have the database asked again whether ``sub`` has an account."""
+        """Forget ``sub``: the next request asks the database again whether they have an account."""
         self.provisioning.forget(sub)
 
     def answered(
@@ -74,7 +74,7 @@ class Authentication:
             self.forget(sub)
         if self.sessions is not None and "authorization" not in request.headers:
             kept = self.sessions.read(request)
-            if kept is None or "viewer" in kept:  # else someone is just signing in
+            if kept is None or "viewer" in kept:  # else a sign-in is under way
                 self.sessions.end(request, response)
 
     def _session(self, request: Request) -> Identity | None:

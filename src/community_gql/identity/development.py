@@ -1,6 +1,6 @@
 """The issuer of ``community-gql dev``: tokens for anyone on this machine.
 
-They pass through the real verifier. Only ``dev`` and ``token`` make one; ``serve`` never does.
+The real verifier checks them. Only ``dev`` and ``token`` make an issuer; ``serve`` never does.
 ``/auth/login`` is then a page on which one click signs in as anyone in the database.
 """
 
@@ -62,7 +62,7 @@ class Person(Protocol):
 
     @property
     def permissions(self) -> frozenset[str]:
-        """What their tokens permit."""
+        """The permissions of their tokens."""
 
 
 People = Callable[[int], Awaitable[Sequence[Person]]]
@@ -77,7 +77,7 @@ class DevelopmentIssuer:
         self.jwks = KeySet([self._key])
 
     async def find(self, kid: str) -> RSAKey | None:
-        """The public key with this id, or None: what the verifier asks."""
+        """The public key with this id, or None: what the verifier asks for."""
         return self._key if kid == self._key.kid else None
 
     def verifier(self) -> TokenVerifier:
@@ -94,7 +94,7 @@ class DevelopmentIssuer:
     ) -> str:
         """An access token that names ``subject``.
 
-        It needs ``email`` only for someone who has no row yet: their first request makes it.
+        ``email`` is needed only for a person without a row: their first request creates the row.
         """
         now = int(time.time())
         claims: dict[str, object] = {
@@ -111,15 +111,15 @@ class DevelopmentIssuer:
         return jwt.encode(header, claims, self._key, algorithms=[ALGORITHM])
 
     def sessions(self) -> Sessions:
-        """Sessions sealed with what only the holder of the key can know."""
+        """Sessions sealed with a secret that is derived from the private key."""
         return Sessions([str(self._key.as_dict(private=True)["d"])])
 
 
 def names_this_machine(request: Request) -> bool:
     """Whether the request's ``Host``, as it was sent, is a loopback name with or without a port.
 
-    Another name that leads to this machine is an attack by DNS rebinding. ``request.url`` does not
-    tell: it has the server's own address in the place of a ``Host`` that can't be read.
+    Any other name that resolves to this machine is an attack by DNS rebinding. ``request.url``
+    cannot be used: it has the server's own address if the ``Host`` is malformed.
     """
     hosts = request.headers.getlist("host")
     return len(hosts) == 1 and OWN_HOST.fullmatch(hosts[0]) is not None
@@ -172,7 +172,7 @@ class DevelopmentSignIn:
         return response
 
     async def options(self, request: Request) -> Response:
-        """The first people whose name or address has what ``search`` says in it."""
+        """The first people whose name or address contains ``search``."""
         if not names_this_machine(request) or comes_from_elsewhere(request):
             return problem("Not here", "Development sign-in answers its own pages only.", 403)
         search = request.query_params.get("search", "").strip().casefold()
@@ -229,7 +229,7 @@ def _key(path: Path) -> RSAKey:
     if not path.exists():
         made = RSAKey.generate_key(2048, {"kid": secrets.token_hex(8), "use": "sig"})
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and linked into place: of two that start at once, the first one's key stays.
+        # Written to another file and linked into place: if two start at once, the first key stays.
         aside = path.with_name(f"{path.name}.{os.getpid()}")
         aside.touch(mode=0o600)
         aside.write_bytes(orjson.dumps(made.as_dict(private=True)))

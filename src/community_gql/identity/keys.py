@@ -1,9 +1,9 @@
-"""The provider's public keys: fetched at start, kept fresh, and the last good set when it is away.
+"""The provider's public keys: fetched at start and refreshed; while it is away, the last good set.
 
-A token that names an unknown key makes one more fetch, because keys rotate. Anyone can invent such
-tokens, so those fetches are rationed twice: they have a pause between them that grows while they
-find nothing new, and a key id that was looked for in vain is not looked for again for a while. The
-longest pause is below the 5 s within which a rotated key must work.
+A token that names an unknown key causes a fetch, because keys rotate. Anyone can invent such
+tokens, so these fetches are limited twice: the pause between them grows while they find nothing
+new, and a key id that was not found is not looked for again for a while. The longest pause is
+below the 5 s within which a rotated key must work.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 4.0  # between the fetches that unknown key
 CALM = 30.0  # without such a fetch, the pause is the shortest again
 SHORTEST_COOL_DOWN, LONGEST_COOL_DOWN = 2.0, 300.0  # of one key id
 
-MAX_COOLING = 10_000  # key ids remembered as looked for in vain
-MAX_WAITING = 1_000  # requests that wait for a fetch at once; one more is told to come back
+MAX_COOLING = 10_000  # key ids remembered as not found
+MAX_WAITING = 1_000  # requests that wait for a fetch at once; one more gets Unavailable
 MAX_KID_CHARACTERS = 256
 MIN_KEY_BITS = 2048
 
@@ -53,12 +53,12 @@ class ProviderKeys:
         self._cooling: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """Key id -> (until when it is not looked for, how long that was), the oldest first."""
         self.fetches = 0
-        """How often the key set was asked for."""
+        """How many times the key set was fetched."""
 
     async def start(self) -> None:
-        """Fetch the keys and go on refreshing them in the background.
+        """Fetch the keys and keep refreshing them in the background.
 
-        Without the provider it logs an error that says what failed, and tries again: until then
+        If the provider is away, it logs an error that says what failed, and retries. Until then
         tokens cannot be verified, and ``find`` raises Unavailable.
         """
         await self._fetch()
@@ -79,8 +79,8 @@ class ProviderKeys:
     async def find(self, kid: str) -> RSAKey | None:
         """The key with this id, or None when the provider has none.
 
-        A known key costs no waiting, whatever the provider does. Raises Unavailable when the key
-        is not known and the provider cannot be asked.
+        A known key is returned without waiting, whatever the provider does. Raises Unavailable if
+        the key is not known and the provider cannot be asked.
         """
         if (key := self._keys.get(kid)) is not None:
             return key
@@ -98,7 +98,7 @@ class ProviderKeys:
         return None
 
     def _too_soon(self) -> float:
-        """Seconds until an unknown key id may cause a fetch again; 0 when one may now."""
+        """Seconds until an unknown key id may cause a fetch again; 0 if it may now."""
         now = time.monotonic()
         if now - self._last_asked > CALM:
             self._pause = SHORTEST_PAUSE
@@ -116,7 +116,7 @@ class ProviderKeys:
             self._asked = asyncio.create_task(self._permitted_fetch())
         self._waiting += 1
         try:
-            # Shielded: the one who asked first may go, the others still wait for it.
+            # Shielded: if the first request is cancelled, the others still wait for the fetch.
             await asyncio.shield(self._asked)
         finally:
             self._waiting -= 1
@@ -158,7 +158,7 @@ class ProviderKeys:
         await asyncio.shield(self._flight)
 
     async def _replace(self) -> None:
-        """Replace the keys by the provider's. What is no key set leaves them as they are."""
+        """Replace the keys by the provider's. If the answer is not a key set, keep the old ones."""
         self.fetches += 1
         try:
             keys = usable_keys(await self._provider.jwks())
@@ -197,7 +197,7 @@ def usable_keys(jwks: dict[str, Any]) -> dict[str, RSAKey]:
             continue
         if item.get("use", "sig") != "sig" or item.get("alg", ALGORITHM) != ALGORITHM:
             continue
-        # Only what a public key is made of: members that mean nothing here cannot break it.
+        # Only the members of a public key: unknown members cannot break it.
         public: dict[str, Any] = {name: item.get(name) for name in ("kty", "n", "e")}
         try:
             with warnings.catch_warnings():

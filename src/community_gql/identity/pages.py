@@ -1,4 +1,4 @@
-"""What the addresses of sign-in share: small pages, and the checks against other sites."""
+"""Shared by the pages of sign-in: small HTML pages, and the checks against other sites."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def options(
 
 
 def private(response: Response) -> Response:
-    """The response, kept by no cache and telling no other site where it came from."""
+    """The response, without caching and without a referrer for other sites."""
     for name in ("Cache-Control", "Referrer-Policy", "X-Content-Type-Options"):
         response.headers.setdefault(name, HEADERS[name])
     return response
 
 
 def local_path(wanted: str | None) -> str:
-    """``wanted`` if it leads to a page of this very host, the start page otherwise."""
+    """``wanted`` if it is a path of this host, otherwise the start page."""
     if wanted and len(wanted) <= MAX_PATH and LOCAL.fullmatch(wanted):
         return wanted
     return "/"
@@ -74,8 +74,8 @@ def local_path(wanted: str | None) -> str:
 def comes_from_elsewhere(request: Request) -> bool:
     """Whether a page of another origin caused the request, as far as browsers tell.
 
-    Browsers send ``Sec-Fetch-Site`` or, the older ones with a POST, ``Origin``; a program sends
-    neither and is its own master.
+    Browsers send ``Sec-Fetch-Site`` or, the older ones with a POST, ``Origin``; a program
+    sends neither and is not checked.
     """
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site not in ("same-origin", "none")

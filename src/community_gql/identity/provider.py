@@ -1,4 +1,4 @@
-"""The OpenID provider over HTTP: its discovery document, its keys, its word on a person."""
+"""The OpenID provider over HTTP: its discovery document, its keys, ``/userinfo``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ REQUIRED = ("issuer", "jwks_uri", "authorization_endpoint", "token_endpoint")
 
 
 class ProviderError(Exception):
-    """The provider is away, slow, or answers what it must not. The text says which, and where.
+    """The provider is away, slow, or its answer is wrong. The text says which, and where.
 
-    ``status`` is the HTTP status of an answer that came, None when none did.
+    ``status`` is the HTTP status of the answer, None if there was no answer.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -27,15 +27,15 @@ class ProviderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What ``/userinfo`` says of a person."""
+    """What ``/userinfo`` says about a person."""
 
     sub: str
     email: str | None
-    """None when there is none, or when the provider says that it is not verified."""
+    """None if there is none, or if the provider says that it is not verified."""
 
 
 class Provider:
-    """One OpenID provider, named by its issuer address to the letter."""
+    """One OpenID provider, named by its exact issuer address."""
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
@@ -52,7 +52,7 @@ class Provider:
         """The discovery document, fetched once. Raises ProviderError.
 
         https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation:
-        an issuer that is not the expected one, to the letter, is refused.
+        an issuer that is not exactly the expected one is refused.
         """
         if self._metadata is None:
             url = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
@@ -72,7 +72,7 @@ class Provider:
         return await self.json((await self.metadata())["jwks_uri"])
 
     async def person(self, token: str) -> Person:
-        """Whom an access token names, asked at ``/userinfo``. Raises ProviderError."""
+        """The person of an access token, from ``/userinfo``. Raises ProviderError."""
         url = (await self.metadata()).get("userinfo_endpoint")
         if not isinstance(url, str):
             raise ProviderError(f"{self.issuer} has no userinfo_endpoint", 404)

@@ -1,17 +1,17 @@
-"""The person's row in ``users``: made at their first request, followed when their address changes.
+"""The person's row in ``users``: made at their first request, updated with their address.
 
-What was found out is remembered per process, so a later request costs no statement. Another
-process may delete an account meanwhile: a background task looks for that every ``WATCH`` seconds,
-and ``forget`` is for whoever notices sooner.
+Each process remembers what it found, so a later request costs no statement. Another process may
+delete an account meanwhile: a background task looks for deletions every ``WATCH`` seconds, and
+``forget`` is for code that notices one sooner.
 
-Three clocks are read here, and each is compared with itself alone, but for one place:
+Three clocks are read here. Each is compared only with itself, with one exception:
 
 - The provider's, in seconds since 1970: ``Identity.issued_at``. It orders a person's tokens, so
   that an older token does not change an address back (``Known.email_as_of``).
 - The database's, in seconds since 1970: ``deleted_at``, when an account was deleted. Whether a
   token is older than that compares the first two clocks, so ``may_be_older`` allows for their
   difference.
-- This process's own (``time.monotonic``): when something that failed may be tried again.
+- This process's (``time.monotonic``): when something that failed may be tried again.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _EPOCH = cast(func.extract("epoch", _deleted.c.deleted_at), Double).label("epoch
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A person whose row is there."""
+    """A person who has a row."""
 
     email: str
     email_as_of: float
@@ -75,7 +75,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a token got no viewer, told again without asking until ``until`` (own clock)."""
+    """Why a token was refused; the refusal is repeated until ``until`` (this process's clock)."""
 
     kind: type[PublicError]
     message: str
@@ -87,7 +87,7 @@ class _ProviderAway(Unavailable):
 
 
 class Provisioning:
-    """Gives people their row. Without a ``provider`` there is no ``/userinfo`` to ask."""
+    """Makes people's rows. Without a ``provider``, ``/userinfo`` is not asked."""
 
     def __init__(self, database: Database, provider: Provider | None = None) -> None:
         self._database, self._provider = database, provider
@@ -101,31 +101,31 @@ class Provisioning:
         self._following: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to watch for accounts that other processes delete."""
+        """Start to watch for accounts that other processes delete."""
         self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
-        """End the background work, letting what runs come to its end."""
+        """End the background work; what is running is finished first."""
         self._ending.set()
-        # Not cancelled: that would leave a connection behind that nobody closes.
+        # Not cancelled: a cancelled task would leave an open connection behind.
         running = [task for task in (self._watching, *self._following) if task is not None]
         await asyncio.gather(*running, return_exceptions=True)
 
     def forget(self, sub: str) -> None:
-        """Ask the database anew at the next request of ``sub``: their row may be gone."""
+        """Ask the database again at the next request of ``sub``: their row may be gone."""
         self._known.drop(sub_hash(sub))
 
     async def __call__(self, identity: Identity) -> None:
         """Make sure that the person has a row, and that it has the address of their provider.
 
         Raises Unauthenticated for a token that was issued before the account was deleted,
-        EmailRequired or EmailTaken when there can be no row, Unavailable when it cannot be found
-        out. A machine has no row.
+        EmailRequired or EmailTaken if no row can be made, Unavailable if this cannot be
+        decided now. A machine has no row.
         """
         if identity.is_machine or self._settled(identity):
             return
         async with self._turn(identity.sub):
-            # Of a hundred first requests at once, ninety-nine find the work done here.
+            # If several first requests come at once, all but one find the work done here.
             if self._settled(identity):
                 return
             try:
@@ -186,7 +186,7 @@ class Provisioning:
         self._refused.drop((identity.sub, identity.issued_at))
 
     async def _make(self, identity: Identity) -> str:
-        """Insert the row; its address. No connection is held while the provider is asked."""
+        """Insert the row; return its address. No connection is held while the provider is asked."""
         email = identity.email or await self._ask(identity)
         if email is None:
             raise EmailRequired(
@@ -210,10 +210,10 @@ class Provisioning:
         return await self._database.write(make)
 
     async def _follow(self, identity: Identity, email: str) -> str:
-        """Take over an address that changed at the provider; the address the row then has.
+        """Store an address that changed at the provider; return the address of the row.
 
-        The token may be older than the change, so ``/userinfo`` has the last word where it
-        answers. Raises Unavailable when it should be asked again later.
+        The token may be older than the change, so the answer of ``/userinfo`` decides, if there
+        is one. Raises Unavailable if it should be asked again later.
         """
         new = await self._ask(identity) or identity.email
         if new is None or _same(new, email):
@@ -222,13 +222,14 @@ class Provisioning:
         try:
             await self._database.write(lambda session: session.run(change))
         except IntegrityError:
-            # They keep the old one: the new one is someone else's here, and nobody is locked out.
+            # They keep the old address, because the new one belongs to another account here. A
+            # refusal would lock them out.
             _log.warning("A person's new e-mail address belongs to another account; not changed.")
             return email
         return new
 
     def _follow_later(self, identity: Identity, email: str) -> None:
-        """Ask whether the address has changed, without the request waiting for the answer.
+        """Ask whether the address has changed, in the background: the request does not wait.
 
         For tokens without the claim: once per token and process.
         """
@@ -250,9 +251,9 @@ class Provisioning:
         return self._provider is not None and identity.token is not None
 
     async def _ask(self, identity: Identity) -> str | None:
-        """What ``/userinfo`` gives as the address; None when it gives none.
+        """The address from ``/userinfo``; None if it has none.
 
-        Raises Unavailable when it should be asked again later.
+        Raises Unavailable if it should be asked again later.
         """
         if self._provider is None or identity.token is None:
             return None
@@ -281,7 +282,7 @@ class Provisioning:
                 _log.error("Looking for deleted accounts failed.", exc_info=error)
 
     async def look_for_deletions(self) -> None:
-        """Forget whoever was deleted since the last look. Raises Unavailable."""
+        """Forget the people who were deleted since the last look. Raises Unavailable."""
         now = time.monotonic()
         seconds = now - self._looked + OVERLAP
         # unscoped: hashes of people who are gone, shown to nobody
@@ -302,7 +303,7 @@ class _Found:
 
 
 async def _look(session: Transaction, sub: str) -> _Found:
-    """What the database has of a person: the address in their row, when they were deleted."""
+    """What the database knows of a person: the address in their row, when they were deleted."""
     # unscoped: the person's own row and grave, to decide whether there may be a viewer
     own = select(m.User.email).where(m.User.auth0_sub == sub).scalar_subquery()
     grave = (
@@ -324,8 +325,8 @@ def _refuse_older(identity: Identity, deleted_at: float | None) -> None:
 def may_be_older(issued_at: float, deleted_at: float) -> bool:
     """Whether a token may have been issued before the deletion, by either of two clocks.
 
-    The provider's clock may be ``LEEWAY`` seconds ahead, as tokens of the future are accepted that
-    far. A token of the very second counts as older: ``iat`` has whole seconds.
+    The provider's clock may be ``LEEWAY`` seconds ahead, since tokens are accepted up to that far
+    in the future. A token of the same second counts as older, because ``iat`` has whole seconds.
     """
     return issued_at <= deleted_at + LEEWAY
 

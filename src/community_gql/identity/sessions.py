@@ -1,7 +1,7 @@
 """The session of a browser: one encrypted, authenticated cookie, and nothing on the server.
 
-It holds what the access token said at sign-in, so it ends when that token would, and whatever ends
-a token ends it too. It is a JWE (``dir``, A256GCM): whoever has it can neither read nor change it.
+It holds the claims of the access token at sign-in. It ends when that token would end, and whatever
+ends a token ends it too. It is a JWE (``dir``, A256GCM): its holder can neither read nor change it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from starlette.responses import Response
 from community_gql.identity.tokens import Identity
 
 COOKIE = "community-session"
-SECURE_PREFIX = "__Host-"  # browsers take it over https only, from this host only, for all paths
+SECURE_PREFIX = "__Host-"  # browsers accept it only over https, from this host, for all paths
 MAX_COOKIE_BYTES = 4000  # of the value; browsers take 4096 with the name and the attributes
 SIGNING_IN = 600  # seconds that a person has to sign in at the provider
 HEADER = {"alg": "dir", "enc": "A256GCM"}
 ALGORITHMS = list(HEADER.values())
 
 Session = dict[str, Any]
-"""``viewer`` (see ``remember``), ``id_token`` for signing out, and what Authlib keeps meanwhile."""
+"""``viewer`` (see ``remember``), ``id_token`` for signing out, and Authlib's state."""
 
 
 class SessionTooLarge(Exception):
-    """A session that no browser would keep."""
+    """A session that is too large for a browser to store."""
 
 
 class Sessions:
@@ -43,14 +43,14 @@ class Sessions:
         self._keys = [OctKey.import_key(_derive(secret)) for secret in secrets]
 
     def read(self, request: Request) -> Session | None:
-        """The session of a request: empty without a cookie, None when the cookie is no good."""
+        """The session of a request: empty without a cookie, None if the cookie is not valid."""
         if "cookie" not in request.headers:
             return {}
         sealed = request.cookies.get(_name(request))
         return {} if sealed is None else self.open(sealed)
 
     def write(self, request: Request, response: Response, kept: Mapping[str, Any]) -> None:
-        """Send the session along. Raises SessionTooLarge."""
+        """Set the session's cookie. Raises SessionTooLarge."""
         seconds = SIGNING_IN
         if viewer := kept.get("viewer"):
             seconds = max(seconds, int(viewer["exp"] - time.time()))
@@ -63,18 +63,18 @@ class Sessions:
         )
 
     def end(self, request: Request, response: Response) -> None:
-        """Have the browser drop its session, if it has one."""
+        """Make the browser delete its session, if it has one."""
         if _name(request) in request.cookies:
             secure = request.url.scheme == "https"
             response.delete_cookie(_name(request), secure=secure, httponly=True, samesite="lax")
 
     def seal(self, kept: Mapping[str, Any], seconds: int) -> str:
-        """The cookie's value, good for that long."""
+        """The cookie's value, valid for that long."""
         plain = orjson.dumps({**kept, "exp": int(time.time()) + seconds})
         return jwe.encrypt_compact(HEADER, plain, self._keys[0], algorithms=ALGORITHMS)
 
     def open(self, sealed: str) -> Session | None:
-        """What ``seal`` was given; None for anything else, and when its time is over."""
+        """What ``seal`` was given; None if the value is not valid or has expired."""
         for key in self._keys:
             try:
                 plain = jwe.decrypt_compact(sealed, key, algorithms=ALGORITHMS).plaintext
@@ -86,7 +86,7 @@ class Sessions:
 
 
 def remember(identity: Identity) -> dict[str, Any]:
-    """What a session keeps of whoever signed in."""
+    """What a session stores about the person who signed in."""
     return {
         "sub": identity.sub,
         "permissions": sorted(identity.permissions),
@@ -97,7 +97,7 @@ def remember(identity: Identity) -> dict[str, Any]:
 
 
 def recall(viewer: Mapping[str, Any]) -> Identity | None:
-    """Whom ``remember`` kept; None when the token they signed in with has ended."""
+    """The person whom ``remember`` stored; None if the token of their sign-in has expired."""
     if viewer["exp"] <= time.time():
         return None
     return Identity(

@@ -1,8 +1,8 @@
 """Signing in with a browser: ``/auth/login``, ``/auth/callback`` and ``/auth/logout``.
 
 The authorization code flow of OpenID Connect with PKCE (S256), ``state`` and ``nonce``, by
-Authlib's client. The access token that comes back passes the same verifier as any other; the
-session is what it said.
+Authlib's client. The same verifier as for any other token checks the access token; the session
+holds its claims.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SignIn:
         ]
 
     async def options(self, _: Request) -> Response:
-        """Say that one signs in at the provider."""
+        """The options of sign-in: at the provider."""
         return options("provider")
 
     async def login(self, request: Request) -> Response:
@@ -89,7 +89,7 @@ class SignIn:
         except ProviderError as error:
             return _away(error)
         except SessionTooLarge:
-            # The session of before leaves no room for what this sign-in must keep.
+            # The earlier session is dropped: it leaves no room for the state of this sign-in.
             response = RedirectResponse(request.url.path, 302)
             self._sessions.end(request, response)
         return private(response)
@@ -103,7 +103,7 @@ class SignIn:
         except ProviderError as error:
             return _away(error)
         except (AuthlibBaseError, JoseError, PublicError, ValueError, KeyError) as error:
-            # The texts of the provider's errors are its own, or those of whoever made the link.
+            # Not shown: the text of an error may come from the author of a forged link.
             _log.warning("Signing in failed: %s", " ".join(str(error).split())[:300])
             away = isinstance(error, Unavailable)
             return problem(
@@ -135,7 +135,7 @@ class SignIn:
         if comes_from_elsewhere(request):
             if request.method == "POST":
                 return problem("Not signed out", "Another site asked for it.", 403, ("/", "Back"))
-            # Someone's link: a person decides.
+            # A link on another site may lead here, so the person has to confirm.
             return page("Sign out?", '<p><a href="/auth/logout">Sign out</a></p>')
         kept = self._sessions.read(request) or {}
         response = private(RedirectResponse(await self._end_of_session(request, kept), 303))
@@ -143,9 +143,9 @@ class SignIn:
         return response
 
     async def _redeem(self, request: Request) -> tuple[Identity, str]:
-        """Exchange the code; whom it is for, and the ID token. Raises what its parts raise."""
+        """Exchange the code for the identity and the ID token. Raises what its steps raise."""
         issuer = request.query_params.get("iss", self._provider.issuer)
-        if issuer != self._provider.issuer:  # RFC 9207: another provider's answer mixed in
+        if issuer != self._provider.issuer:  # RFC 9207: the answer of another provider
             raise ValueError(f"the answer is of the issuer {issuer!r}")
         client = await self._authlib()
         # Authlib itself checks the audience of an ID token only where it has an `azp`.
@@ -170,7 +170,7 @@ class SignIn:
         return identity, token["id_token"]
 
     def _write(self, request: Request, response: Response, kept: Session, hint: str) -> None:
-        """Keep the ID token for signing out, if there is room. Raises SessionTooLarge."""
+        """Store the ID token for signing out, if there is room. Raises SessionTooLarge."""
         try:
             self._sessions.write(request, response, kept | {"id_token": hint})
         except SessionTooLarge:
@@ -200,7 +200,7 @@ class SignIn:
         return "/"
 
     async def _authlib(self) -> StarletteOAuth2App:
-        """Authlib's client, made once the provider has said where its addresses are."""
+        """Authlib's client, made when the discovery document is there."""
         if self._client is None:
             metadata = await self._provider.metadata()
             wanted = ("issuer", "jwks_uri", "token_endpoint", "end_session_endpoint")

@@ -1,4 +1,4 @@
-"""Verifying access tokens: the ``sub`` of a verified token says who asks."""
+"""Verifying access tokens: the ``sub`` of a verified token names the viewer."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ EMBEDDED_KEYS = ("jwk", "jku", "x5c", "x5u")
 EMAIL_CLAIM = "https://community-gql/email"
 MAX_EMAIL_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3
 REMEMBERED_BYTES = 16 * 2**20
-"""What tokens that were found good may take; verifying one costs 0.2 ms."""
+"""Bytes for remembered tokens; verifying a token costs 0.2 ms."""
 _GOOD_BYTES = 2000
 LAST_SECOND = 253402300799  # of the year 9999: later ones are no dates
 
-# Members of the header that mean nothing here are ignored, as RFC 7515, section 4 asks.
+# Unknown members of the header are ignored, as RFC 7515, section 4 asks.
 _registry = jws.JWSRegistry(algorithms=[ALGORITHM], strict_check_header=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a verified token, or a session that came from one, says of whoever asks."""
+    """The claims of a verified token, or of a session that came from one."""
 
     sub: str
     permissions: frozenset[str]
@@ -49,7 +49,7 @@ class Identity:
 
     @property
     def is_machine(self) -> bool:
-        """Whether this is a program, not a person: Auth0 names its client credentials so."""
+        """Whether this is a program, by the form in which Auth0 names client credentials."""
         return is_machine(self.sub)
 
 
@@ -61,7 +61,7 @@ class Keys(Protocol):
 
 
 class _Good(NamedTuple):
-    """A token that was found good: by which key, and whom it names."""
+    """A token that was verified: by which key, and whom it names."""
 
     kid: str
     key: RSAKey
@@ -79,10 +79,10 @@ class TokenVerifier:
     _good: LruCache[_Good] = field(default_factory=lambda: LruCache(REMEMBERED_BYTES))
 
     async def verify(self, token: str) -> Identity:
-        """Whom the token names. Raises Unauthenticated with the reason.
+        """The identity that the token names. Raises Unauthenticated with the reason.
 
-        Raises Unavailable when the keys to judge it by cannot be had. A token found good is
-        remembered: of it only time and the issuer's key can change.
+        Raises Unavailable if the keys cannot be fetched. A verified token is remembered; only
+        its expiry and the issuer's key are checked again.
         """
         if (good := self._good.get(token)) is not None:
             if good.identity.expires_at > time.time() and (
@@ -176,7 +176,7 @@ def _permissions(claims: dict[str, Any]) -> frozenset[str]:
 
 
 def usable_email(claim: object) -> str | None:
-    """The address that a claim of the provider gives, or None when it is no address."""
+    """The address in a claim of the provider, or None if it is not an address."""
     if not isinstance(claim, str):
         return None
     email = claim.strip()

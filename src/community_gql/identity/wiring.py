@@ -29,7 +29,7 @@ async def _no_sign_in(_: Request) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class IdentityParts:
-    """What the application needs to know who asks."""
+    """What the application needs to identify the viewer."""
 
     authentication: Authentication
     routes: list[Route] = field(default_factory=lambda: [Route("/auth/options", _no_sign_in)])
@@ -43,7 +43,7 @@ class IdentityParts:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Fetch the keys, and keep what is known fresh until the end of the block."""
+        """Fetch the keys, and run the background work until the end of the block."""
         if self.keys is not None:
             await self.keys.start()
         await self.authentication.provisioning.start()
@@ -58,7 +58,7 @@ class IdentityParts:
 
 
 def provider_identity(database: Database, settings: Settings) -> IdentityParts:
-    """Identity from the OpenID provider of the settings; nobody can be known without one."""
+    """Identity from the OpenID provider of the settings; without one, tokens are refused."""
     if settings.issuer is None or not settings.auth0_audience:
         return IdentityParts(Authentication(None, Provisioning(database)))
     provider = Provider(settings.issuer)

@@ -1,4 +1,4 @@
-"""Orders and filters: what the arguments of lists are made of."""
+"""Orders and filters: the types of the arguments of lists."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _ENGLISH: Any = literal_column("'english'::regconfig")
 _SIMPLE: Any = literal_column("'simple'::regconfig")
 
 MAX_SEARCH = 500
-"""Characters of a search; a few thousand words overflow PostgreSQL's stack."""
+"""The most characters of a search; a few thousand words overflow PostgreSQL's stack."""
 
 
 MAX_TAGS = 20
-"""Names in a list of tags."""
+"""The most names in a list of tags."""
 
 
 def _unless_blank(read: Callable[[str], str]) -> Callable[[str], str | None]:
-    """``read`` for a text that says something: an emptied input field is no filter."""
+    """Apply ``read`` to a text that is not blank; a blank one (an emptied field) is no filter."""
     return lambda text: None if is_blank(text) else read(text)
 
 
 def _tags(called: str) -> Callable[[list[str]], tuple[str, ...] | None]:
-    """The folded names of a list of tags without the blank ones; None when none is left."""
+    """The folded names of a list of tags without the blank ones; None if none is left."""
 
     def read(names: list[str]) -> tuple[str, ...] | None:
         if len(names) > MAX_TAGS:
@@ -58,7 +58,7 @@ def _searched(text: str) -> str:
 
 def _has_words(story: Any, words: Any) -> Any:
     query = func.websearch_to_tsquery(_ENGLISH, words)
-    # What is left of "the -garden" without its stop word finds nothing: no index could find it.
+    # Without its stop word, "the -garden" only excludes words, and no index serves that.
     findable = func.querytree(query).not_in([literal_column("'T'"), literal_column("''")])
     return and_(story.search.op("@@")(query), findable)
 
@@ -69,7 +69,7 @@ def _chose(user: Any, name: Any) -> Any:
     choice = m.user_tags.c
     # unscoped: the same
     chosen = exists().where(choice.user_id == user.auth0_sub, choice.tag_id == tag_id)
-    # The first is known before any person is looked at.
+    # The first is computed before any person is read.
     return and_(tag_id.is_not(None), chosen)
 
 

@@ -1,6 +1,6 @@
 """The root of every change: each field runs one action in a transaction of its own.
 
-The fields are nullable, so that one that fails does not hide what the others committed.
+The fields are nullable, so that a failed one does not hide what the others committed.
 """
 
 from __future__ import annotations

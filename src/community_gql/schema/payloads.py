@@ -1,8 +1,8 @@
-"""How a mutation is declared: its input, the action behind it, and what it answers with.
+"""How a mutation is declared: its input, its action and its payload.
 
 ``mutation(CreateGardenInput, gardens.create, ...)`` makes a field that refuses the anonymous
 viewer, hands the input's members to the action by name (global ids as keys, None for one that
-leads nowhere; what a patch leaves out is not handed over), commits, and wraps what it returns.
+names nothing; without the fields that a patch leaves out), commits, and wraps the result.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Action = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a mutation: what the action returned, or why the input was refused."""
+    """The outcome of a mutation: the action's result, or why the input was refused."""
 
     key: Any = None
     errors: Sequence[Problem] = ()
@@ -130,7 +130,7 @@ def _read(field: StrawberryField, member: Any) -> Any:
 
 
 def _check_members(input_type: type, action: Action) -> None:
-    # The two are matched by name when a request comes; a slip of the pen shows at import instead.
+    # The two are matched by name at each request; this check finds a misspelling at import.
     fields = {field.name for field in input_type.__strawberry_definition__.fields}  # type: ignore[attr-defined]
     keywords = inspect.signature(action).parameters.values()
     taken = {item.name for item in keywords if item.kind is inspect.Parameter.KEYWORD_ONLY}

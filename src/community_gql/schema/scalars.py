@@ -78,7 +78,7 @@ SQL_FORMS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
 """By name, the scalars that PostgreSQL's own JSON writes differently: ``serialize`` as SQL."""
 
 # graphql-core rounds a whole number that no double equals when it stands in the document, and
-# refuses it in variables. Without a way of its own for documents, both are read alike.
+# refuses it in variables. Documents get no parser of their own, so both are read alike.
 GraphQLFloat.coerce_input_literal = None
 
 CONFIG = StrawberryConfig(scalar_map=SCALARS)

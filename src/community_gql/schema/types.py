@@ -1,6 +1,6 @@
 """The object types: the ERD as a client sees it. They refer to each other, so they live together.
 
-A class here only declares; what resolvers pass on are rows of its ``shape`` (api/edges.py).
+The classes only declare fields; resolvers pass on rows of their ``shape``.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from community_gql.settings.checks import (
 
 
 class OperatorError(Exception):
-    """What the person who runs a command can put right: the text is all they need to see."""
+    """An error that the person who runs a command can correct; its text is all they need."""
 
 
 class SettingsError(OperatorError):
@@ -327,7 +327,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **given: object) -> Self:
-        """Read the environment; values in ``given`` (not None) go before it.
+        """Read the environment; values in ``given`` that are not None take precedence.
 
         Raises :class:`SettingsError`, which names every setting that is missing or wrong, and
         every proxy in the environment that cannot be used.
@@ -354,7 +354,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load_to_serve(cls, **given: object) -> Self:
-        """As :meth:`load`, for ``serve``: which must also know how callers are identified.
+        """Like :meth:`load`, for ``serve``, which also needs the settings of identity.
 
         Raises :class:`SettingsError`, which names every setting that is missing or wrong.
         """
@@ -377,7 +377,7 @@ class Settings(BaseSettings):
 
 
 class Environment(EnvSettingsSource):
-    """The environment, where a word such as LOG_LEVEL=INFO counts in any case."""
+    """The environment; values such as LOG_LEVEL=INFO are read in any case."""
 
     def prepare_field_value(
         self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool
@@ -404,7 +404,7 @@ SIGNING_IN = ("auth0_client_id", "auth0_client_secret", "session_secret")
 
 
 def missing_identity(present: Callable[[str], bool]) -> list[str]:
-    """Return a line for each setting that ``serve`` needs to know who asks and does not have."""
+    """Return a line for each missing setting of identity that ``serve`` needs."""
     purposes = {}
     if not present("auth0_domain") and not present("oidc_issuer"):
         purposes["auth0_domain"] = (

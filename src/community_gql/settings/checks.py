@@ -17,8 +17,8 @@ EXAMPLE_DOMAIN = "example.eu.auth0.com"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MIN_SECRET = 32  # characters
 
-# What asyncpg takes as it stands. Anything else in the address would be passed on as an unknown
-# keyword and fail at the first connection, far from its cause.
+# The options that asyncpg accepts. Any other would become an unknown keyword and fail only at the
+# first connection, far from its cause.
 URL_PARAMETERS = frozenset({"host", "port", "ssl"})
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 
@@ -87,7 +87,7 @@ def tenant_domain(value: object) -> str | None:
 
 
 def issuer_address(value: object) -> str | None:
-    """Check the address of an OpenID provider, which must be its ``iss`` to the letter.
+    """Check the address of an OpenID provider, which must be exactly its ``iss``.
 
     Plain http is for loopback only. Raises ValueError with a sentence.
     """
