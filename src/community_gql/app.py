@@ -50,30 +50,12 @@ def create_app(
     """
     if development is not None and settings.issuer is not None:
         raise SettingsError("AUTH0_DOMAIN or OIDC_ISSUER is set beside the development issuer.")
-    database = Database(
-        settings.database_url,
-        pool_size=settings.database_pool_size,
-        pool_timeout=settings.database_pool_timeout,
-        caller_share=settings.database_caller_share,
-        write_share=settings.database_write_share,
-        statement_timeout=settings.statement_timeout,
-        lock_timeout=settings.lock_timeout,
-        pgbouncer=settings.database_pgbouncer,
-    )
+    database = _database(settings)
     if development is not None:
         identity = development_identity(database, development, people)
     else:
         identity = provider_identity(database, settings)
-    operations = Operations(
-        database,
-        trusted=TrustedDocuments.load(settings.trusted_documents, settings.trusted_documents_files),
-        persisted_queries=settings.persisted_queries == "on",
-        pushdown=settings.pushdown,
-        cost_limit=settings.cost_limit,
-        max_answer_bytes=settings.max_answer_bytes,
-        document_cache_bytes=settings.document_cache_bytes,
-        near_rows=near_rows,
-    )
+    operations = _operations(database, settings, near_rows)
     config = endpoint_config(settings, development=development is not None)
 
     @asynccontextmanager
@@ -101,6 +83,32 @@ def create_app(
             *explorer_routes(),
         ],
         lifespan=lifespan,
+    )
+
+
+def _database(settings: Settings) -> Database:
+    return Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        pool_timeout=settings.database_pool_timeout,
+        caller_share=settings.database_caller_share,
+        write_share=settings.database_write_share,
+        statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
+        pgbouncer=settings.database_pgbouncer,
+    )
+
+
+def _operations(database: Database, settings: Settings, near_rows: int) -> Operations:
+    return Operations(
+        database,
+        trusted=TrustedDocuments.load(settings.trusted_documents, settings.trusted_documents_files),
+        persisted_queries=settings.persisted_queries == "on",
+        pushdown=settings.pushdown,
+        cost_limit=settings.cost_limit,
+        max_answer_bytes=settings.max_answer_bytes,
+        document_cache_bytes=settings.document_cache_bytes,
+        near_rows=near_rows,
     )
 
 
