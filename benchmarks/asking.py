@@ -111,9 +111,10 @@ def end_cursor(found: Any) -> str | None:
 
 
 def _key(value: str) -> str:
-    if value.isdigit() or value.count("-") == 4:
+    if value.isdigit() or (value.count("-") == 4 and "_" not in value):
         return value
-    return decode_opaque(value).partition(":")[2]
+    kind, separator, key = value.partition("_")
+    return key if separator and kind.isalpha() else decode_opaque(value).partition(":")[2]
 
 
 def difference(one: Any, other: Any, path: str = "") -> str | None:

@@ -114,7 +114,7 @@ async function development() {
   await picture('light');
 
   await button('Show SQL').click();
-  await page.waitForFunction(() => /^SELECT\n/.test(document.querySelector('.sql pre').innerText));
+  await page.waitForFunction(() => /^(SELECT|WITH)\s/.test(document.querySelector('.sql pre').innerText));
   seen.sql = await page.locator('.sql pre').allInnerTexts();
   seen.shown = await page.innerText('.graphiql-response .result-window');
   await examine('sql');

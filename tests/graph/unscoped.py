@@ -17,7 +17,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "src" / "community_gql"
 
-TOOLS = ("cli/", "dev/", "actions/bulk_tags.py")
+TOOLS = ("cli/", "dev/", "actions/bulk_tags.py", "db/concurrently.py")
 """What operators run from a shell; no request reaches it, and the app does not import it."""
 
 SELECTS = {"select", "exists", "Query"}
@@ -117,7 +117,7 @@ class _Names:
         if not isinstance(function, ast.Attribute):
             return None
         name = function.attr
-        if (_named(function.value), name) == ("operations", "prepare"):
+        if name == "prepare" and _named(function.value) in ("operations", "self"):
             return None  # of an operation, not of a statement
         if name in METHODS | DRIVER | SUBQUERIES:
             return name

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from graphql import GraphQLError
+from starlette.requests import Request
 
 from community_gql.db.database import opened
 from community_gql.errors import Unavailable
@@ -126,7 +127,7 @@ async def test_readiness_asks_the_other_layers_too(database_url: str) -> None:
         raise ConnectionError
 
     async with opened(database_url) as database:
-        answer = await Readiness(database, {"keys": no_keys}).answer(None)  # type: ignore[arg-type]
+        answer = await Readiness(database, {"keys": no_keys}).answer(Request({"type": "http"}))
 
     assert answer.status_code == 503
     assert bytes(answer.body) == (b'{"ready":false,"database":true,"migrations":true,"keys":false}')

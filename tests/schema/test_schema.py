@@ -113,6 +113,7 @@ def test_connections_are_relays(name: str) -> None:
         "nodes": f"[{node}!]!",
         "pageInfo": "PageInfo!",
         "totalCount": "Int!",
+        "totalCountIsExact": "Boolean!",
     }
     assert edge == {"node": f"{node}!", "cursor": "String!"}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from alembic import op
 
+# unscoped: PostgreSQL's own catalog, for migrations
 _INVALID = sa.text("""
     SELECT count(*) FROM pg_index
     WHERE NOT indisvalid AND indexrelid = to_regclass(quote_ident(:name))

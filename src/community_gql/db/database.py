@@ -78,11 +78,13 @@ class Database:
             start = time.perf_counter()
             try:
                 try:
+                    # unscoped: runs what was compiled from scoped selects
                     found = await self.pool.fetch(lent, text, arguments, custom_plan=custom_plan)
                 except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
                     # A migration changed the type of a column since the statement was prepared.
                     lent.prepared.drop(text)
                     await lent.driver.reload_schema_state()
+                    # unscoped: runs what was compiled from scoped selects
                     found = await self.pool.fetch(lent, text, arguments, custom_plan=custom_plan)
             except BaseException as error:
                 self.pool.take_back(lent, error)
