@@ -166,6 +166,7 @@ def test_sigterm_is_said_before_it_is_done(url: str, tmp_path: Path, count: int)
         assert time.monotonic() - start > 1.4
 
 
+@pytest.mark.xfail(strict=False, reason="a connection is reset now and then, see decision 80")
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_runs_at_the_end_is_answered(url: str, tmp_path: Path, count: int) -> None:
     """A body that is half there when the signal comes, and there when nobody new is accepted."""
@@ -217,6 +218,7 @@ def test_sighup_replaces_workers_without_losing_a_request(url: str, tmp_path: Pa
         assert {line["level"] for line in server.lines()} == {"info"}
 
 
+@pytest.mark.xfail(strict=False, reason="a connection is reset now and then, see decision 80")
 def test_a_replacement_that_cannot_start_leaves_the_old(url: str, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.json"
     manifest.write_text("{}")
