@@ -426,7 +426,9 @@ async def test_the_watch_survives_the_database_being_away(
     await asyncio.sleep(0.3)
     assert watching._watching is not None
     assert not watching._watching.done()
-    assert caplog.records == []
+    # One line a minute for the cause, however often it is met.
+    assert len([line for line in caplog.records if line.name == "community_gql.db"]) <= 1
+    assert {line.name for line in caplog.records} <= {"community_gql.db"}
     await watching.close()
     await database.close()
 
