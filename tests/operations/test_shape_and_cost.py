@@ -102,21 +102,17 @@ ATTACKS: list[tuple[str, str, int, str]] = [
 ]  # fmt: skip
 
 
-ATTACK_SECONDS = 0.2
-"""Twice what the slowest takes on a quiet core: tests run beside each other."""
-
-
 @pytest.mark.parametrize(
     ("document", "status", "code"), [pytest.param(*case, id=name) for name, *case in ATTACKS]
 )
-async def test_an_attack_is_refused_for_little_cpu(
+async def test_an_attack_is_refused_in_less_than_100_ms_of_cpu(
     database_url: str, issuer: DevelopmentIssuer, document: str, status: int, code: str
 ) -> None:
     async with serving(database_url, issuer, cost_limit=LIMITS.cost) as api:
         await api("{ __typename }")
         spent: list[float] = []
         # A core shared with other work takes longer for the same: the least of the tries counts.
-        while len(spent) < 20 and min(spent, default=1) >= ATTACK_SECONDS:
+        while len(spent) < 20 and min(spent, default=1) >= 0.1:
             start = time.process_time()
             answer = await api(document)
             spent.append(time.process_time() - start)
@@ -125,7 +121,7 @@ async def test_an_attack_is_refused_for_little_cpu(
     assert len(answer.errors) <= LIMITS.errors
     assert len(answer.response.content) < 32 * 1024
     assert answer.statements == []
-    assert min(spent) < ATTACK_SECONDS, spent
+    assert min(spent) < 0.1, spent
 
 
 @pytest.mark.parametrize(
