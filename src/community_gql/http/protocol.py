@@ -112,10 +112,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if address is not None and not self._limits.trusts(address):
             self._holder = holder(address)
             self.server_state.by_address[self._holder] += 1
-        if len(self.connections) > self._limits.max_connections:
-            self._refuse(503, "There are too many connections. Try again shortly.")
-        elif self._share() > self._limits.max_per_address:
+        # What is beyond the share of its address is open only to be refused: that must not use up
+        # the connections of others.
+        beyond = (
+            sum(
+                max(held - self._limits.max_per_address, 0)
+                for held in self.server_state.by_address.values()
+            )
+            if len(self.connections) > self._limits.max_connections
+            else 0
+        )
+        if self._share() > self._limits.max_per_address:
             self._refuse(503, "Your address holds too many connections. Close some of them.")
+        elif len(self.connections) - beyond > self._limits.max_connections:
+            self._refuse(503, "There are too many connections. Try again shortly.")
         else:
             self._expect(self._limits.header_timeout)
 
