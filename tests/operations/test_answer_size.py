@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
@@ -49,3 +51,37 @@ async def test_what_a_mutation_wrote_is_not_denied(
     assert (answer.status, answer.codes) == (294, ["ANSWER_TOO_LARGE"])
     assert answer.errors[0]["message"].startswith("What was asked for was done")
     assert await db.fetchval("SELECT bio FROM user_profiles") == "Hi"
+
+
+async def test_what_an_answer_cannot_hold_is_not_read(
+    database_url: str, issuer: DevelopmentIssuer, db: asyncpg.Connection
+) -> None:
+    ada = await make.person(db)
+    texts = [f"{i:05}" * 20_000 for i in range(100)]
+    for text in texts:
+        await make.story(db, ada, content=text)
+
+    async with serving(
+        database_url, issuer, pushdown="on", max_answer_bytes=2**20, database_pool_size=1
+    ) as api:
+        assert (await api("{ viewer { user { id } } }", ada)).status == 200
+        before = await _most_memory(db)
+        answer = await api("{ stories(first: 100) { nodes { content } } }")
+        assert answer.codes == ["ANSWER_TOO_LARGE"]
+        assert "text_bytes" in "".join(answer.statements)  # not the loaders, at first sight either
+        after = await _most_memory(db)
+    # Some 100,000 when all are read.
+    assert all(after[pid] - before.get(pid, 0) < 20_000 for pid in after)
+
+
+async def _most_memory(db: asyncpg.Connection) -> dict[int, int]:
+    """The most memory that each session of others ever had of its own, in KiB, by process."""
+    rows = await db.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    found = {}
+    for (pid,) in rows:
+        text = Path(f"/proc/{pid}/status").read_text()
+        found[pid] = int(text.split("VmHWM:")[1].split()[0])
+    return found

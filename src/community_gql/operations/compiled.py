@@ -4,6 +4,9 @@ A query is compiled at its second sight, on a thread, while the loaders answer; 
 statement runs. The key of a statement is the operation, the values of the variables in ``@skip``
 and ``@include``, and the form of the arguments (which of them are given, the order, the type that
 an id names); values, cursors and the viewer are bind parameters.
+
+A query that may read more text than an answer may hold is compiled before it runs: its statement
+counts the bytes of its long texts, and reads no more of them once there are too many.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from graphql import OperationType
 
 from community_gql.lru import LruCache
 from community_gql.operations.compiler import compile_operation
-from community_gql.operations.cost import AnswerTooLarge
+from community_gql.operations.cost import CHARACTERS, AnswerTooLarge
 from community_gql.operations.prepared import Prepared, SwitchedOperation
 from community_gql.operations.selections import NotCompiled
 from community_gql.operations.shape import MAX_ANSWER_BYTES
@@ -88,8 +91,8 @@ _BUSY = Compilation.pending("being compiled")
 _CROWDED = Compilation.pending("too much to compile")
 _DEAR = Compilation.pending("too dear to compile")
 
-Key = tuple[SwitchedOperation, tuple[Hashable, ...]]
-"""An operation with its switches, and the form of its arguments."""
+Key = tuple[SwitchedOperation, tuple[Hashable, ...], bool]
+"""An operation with its switches, the form of its arguments, and whether its texts are counted."""
 
 
 class Pushdown:
@@ -110,9 +113,13 @@ class Pushdown:
         ``afford`` takes the price of a compilation, and says whether it could. Raises
         Unavailable, and AnswerTooLarge for data that the database has then not sent.
         """
+        if self._may_be_long(prepared):
+            prepared.operation.seen = True
         found = self.find(prepared, context.near_rows)
         if found.state is State.MISSING:
             found = await self._start(prepared, context.near_rows, afford)
+        if found is _BUSY and self._may_be_long(prepared):
+            found = await self._made(prepared)
         statement = found.statement
         if statement is None:
             return None, found.reason
@@ -140,22 +147,36 @@ class Pushdown:
         if not operation.seen and self._mode == "on":
             operation.seen = True
             return _NEW
-        key = prepared.switched, prepared.plans.form
+        key = self._key(prepared)
         found = self.statements.get(key)
         if found is None and self._mode == "always":
-            found = self._keep(key, _compiled(prepared, near_rows, self._max_bytes))
+            counts = self._may_be_long(prepared)
+            found = self._keep(key, _compiled(prepared, near_rows, self._max_bytes, counts))
         return found or _MISSING
+
+    def _may_be_long(self, prepared: Prepared) -> bool:
+        """Whether its texts could be longer together than half an answer, in characters."""
+        return prepared.cost * CHARACTERS > self._max_bytes // 2
+
+    def _key(self, prepared: Prepared) -> Key:
+        return prepared.switched, prepared.plans.form, self._may_be_long(prepared)
+
+    async def _made(self, prepared: Prepared) -> Compilation:
+        """What comes of the statement that is being made."""
+        key = self._key(prepared)
+        if work := self._compiling.get(key):
+            await asyncio.wait({work})
+        return self.statements.get(key) or _BUSY
 
     async def compile(self, prepared: Prepared, near_rows: int) -> None:
         """Have the statement made, and wait for it; at nobody's expense."""
         if self.find(prepared, near_rows).state is State.MISSING:
             await self._start(prepared, near_rows, _free)
-            if work := self._compiling.get((prepared.switched, prepared.plans.form)):
-                await asyncio.wait({work})
+            await self._made(prepared)
 
     async def _start(self, prepared: Prepared, near_rows: int, afford: Afford) -> Compilation:
         """Have the statement made, for later requests; says why there is none for this one."""
-        key = prepared.switched, prepared.plans.form
+        key = self._key(prepared)
         if key in self._compiling:
             return _BUSY
         if len(self._compiling) >= WAITING:
@@ -166,7 +187,7 @@ class Pushdown:
             if not await afford(COMPILED_FIELD * prepared.switched.fields):
                 return _DEAR
             loop = asyncio.get_running_loop()
-            given = prepared, near_rows, self._max_bytes
+            given = prepared, near_rows, self._max_bytes, self._may_be_long(prepared)
             work = loop.run_in_executor(self._thread, _compiled_aside, *given)
             self._compiling[key] = work
         finally:
@@ -199,12 +220,16 @@ async def _free(points: int) -> bool:
     return True
 
 
-def _compiled_aside(prepared: Prepared, near_rows: int, max_bytes: int) -> Compilation:
+def _compiled_aside(
+    prepared: Prepared, near_rows: int, max_bytes: int, counts_texts: bool
+) -> Compilation:
     with throttled():
-        return _compiled(prepared, near_rows, max_bytes)
+        return _compiled(prepared, near_rows, max_bytes, counts_texts)
 
 
-def _compiled(prepared: Prepared, near_rows: int, max_bytes: int) -> Compilation:
+def _compiled(
+    prepared: Prepared, near_rows: int, max_bytes: int, counts_texts: bool
+) -> Compilation:
     operation = prepared.operation
     try:
         return Compilation.ready(
@@ -215,6 +240,7 @@ def _compiled(prepared: Prepared, near_rows: int, max_bytes: int) -> Compilation
                 prepared.plans,
                 near_rows,
                 max_bytes,
+                counts_texts=counts_texts,
             )
         )
     except NotCompiled as reason:

@@ -65,8 +65,10 @@ from community_gql.graph.plans import (
 from community_gql.graph.statements import NEAR_ROWS, directed
 from community_gql.graph.visibility import is_everyones, visible
 from community_gql.operations.connections import ConnectionCompiler
+from community_gql.operations.cost import CHARACTERS, characters_of
 from community_gql.operations.json_sql import (
     Entries,
+    TextMeter,
     built,
     fits,
     is_list_of_numbers,
@@ -120,21 +122,32 @@ def compile_operation(
     plans: Plans,
     near_rows: int = NEAR_ROWS,
     max_bytes: int = MAX_ANSWER_BYTES,
+    *,
+    counts_texts: bool = False,
 ) -> Statement:
     """The statement of a query; for ``near_rows`` see ``page_of``.
 
-    Its value is NULL instead of a text of more than ``max_bytes``.
+    Its value is NULL instead of a text of more than ``max_bytes``. With ``counts_texts`` it also
+    stops reading long texts when they have more bytes together: what is not read takes no memory.
     Raises NotCompiled for what only the loaders can run.
     """
-    compiler = Compiler(Selections(fragments, variables), Binds(plans), near_rows)
+    meter = TextMeter(max_bytes) if counts_texts else None
+    compiler = Compiler(Selections(fragments, variables), Binds(plans), near_rows, meter)
     return compiler.compile(operation, max_bytes)
 
 
 class Compiler:
     """Compiles one operation."""
 
-    def __init__(self, selections: Selections, binds: Binds, near_rows: int) -> None:
+    def __init__(
+        self,
+        selections: Selections,
+        binds: Binds,
+        near_rows: int,
+        meter: TextMeter | None = None,
+    ) -> None:
         self.selections, self.binds, self.near_rows = selections, binds, near_rows
+        self._meter = meter
         self.custom_plan = False
         """Whether a page of it wants a plan for its values."""
 
@@ -151,6 +164,8 @@ class Compiler:
         # OFFSET keeps it from being put in the place of both mentions, and made twice.
         text = whole.offset(literal_column("0")).subquery("data$").c.text
         fits = func.octet_length(text) <= literal_column(str(max_bytes), Integer)
+        if self._meter is not None:
+            fits &= self._meter.is_below
         # unscoped: the same
         shell = select(case((fits, func.convert_to(text, literal_column("'UTF8'")))))
         compiled = shell.compile(dialect=_DIALECT)
@@ -198,8 +213,11 @@ class Compiler:
         if isinstance(field, ExpressionField):
             return self._leaf(selected, field.expression(entity), entity, shape)
         if isinstance(field, ColumnField):
-            name = field.attribute or field.python_name
-            return self._leaf(selected, getattr(entity, name), entity, shape)
+            column_: Any = getattr(entity, field.attribute or field.python_name)
+            value = self._leaf(selected, column_, entity, shape)
+            if self._meter is not None and characters_of(field) > CHARACTERS:
+                value = self._meter.counted(column_, value)
+            return value
         if isinstance(field, IdField):
             return id_sql(shape.name, getattr(entity, shape.model.__global_key__))
         if isinstance(field, ValueField):
