@@ -68,8 +68,11 @@ _DONE = text("""
 
 async def count_popularity(session: Transaction) -> bool:
     """Count how many people chose each tag, if that may have changed; whether it was counted."""
+    # The lock comes first: who looked before another process was done would count once more.
+    if not (await session.first(_ALONE, {"key": _LOCK}))[0]:
+        return False
     look = await session.first(_LOOK)
-    if not look.due or not (await session.first(_ALONE, {"key": _LOCK}))[0]:
+    if not look.due:
         return False
     # unscoped: counts which tags people chose, which everyone may see
     left = await session.first(text(COUNT))
