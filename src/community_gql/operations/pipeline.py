@@ -23,6 +23,7 @@ from graphql import (
 )
 
 from community_gql.db.database import Database
+from community_gql.db.pool import detached
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.graph.statements import NEAR_ROWS
@@ -43,6 +44,8 @@ _TOKEN_CHARACTERS = 4
 
 _WARMING_PAUSE = 0.02
 """Seconds between two documents: reading one takes up to as long, and others wait for it."""
+CLOSING_SECONDS = 1.0
+"""How long an answer waits until its transaction is ended, so that its time is counted."""
 
 
 class Executor(enum.StrEnum):
@@ -182,8 +185,9 @@ class Operations:
                 data, errors = await batched.run(prepared.operation, prepared.variables, context)
         finally:
             if context.is_open:
-                await asyncio.shield(context.close())
-        if _is_lost(data, errors, prepared.kind):
+                # A server that hangs does not even end a transaction: that goes on behind.
+                await asyncio.wait({detached(context.close())}, timeout=CLOSING_SECONDS)
+        if not context.committed and _is_lost(data, errors, prepared.kind):
             raise Unavailable("The database cannot answer at the moment. Try again shortly.")
         if isinstance(data, dict) and len(orjson.dumps(data)) > self._max_answer_bytes:
             data, errors = None, [self._too_large(prepared.kind)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -40,6 +41,8 @@ class Context:
     """See ``page_of``."""
     plans: Plans = field(default_factory=Plans)
     """What each field node asks for."""
+    committed: bool = False
+    """Whether something was written that stays, whatever happens to the answer."""
     _loaders: Loaders | None = None
     _statements: int = 0
     _ended: bool = False
@@ -102,11 +105,13 @@ class Context:
                 self.stopwatch.seconds += session.stopwatch.seconds
 
         try:
-            return await self.database.write(counted, caller=self._caller, deadline=self.deadline)
+            result = await self.database.write(counted, caller=self._caller, deadline=self.deadline)
         except IntegrityError as error:
             if constraint(error).endswith(_OWNER_KEYS):
                 raise AccountGone from error
             raise
+        self.committed = True
+        return result
 
     async def close(self) -> None:
         """Give back what the operation holds; nothing can be read any more."""
@@ -117,7 +122,11 @@ class Context:
         loaders, self._loaders = self._loaders, None
         if loaders is not None:
             try:
-                await loaders.snapshot.close()
+                # A server that hangs does not even end a transaction.
+                async with asyncio.timeout_at(self.deadline):
+                    await loaders.snapshot.close()
+            except TimeoutError:
+                pass  # it goes on behind
             finally:
                 self._statements += loaders.snapshot.statements
                 self.stopwatch.seconds += loaders.snapshot.stopwatch.seconds

@@ -1,0 +1,139 @@
+"""What was committed is told: whatever happens to the database, the time or the answer after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.util import await_only
+
+from community_gql.identity.development import DevelopmentIssuer
+from community_gql.settings.checks import plain_address
+from tests.support import factories as make
+from tests.support.client import Answer, Client, serving
+
+CUT_OFF = """
+SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'community-gql'
+"""
+"""Ends the application's connections, and returns when they are gone."""
+
+
+@contextmanager
+def cut_off_behind_the_commit(db: asyncpg.Connection) -> Iterator[list[str]]:
+    """End the connection on which the first statement after a commit is about to run.
+
+    Yields what was cut off.
+    """
+    committed, cut = [], []
+
+    def commit(_: Any) -> None:
+        committed.append(True)
+
+    def execute(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if committed and not cut:
+            cut.append(statement)
+            await_only(db.execute(CUT_OFF))
+
+    event.listen(Engine, "commit", commit)
+    event.listen(Engine, "before_cursor_execute", execute)
+    try:
+        yield cut
+    finally:
+        event.remove(Engine, "commit", commit)
+        event.remove(Engine, "before_cursor_execute", execute)
+
+
+@pytest.mark.parametrize(
+    ("selection", "shown"),
+    [
+        ("habit { name }", {"habit": None}),
+        # Nothing that may be null stands between it and the field of the mutation.
+        ("query { habits: stories { totalCount } }", None),
+    ],
+)
+async def test_a_connection_that_breaks_behind_the_commit_hides_nothing(
+    api: Client, db: asyncpg.Connection, selection: str, shown: Any
+) -> None:
+    ada = await make.person(db)
+    await api.meet(ada)
+    with cut_off_behind_the_commit(db) as cut:
+        answer = await api(
+            'mutation { createHabit(input: {name: "walk", frequency: DAILY}) { %s } }' % selection,
+            ada,
+        )
+    assert len(cut) == 1
+    assert cut[0].startswith("SELECT")
+    assert (answer.status, answer.codes) == (294, ["UNAVAILABLE"])
+    assert answer.body["data"] == {"createHabit": shown}
+    # An error below the field says that the mutation itself was carried out.
+    assert answer.errors[0]["path"][0] == "createHabit"
+    assert len(answer.errors[0]["path"]) > 1
+    assert await db.fetchval("SELECT name FROM habits") == "walk"
+
+
+async def test_nothing_committed_is_no_partial_answer(api: Client, db: asyncpg.Connection) -> None:
+    """The other side: what was refused may be sent again."""
+    ada = await make.person(db)
+    await api.meet(ada)
+
+    def break_off(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO habits"):
+            await_only(db.execute(CUT_OFF))
+
+    event.listen(Engine, "before_cursor_execute", break_off)
+    try:
+        answer = await api(
+            'mutation { createHabit(input: {name: "walk", frequency: DAILY}) { habit { id } } }',
+            ada,
+        )
+    finally:
+        event.remove(Engine, "before_cursor_execute", break_off)
+    assert (answer.status, answer.codes) == (503, ["UNAVAILABLE"])
+    assert "data" not in answer.body
+    assert await db.fetchval("SELECT count(*) FROM habits") == 0
+
+
+async def test_a_timeout_hides_nothing_that_was_committed(
+    database_url: str, issuer: DevelopmentIssuer, db: asyncpg.Connection
+) -> None:
+    """Two mutations are committed, the third waits for a row until the time is over."""
+    ada = await make.person(db)
+    garden, story = await make.garden(db, ada), await make.story(db, ada, "Moss")
+    mutation = f"""mutation {{
+      first: createHabit(input: {{name: "walk", frequency: DAILY}}) {{ habit {{ name }} }}
+      second: updateGarden(input: {{id: "{garden.id}", name: "Plot"}}) {{ garden {{ name }} }}
+      third: updateStory(input: {{id: "{story.id}", title: "Fern"}}) {{ story {{ title }} }}
+    }}"""
+    one = await asyncpg.connect(plain_address(database_url))
+    two = await asyncpg.connect(plain_address(database_url))
+    # The second waits as well: so the third has less time than its statement would have.
+    settings = {"statement_timeout": 2.9, "request_timeout": 3}
+    async with serving(database_url, issuer, **settings) as api:
+        await api.meet(ada)
+        await one.execute("BEGIN; SELECT FROM gardens FOR UPDATE")
+        await two.execute("BEGIN; SELECT FROM stories FOR UPDATE")
+        start = asyncio.get_running_loop().time()
+        asked = asyncio.create_task(api(mutation, ada))
+        await asyncio.sleep(1)
+        await one.execute("COMMIT")
+        answer: Answer = await asyncio.wait_for(asked, 20)
+        took = asyncio.get_running_loop().time() - start
+        await two.execute("ROLLBACK")
+    await one.close()
+    await two.close()
+
+    assert (answer.status, answer.codes) == (294, ["UNAVAILABLE"])
+    assert answer.errors[0]["path"] == ["third"]
+    assert answer.body["data"] == {
+        "first": {"habit": {"name": "walk"}},
+        "second": {"garden": {"name": "Plot"}},
+        "third": None,
+    }
+    assert 2.9 < took < 12
+    assert await db.fetchval("SELECT title FROM stories") == "Moss"
