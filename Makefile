@@ -32,8 +32,7 @@ help: ## Show this list
 		$(MAKEFILE_LIST)
 
 run: $(VENV)/project ## Serve at http://127.0.0.1:8000 with a database and people (PORT=8080 changes it)
-	@$(BIN)/python explorer/build.py --if-node
-	@exec $(BIN)/community-gql dev $(ARGS)
+	@exec $(BIN)/community-gql dev --pages $(ARGS)
 
 install: $(VENV)/project $(VENV)/dev-packages ## Make .venv with all the tools, without running anything
 

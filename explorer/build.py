@@ -2,8 +2,9 @@
 
     python explorer/build.py [--if-node]
 
-``--if-node`` is for `make run`: without Node it says nothing, and a failure is a sentence and no
-failure, because the API does without the pages.
+``--if-node`` is for `make run`, which serves meanwhile: without Node it says nothing, and a failure
+is a sentence and no failure, because the API does without the pages. What happens is also written
+to ``PROGRESS``, for the page that stands in for the explorer until then.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ import fcntl
 import hashlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
 BUILD = SOURCES.parent / "src" / "community_gql" / "explorer_build"
+PROGRESS = BUILD.with_name(".explorer_build-progress")
+"""What is being done, while somebody holds a lock on it; after a failure, what went wrong."""
 STAMP = "built-from"
 LOCK = "package-lock.json"
 INSTALLED = "node_modules/.installed"
@@ -32,6 +38,7 @@ class BuildError(Exception):
 def main() -> int:
     """Build if needed; the exit status."""
     lenient = "--if-node" in sys.argv
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is half built is removed
     try:
         if lenient and not (shutil.which("node") and shutil.which("npm")):
             return 0
@@ -52,17 +59,16 @@ def build() -> None:
     if _stamp() == wanted:
         return
     _check_node()
-    with open(SOURCES / LOCK) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one builds, the others wait for it
+    with _progress() as say:  # one builds, the others wait for it
         if _stamp() == wanted:
             return
         installed = SOURCES / INSTALLED
         packages = (SOURCES / LOCK).read_bytes()
         if not installed.exists() or installed.read_bytes() != packages:
-            _say("installing the packages of the explorer (once, about 300 MB)")
-            _run("npm", "ci", "--no-progress")
+            say("installing the packages of the explorer (once; 300 MB on disk)")
+            _run("npm", "ci", "--no-progress", "--no-audit", "--no-fund")
             installed.write_bytes(packages)
-        _say("building the explorer")
+        say("building the explorer")
         # Aside and then into place: a failure leaves what was there.
         with tempfile.TemporaryDirectory(dir=BUILD.parent, prefix=".explorer_build-") as folder:
             made = Path(folder) / "build"
@@ -71,6 +77,35 @@ def build() -> None:
             (made / STAMP).write_text(wanted)
             shutil.rmtree(BUILD, ignore_errors=True)
             made.rename(BUILD)
+        say("the explorer is built")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Be the only one who builds. Yields a function that says (also to the page) what is done."""
+    with open(PROGRESS, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def note(text: str) -> None:
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+            file.flush()
+
+        def say(text: str) -> None:
+            note(text)
+            _say(text)
+
+        note("")
+        try:
+            yield say
+        except (BuildError, OSError) as error:
+            note(f"The explorer could not be built: {error}")
+            raise
+        except BaseException:
+            note("")
+            raise
+        note("")
 
 
 def digest() -> str:

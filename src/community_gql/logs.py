@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,59 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["traceback"] = describe(record.exc_info[1])
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class PlainLines(logging.Formatter):
+    """A line for people to read on a terminal; in colours if it has any.
+
+    A request of GraphQL: method, path, operation, status, milliseconds, statements, executor (with
+    the reason, when it was the loaders), and the codes of its errors.
+    """
+
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._colours = colours
+
+    @classmethod
+    def on_stderr(cls) -> PlainLines:
+        """With colours if stderr is a terminal and neither NO_COLOR nor TERM speaks against it."""
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        return cls(colours=sys.stderr.isatty() and not plain)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback of a fault."""
+        if hasattr(record, "statements"):
+            return self._request(record)
+        level = record.levelname.lower()
+        colour = {"info": 2, "warning": 33}.get(level, 31)
+        text = f"{self._in(colour, f'{level}:')} {record.getMessage()}"
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f"\n{describe(record.exc_info[1])}"
+        return text
+
+    def _request(self, record: Any) -> str:
+        status = record.status
+        colour = 32 if status < 294 else 33 if status < 500 else 31
+        name = "".join(
+            letter if letter.isprintable() else "?" for letter in record.operation or "-"
+        )
+        many = "" if record.statements == 1 else "s"
+        executor = record.executor or ""
+        if record.fallback_reason:
+            executor += f": {record.fallback_reason}"
+        parts = [
+            self._in(2, f"{record.method:4} {record.path:8}"),
+            f"{name:24}",
+            self._in(colour, str(status)),
+            f"{record.milliseconds:7.1f} ms ",
+            f"{record.statements:2} {f'statement{many}':10}",
+            self._in(2, executor),
+            self._in(colour, " ".join(record.codes)),
+        ]
+        return " ".join(parts).rstrip()
+
+    def _in(self, colour: int, text: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and text else text
 
 
 class JsonLinesHandler(logging.Handler):

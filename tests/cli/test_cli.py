@@ -20,10 +20,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from community_gql.dev.embedded import discard, known_address
+from community_gql.dev.embedded import known_address
 from community_gql.dev.embedded.places import place
 from community_gql.dev.embedded.process import postmaster
-from community_gql.settings import Settings, home
+from community_gql.settings import home
 from community_gql.settings.checks import plain_address, unusable_proxies
 
 SERVABLE = {
@@ -46,20 +46,6 @@ needs_the_application = pytest.mark.skipif(
     not all(map(find_spec, ("community_gql.app", "community_gql.dev.seeding"))),
     reason="app.py or seeding has not landed yet",
 )
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    """A DATA_DIR of its own; the server that a command started for it is removed."""
-    yield tmp_path / "data"
-    discard(tmp_path / "data" / "postgres")
-
-
-@pytest.fixture
-def environment(data_dir: Path) -> dict[str, str]:
-    unwanted = {name.upper() for name in Settings.model_fields} | {"AUTH0_DOMAIN", "FORCE_COLOR"}
-    kept = {key: item for key, item in os.environ.items() if key not in unwanted}
-    return {**kept, "DATA_DIR": str(data_dir), "COLUMNS": "100"}
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -126,13 +112,6 @@ def taken() -> Iterator[int]:
     """A port that another program listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-@pytest.fixture
-def free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 @pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)

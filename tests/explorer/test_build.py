@@ -88,6 +88,7 @@ def test_it_is_built_again_only_for_other_sources(checkout: Checkout) -> None:
     later = checkout.calls.read_text().removeprefix(calls)
     assert "npx vite build" in later
     assert "npm ci" not in later  # the packages are the same
+    assert checkout.pages.with_name(".explorer_build-progress").read_text() == ""
 
 
 def test_a_failure_keeps_what_was_there(checkout: Checkout) -> None:
@@ -102,7 +103,9 @@ def test_a_failure_keeps_what_was_there(checkout: Checkout) -> None:
         assert "the explorer is not built" in said
         assert "a mistake in main.tsx" in said
     assert (checkout.pages / "index.html").read_text() == "page\n"
-    assert [path.name for path in checkout.pages.parent.iterdir()] == ["explorer_build"]
+    progress = checkout.pages.with_name(".explorer_build-progress")
+    assert set(checkout.pages.parent.iterdir()) == {checkout.pages, progress}
+    assert "a mistake in main.tsx" in progress.read_text()
 
 
 def test_a_wheel_has_the_pages(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from community_gql.http.responses import STATUS
-from community_gql.logs import JsonLines, describe
+from community_gql.logs import JsonLines, PlainLines, describe
 from tests.support import factories as make
 from tests.support.client import Client
 
@@ -127,7 +127,8 @@ async def test_the_line_of_a_request(api: Client, db: Any) -> None:
     line = orjson.loads(JsonLines().format(answer.line))
 
     assert line.keys() == {
-        "time", "level", "logger", "message", "operation", "document", "viewer", "cost",
+        "time", "level", "logger", "message", "method", "path", "operation", "document", "viewer",
+        "cost",
         "statements", "executor", "fallback_reason", "database_milliseconds", "status",
         "milliseconds", "codes",
     }  # fmt: skip
@@ -139,6 +140,47 @@ async def test_the_line_of_a_request(api: Client, db: Any) -> None:
     assert len(line["viewer"]) == 12
     assert anna.sub not in orjson.dumps(line).decode()
     assert anna.id not in orjson.dumps(line).decode()
+
+
+async def test_the_line_of_a_request_on_a_terminal(api: Client) -> None:
+    answer = await api("query Some { tags(first: 1) { nodes { name } } }")
+    refused = await api("query No { nothing }")
+    plain, coloured = PlainLines(colours=False), PlainLines(colours=True)
+
+    words = plain.format(answer.line).split()
+    assert words[:4] == ["POST", "/graphql", "Some", "200"]
+    assert words[5:8] == ["ms", "1", "statement"]
+    assert words[8:] in (["compiled"], ["loaders:", "switched", "off"])
+    words = plain.format(refused.line).split()
+    assert (words[3], *words[5:]) == ("422", "ms", "0", "statements", "GRAPHQL_VALIDATION_FAILED")
+    assert "\x1b[32m200\x1b[0m" in coloured.format(answer.line)
+    assert "\x1b[33m422\x1b[0m" in coloured.format(refused.line)
+    answer.line.operation = "two\nlines\x1b[31m"
+    assert len(plain.format(answer.line).splitlines()) == 1
+    assert "\x1b" not in plain.format(answer.line)
+
+
+@pytest.mark.parametrize(
+    ("tty", "settings", "colours"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"NO_COLOR": ""}, True),
+        (True, {"TERM": "dumb"}, False),
+    ],
+)
+def test_colours_can_be_switched_off(
+    tty: bool, settings: dict[str, str], colours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: tty)
+    record = logging.makeLogRecord({"levelname": "WARNING", "msg": "look"})
+    text = PlainLines.on_stderr().format(record)
+    assert text == ("\x1b[33mwarning:\x1b[0m look" if colours else "warning: look")
 
 
 def test_a_line_with_a_traceback_is_one_line() -> None:

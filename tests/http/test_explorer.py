@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import httpx
+import orjson
 import pytest
 
 from community_gql.app import create_app
 from community_gql.http import explorer
 from community_gql.identity.development import DevelopmentIssuer
-from community_gql.settings import Settings
+from community_gql.settings import Settings, home
 from tests.support import factories as make
 from tests.support.client import Answer, Client, serving
 from tests.support.factories import Person
@@ -136,6 +139,56 @@ async def test_without_a_build_the_page_says_how_to_get_it(
         assert "make explorer" in page.text
         assert "script" not in page.headers["content-security-policy"]
     assert (await api("{ __typename }")).data == {"__typename": "Query"}
+
+
+@pytest.fixture
+def unbuilt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A place for a build that is not there yet; the file beside it that says what is done."""
+    monkeypatch.setattr(explorer, "BUILD", tmp_path / "build")
+    return tmp_path / explorer.PROGRESS
+
+
+async def test_a_page_says_that_it_is_being_built_and_reloads(api: Client, unbuilt: Path) -> None:
+    file = os.open(unbuilt, os.O_RDWR | os.O_CREAT)
+    os.write(file, b"installing <packages>")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    during = (await api.send("GET", "/", headers=BROWSER)).response
+    os.close(file)
+    after = (await api.send("GET", "/", headers=BROWSER)).response
+
+    assert "Installing &lt;packages&gt;." in during.text
+    assert '<meta http-equiv="refresh" content="2">' in during.text
+    assert "script" not in during.headers["content-security-policy"]
+    assert "refresh" not in after.text  # whoever built has ended without a build
+    assert "installing &lt;packages&gt;" in after.text
+    assert "make explorer" in after.text
+
+
+async def test_the_file_is_where_the_build_writes_it(unbuilt: Path) -> None:
+    text = (home() / "explorer" / "build.py").read_text()
+    assert f'PROGRESS = BUILD.with_name("{explorer.PROGRESS}")' in text
+
+
+@pytest.mark.parametrize("headers", [{"Accept": "*/*"}, {"Accept": ""}])
+async def test_curl_is_told_where_to_go(pages: Client, headers: dict[str, str]) -> None:
+    told = (await pages.send("GET", "/", headers=headers)).response
+    command = next(line for line in told.text.splitlines() if "curl" in line)
+
+    assert (told.status_code, told.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert told.headers["vary"] == "Accept"
+    body = command.partition("-d '")[2].rstrip("'")
+    asked = await pages.send("POST", json=orjson.loads(body))
+    assert asked.response.json()["data"] == {"tags": {"nodes": []}}
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [("/graphql", "*/*"), ("/", "application/json"), ("/", "application/graphql-response+json")],
+)
+async def test_programs_get_the_answer_of_graphql(pages: Client, path: str, accept: str) -> None:
+    answer = (await pages.send("GET", path, headers={"Accept": accept})).response
+    assert answer.status_code in (200, 422)
+    assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
 
 
 # --- what was run -------------------------------------------------------------------------------

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -22,14 +24,18 @@ from community_gql.cli.databases import (
     prepare,
     refuse_development_beside_auth0,
 )
-from community_gql.cli.serve import Port, listen, serve_on
+from community_gql.cli.dev_server import DEV_HOST, serve_development
+from community_gql.cli.reload import serve_reloading
+from community_gql.cli.serve import Port, listen
 from community_gql.dev.embedded import EmbeddedPostgres
-from community_gql.settings import Settings, database_url_is_set
+from community_gql.settings import Settings, database_url_is_set, home
 
 if TYPE_CHECKING:
     from community_gql.dev.seeding import Person
 
-DEV_HOST = "127.0.0.1"  # the development issuer signs for anyone: never reachable from outside
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = PACKAGE.parents[1]
+SERVER = "import sys; from community_gql.cli.dev_server import main; sys.exit(main())"
 NESTED_QUERY = (
     "{ viewer { user { profile { displayName } "
     "matches(first: 3) { nodes { score user { profile { displayName } "
@@ -42,7 +48,24 @@ commands = typer.Typer()
 @commands.command(
     epilog="Examples:\n\n  community-gql dev\n\n  community-gql dev --port 8080 --people 2000"
 )
-def dev(port: Port = None, people: People = 200, seed: Seed = 1) -> None:
+def dev(
+    port: Port = None,
+    people: People = 200,
+    seed: Seed = 1,
+    reload: Annotated[
+        bool | None,
+        typer.Option(
+            "--reload/--no-reload",
+            envvar="RELOAD",
+            show_envvar=False,
+            help="Start anew when the code changes. [dim]\\[RELOAD, in a checkout][/dim]",
+        ),
+    ] = None,
+    pages: Annotated[
+        bool,
+        typer.Option("--pages", help="Build the explorer's pages meanwhile (with Node)."),
+    ] = False,
+) -> None:
     """Serve on this machine with everything included: PostgreSQL, migrations and people.
 
     Ctrl-C stops all of it; the data stays for the next time (`community-gql db reset` removes it).
@@ -58,18 +81,35 @@ def dev(port: Port = None, people: People = 200, seed: Seed = 1) -> None:
         prepare(url, people=people, seed=seed)
         settings = settings.model_copy(update={"database_url": url, "host": DEV_HOST})
 
-        from community_gql.app import create_app
         from community_gql.dev.seeding import known_people
         from community_gql.identity.development import DevelopmentIssuer
 
         issuer = DevelopmentIssuer(settings.data_dir / "issuer")
-        known = asyncio.run(known_people(url, 5))
-        application = create_app(
-            settings, development=issuer, people=functools.partial(known_people, url)
-        )
-        introduce(settings, server, known, issuer.token)
-        serve_on(listener, application, settings)
+        introduce(settings, server, asyncio.run(known_people(url, 5)), issuer.token)
+        in_checkout = home() == CHECKOUT
+        if pages and in_checkout:
+            stack.enter_context(building(CHECKOUT / "explorer" / "build.py"))
+        if in_checkout if reload is None else reload:
+            command = [sys.executable, "-c", SERVER]
+            watched = [PACKAGE, CHECKOUT / "migrations"]
+            serve_reloading(listener, [*command, "{socket}", str(settings.port), url], watched)
+        else:
+            serve_development(listener, settings)
         say("stopping")
+
+
+@contextlib.contextmanager
+def building(script: Path) -> Iterator[None]:
+    """Build the explorer beside the block, at a lower priority; what is unfinished then ends."""
+    command = ["nice", sys.executable, str(script), "--if-node"]
+    # A group of its own, so that npm and what it started end as well.
+    made = subprocess.Popen(command, start_new_session=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(made.pid, signal.SIGTERM)
+        made.wait()
 
 
 def introduce(

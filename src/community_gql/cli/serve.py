@@ -111,8 +111,8 @@ def serve_on(listener: socket.socket, application: Application | str, settings: 
 
 
 def log_config(level: str, *, json: bool) -> dict[str, Any]:
-    """Return the logging of all loggers on stderr: lines of JSON, or uvicorn's for people."""
-    people = {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"}
+    """Return the logging of all loggers on stderr: lines of JSON, or lines for people."""
+    people = {"()": "community_gql.logs.PlainLines.on_stderr"}
     handler = (
         {"class": "community_gql.logs.JsonLinesHandler"}
         if json

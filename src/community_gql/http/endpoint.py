@@ -21,7 +21,7 @@ from community_gql.db.database import COMMIT_SECONDS
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
-from community_gql.http.head import Head
+from community_gql.http.head import Head, wants_signpost
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
 from community_gql.http.request_log import RequestLog, digest
 from community_gql.http.requests import (
@@ -141,10 +141,10 @@ class GraphQLEndpoint:
             await _allow(send, head)
             return
         accepted = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE)
-        if self._page is not None and _wants_page(head):
+        if self._page is not None and _wants_page(head, scope["path"]):
             await self._page(scope, receive, send)
             return
-        exchange = _Exchange(scope, head)
+        exchange = _Exchange(scope, head, RequestLog(method=head.method, path=scope["path"]))
         try:
             answer = await self._answer(exchange, receive, accepted)
         except ClientDisconnect:
@@ -308,9 +308,11 @@ class GraphQLEndpoint:
                 answer.headers["Set-Cookie"] = value.decode("latin1")
 
 
-def _wants_page(head: Head) -> bool:
+def _wants_page(head: Head, path: str) -> bool:
+    if not head.is_safe or head.has_document:
+        return False
     offered = (RESPONSE_TYPE, JSON_TYPE, PAGE_TYPE)
-    return head.is_safe and not head.has_document and negotiate(head.accept, *offered) == PAGE_TYPE
+    return wants_signpost(path, head.accept) or negotiate(head.accept, *offered) == PAGE_TYPE
 
 
 def _execution(outcome: Outcome, seconds: float | None, texts: list[str] | None) -> dict[str, Any]:

@@ -6,18 +6,23 @@ and not in the repository. The API does not need them.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from community_gql.http.head import GRAPHQL_PATHS
+from community_gql import page
+from community_gql.http.head import GRAPHQL_PATHS, wants_signpost
 
 BUILD = Path(__file__).parents[1] / "explorer_build"
+PROGRESS = ".explorer_build-progress"
+"""Beside BUILD; explorer/build.py writes it, and holds a lock on it while it builds."""
 
 # Monaco writes styles, GraphiQL's style sheet holds its fonts.
 POLICY = (
@@ -25,17 +30,20 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-NOT_BUILT_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-NOT_BUILT = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>community-gql</title>
-<h1>community-gql</h1>
-<p>The explorer is not built: install Node.js 20.19 or newer and run <code>make explorer</code>, \
-then reload this page; the API answers at <code>/graphql</code> all the same.</p>
-</html>
-"""
+NOT_BUILT = """<p>Install Node.js 20.19 or newer and run <code>make explorer</code>, \
+then reload this page.</p>
+<p>The API answers at <code>/graphql</code> all the same.</p>"""
+BEING_BUILT = """<p>{doing}.</p>
+<p>This page reloads itself. The API answers at <code>/graphql</code> already.</p>"""
+RELOAD_AFTER = 2  # seconds
+SIGNPOST = """community-gql: a GraphQL API.
+
+  In a browser   {address}/
+  A request      curl {address}/graphql -H 'Content-Type: application/json' -d '{{"query":"{{ tags(first: 3) {{ nodes {{ name }} }} }}"}}'
+  The schema     {address}/schema.graphql
+
+As somebody: add -H 'Authorization: Bearer TOKEN'.
+"""  # noqa: E501 (a command that is copied)
 
 
 def routes() -> list[BaseRoute]:
@@ -48,6 +56,12 @@ def routes() -> list[BaseRoute]:
 
 
 async def _explorer(request: Request) -> Response:
+    if wants_signpost(request.url.path, request.headers.get("accept", "").encode("latin1")):
+        address = str(request.base_url).rstrip("/")
+        return PlainTextResponse(
+            SIGNPOST.format(address=address),
+            headers={"Vary": "Accept", "Cache-Control": "no-cache"},
+        )
     return _page(request, "index.html")
 
 
@@ -61,7 +75,7 @@ def _page(request: Request, name: str) -> Response:
         # Read anew each time: it is small, and may be built while we serve.
         text = (BUILD / name).read_text(encoding="utf-8")
     except FileNotFoundError:
-        text, policy = NOT_BUILT, NOT_BUILT_POLICY
+        text, policy = _stand_in(), page.POLICY
     headers = {
         "Content-Security-Policy": policy,
         "Cache-Control": "no-cache",
@@ -71,6 +85,23 @@ def _page(request: Request, name: str) -> Response:
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return HTMLResponse(text, headers=headers)
+
+
+def _stand_in() -> str:
+    """The page while there is no explorer: it says what is being done, or what to do."""
+    try:
+        with open(BUILD.with_name(PROGRESS), encoding="utf-8") as file:
+            said = file.read()
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                doing = escape(said[:1].upper() + said[1:] or "Looking at what is there")
+                title = "The explorer is being built"
+                return page.html(title, BEING_BUILT.format(doing=doing), reload_after=RELOAD_AFTER)
+    except OSError:
+        said = ""
+    body = f"<pre>{escape(said)}</pre>\n{NOT_BUILT}" if said else NOT_BUILT
+    return page.html("The explorer is not built", body)
 
 
 class _Assets(StaticFiles):

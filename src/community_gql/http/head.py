@@ -9,6 +9,14 @@ from starlette.types import Scope
 GRAPHQL_PATHS = frozenset({"/", "/graphql"})
 
 
+def wants_signpost(path: str, accept: bytes) -> bool:
+    """Whether a GET without a document is somebody's `curl` of the start page, who is told more.
+
+    Whoever asks at ``/graphql``, or for a type, gets GraphQL's own answer.
+    """
+    return path == "/" and accept in (b"", b"*/*")
+
+
 @dataclass(slots=True)
 class Head:
     """The fields of a request's head that decide how it is answered, as bytes."""

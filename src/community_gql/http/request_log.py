@@ -16,6 +16,8 @@ _log = logging.getLogger("community_gql.requests")
 class RequestLog:
     """The fields of the line, filled while the request is answered."""
 
+    method: str = "POST"
+    path: str = "/graphql"
     operation: str | None = None
     document: str | None = None
     viewer: str | None = None

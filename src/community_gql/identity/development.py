@@ -189,18 +189,14 @@ class DevelopmentSignIn:
 
     async def _choice(self, request: Request) -> Response:
         path = escape(local_path(request.query_params.get("next")))
-        people = "".join(
-            f'<button name="email" value="{escape(person.email)}">'
-            f"{escape(person.display_name or person.email)}"
-            f"{escape(_powers(person))}</button><br>\n"
-            for person in await self._people(SHOWN)
-        )
+        people = "".join(_button(person) for person in await self._people(SHOWN))
         hidden = f'<input type="hidden" name="next" value="{path}">'
         return page(
             "Sign in as",
-            f'<form method="post">{hidden}\n{people}</form>\n'
+            f'<form method="post">{hidden}\n<ul>\n{people}</ul>\n</form>\n'
             f'<form method="post">{hidden}\n'
-            '<label>or with an address: <input name="email" type="email" required></label> '
+            "<label>Someone else, by e-mail address "
+            '<input name="email" type="email" autocomplete="email" required></label>\n'
             "<button>Sign in</button></form>",
         )
 
@@ -221,8 +217,13 @@ class DevelopmentSignIn:
         return response
 
 
-def _powers(person: Person) -> str:
-    return f" ({', '.join(sorted(person.permissions))})" if person.permissions else ""
+def _button(person: Person) -> str:
+    named = escape(person.email)
+    if person.display_name and person.display_name != person.email:
+        named = f"{escape(person.display_name)} <small>{named}</small>"
+    powers = ", ".join(sorted(person.permissions))
+    may = f" <small>may {escape(powers)}</small>" if powers else ""
+    return f'<li><button name="email" value="{escape(person.email)}">{named}{may}</button></li>\n'
 
 
 def _key(path: Path) -> RSAKey:

@@ -10,25 +10,14 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from community_gql.page import POLICY, html
+
 HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'",
+    "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 4rem auto;
-padding: 0 1rem }} button, input {{ font: inherit; margin: .2rem 0 }}</style>
-<h1>{title}</h1>
-{body}
-</html>
-"""
-
 # A path of this host: no scheme, no host (//host and /\\host are one for browsers), no controls.
 LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
 MAX_PATH = 500  # characters
@@ -36,8 +25,7 @@ MAX_PATH = 500  # characters
 
 def page(title: str, body: str, status: int = 200) -> Response:
     """A page; ``body`` is HTML, ``title`` is text."""
-    text = PAGE.format(title=escape(title), body=body)
-    return HTMLResponse(text, status, headers=HEADERS)
+    return HTMLResponse(html(title, body), status, headers=HEADERS)
 
 
 def problem(title: str, message: str, status: int, link: tuple[str, str] | None = None) -> Response:
