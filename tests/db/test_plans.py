@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -33,11 +34,15 @@ ROWS = """
 """
 
 PLANS = [
-    ("idx_users_name", "SELECT * FROM users ORDER BY name_key, public_id LIMIT 21"),
     (
-        "idx_users_name",
-        "SELECT * FROM users WHERE (name_key, public_id) < ('maya c', gen_random_uuid()) "
-        "ORDER BY name_key DESC, public_id DESC LIMIT 21",
+        "idx_users_named_first",
+        "SELECT * FROM users ORDER BY name_key = '', name_key, public_id LIMIT 21",
+    ),
+    (
+        "idx_users_named_first",
+        "SELECT * FROM users "
+        f"WHERE (name_key = '', name_key, public_id) < (false, 'maya c', '{UUID(int=9)}') "
+        "ORDER BY (name_key = '') DESC, name_key DESC, public_id DESC LIMIT 21",
     ),
     (
         "idx_users_name_words",

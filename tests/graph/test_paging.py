@@ -379,6 +379,7 @@ NUMBERS = [
 ]  # fmt: skip
 
 DAMAGED = {
+    "flag": ["", "2", "-1", "00", "01", "t", "true", "False", " 1"],
     "integer": NUMBERS,
     "moment": [*NUMBERS, str(2**63 - 1), str(-(2**63)), str(microseconds(10_000)), BEFORE_YEAR_1],
     "number": [
@@ -395,6 +396,7 @@ DAMAGED = {
 """What we never write for a key of that kind."""
 
 EXTREMES = {
+    "flag": ["0", "1"],
     "integer": [str(2**63 - 1), str(-(2**63)), "0", "-1"],
     "moment": ["0", str(microseconds(10_000) - 1), str(int(BEFORE_YEAR_1) + 1)],
     "number": [bits(-0.0), bits(1.7976931348623157e308), bits(-5e-324)],
@@ -404,11 +406,12 @@ EXTREMES = {
 """What we might write, if there were such a row."""
 
 
-def kinds(coordinate: str, order: str) -> tuple[str, str]:
+def kinds(coordinate: str, order: str) -> tuple[str, ...]:
     """The kinds of the keys in the cursors of a list."""
     first = {"NAME": "text", "POPULARITY": "integer", "SCORE": "number", "RELEVANCE": "number"}
     people = coordinate in ("Query.users", "Tag.users", "Viewer.friends")
-    return first.get(order, "moment"), "uuid" if people else "integer"
+    flag = ("flag",) if people and order == "NAME" else ()  # whether there is no name
+    return *flag, first.get(order, "moment"), "uuid" if people else "integer"
 
 
 def with_key(cursor: str, place: int, text: str) -> str:

@@ -232,7 +232,7 @@ class User(Base):
 
     __table_args__ = (
         Index("idx_users_created", text("created_at DESC"), text("public_id DESC")),
-        Index("idx_users_name", "name_key", "public_id"),
+        Index("idx_users_named_first", text("(name_key = '')"), "name_key", "public_id"),
         Index(
             "idx_users_name_words",
             func.to_tsvector(text("'simple'"), text("name_key")),

@@ -21,9 +21,11 @@ from uuid import UUID
 import orjson
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     DateTime,
     Double,
+    Integer,
     String,
     Uuid,
     bindparam,
@@ -98,6 +100,14 @@ def _integer(text: str) -> int:
     return value
 
 
+def _flag(text: str) -> bool:
+    return bool(("0", "1").index(text))
+
+
+def _flag_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+    return cast(cast(value, Integer), String)
+
+
 def _float_bits(value: float) -> str:
     return struct.pack(">d", value).hex()
 
@@ -138,6 +148,7 @@ class _KeyKind:
 
 _KEY_KINDS = (
     _KeyKind(DateTime, _micros, _datetime, _micros_sql),
+    _KeyKind(Boolean, lambda value: str(int(value)), _flag, _flag_sql),
     _KeyKind(BigInteger, str, _integer, _plain_sql),
     _KeyKind(Double, _float_bits, _float, _float_bits_sql),
     _KeyKind(Uuid, str, UUID, _plain_sql),

@@ -25,6 +25,8 @@ from community_gql.schema.fields import describe_enum, described_input, member, 
 
 _ENGLISH: Any = literal_column("'english'::regconfig")
 _SIMPLE: Any = literal_column("'simple'::regconfig")
+_NO_NAME: Any = literal_column("''")
+"""Not a parameter: the index is of just this comparison."""
 
 MAX_SEARCH = 500
 """The most characters of a search; a few thousand words overflow PostgreSQL's stack."""
@@ -101,8 +103,8 @@ class UserOrder(enum.Enum):
         "Who joined last comes first.",
     )
     NAME = ordered(
-        Order(lambda user, _: (user.name_key, user.public_id)),
-        "By display name, without regard to case; people without a name come first.",
+        Order(lambda user, _: (user.name_key == _NO_NAME, user.name_key, user.public_id)),
+        "By display name, without regard to case; people without a name come last.",
     )
 
 
