@@ -169,7 +169,7 @@ async function development() {
   await tab('People');
   await button('Show Documentation Explorer').click();
   await page.getByRole('link', { name: 'Story', exact: true }).first().click();
-  await page.getByText('Something a person wrote.').waitFor();
+  await page.getByText('A text that a person wrote.').waitFor();
   await examine('docs');
   await button('Show GraphiQL Explorer').click();
   await page.waitForSelector('.graphiql-explorer-root [data-field-name]');

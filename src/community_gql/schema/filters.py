@@ -100,7 +100,7 @@ class UserOrder(enum.Enum):
 
     NEWEST = ordered(
         Order(lambda user, _: (user.created_at, user.public_id), descending=True),
-        "Who joined last comes first.",
+        "Newest member first.",
     )
     NAME = ordered(
         Order(lambda user, _: (user.name_key == _NO_NAME, user.name_key, user.public_id)),
@@ -111,8 +111,8 @@ class UserOrder(enum.Enum):
 class StoryOrder(enum.Enum):
     """Orders of a list of stories."""
 
-    NEWEST = ordered(NEWEST_FIRST, "What was written last comes first.")
-    OLDEST = ordered(OLDEST_FIRST, "What was written first comes first.")
+    NEWEST = ordered(NEWEST_FIRST, "Newest first.")
+    OLDEST = ordered(OLDEST_FIRST, "Oldest first.")
     RELEVANCE = ordered(
         Order(_relevance, descending=True, pool=NEWEST_FIRST, needs="search"),
         "The best match for `filter.search` comes first, among the newest 1,000 that match. "
@@ -123,7 +123,7 @@ class StoryOrder(enum.Enum):
 class HabitOrder(enum.Enum):
     """Orders of a list of habits."""
 
-    NEWEST = ordered(NEWEST_FIRST, "What was begun last comes first.")
+    NEWEST = ordered(NEWEST_FIRST, "Newest first.")
     NAME = ordered(BY_NAME, "By name.")
 
 
@@ -142,14 +142,14 @@ class MatchOrder(enum.Enum):
 
     SCORE = ordered(
         Order(lambda match, _: (match.score, match.id), descending=True),
-        "The best match comes first.",
+        "Best match first.",
     )
 
 
 class FriendshipOrder(enum.Enum):
     """Orders of a list of friendships."""
 
-    NEWEST = ordered(NEWEST_FIRST, "What was requested last comes first.")
+    NEWEST = ordered(NEWEST_FIRST, "Newest request first.")
 
 
 for _orders in (UserOrder, StoryOrder, HabitOrder, TagOrder, MatchOrder, FriendshipOrder):

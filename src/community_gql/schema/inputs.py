@@ -15,7 +15,7 @@ from community_gql.schema.scalars import JSON
 
 _EXPECTED = (
     "The `updatedAt` that the change is based on. When the row has another by now, nothing is "
-    "written and the answer is CONFLICT."
+    "written and the error is CONFLICT."
 )
 
 
@@ -41,7 +41,7 @@ def _id(node: str, description: str | None = None) -> Any:
 
 @described_input
 class UpdateProfileInput:
-    """What to change of the viewer's profile. What is absent stays; null clears."""
+    """What to change of the viewer's profile. What is absent stays as it is; null clears."""
 
     display_name: Maybe[str | None] = _patch("The name that others see; at most 80 characters.")
     bio: Maybe[str | None] = _patch(
@@ -74,7 +74,7 @@ class CreateStoryInput:
 
 @described_input
 class UpdateStoryInput:
-    """What to change of a story. What is absent stays."""
+    """What to change of a story. What is absent stays as it is."""
 
     id: strawberry.ID = _id("Story")
     title: Maybe[str | None] = _patch("The title; cannot be cleared.")
@@ -105,7 +105,7 @@ class CreateHabitInput:
 
 @described_input
 class UpdateHabitInput:
-    """What to change of a habit. What is absent stays."""
+    """What to change of a habit. What is absent stays as it is."""
 
     id: strawberry.ID = _id("Habit")
     name: Maybe[str | None] = _patch("What to do; cannot be cleared.")
@@ -115,7 +115,7 @@ class UpdateHabitInput:
 
 @described_input
 class DeleteHabitInput:
-    """Which habit to give up."""
+    """Which habit to delete."""
 
     id: strawberry.ID = _id("Habit")
 
@@ -130,7 +130,7 @@ class CreateGardenInput:
 
 @described_input
 class UpdateGardenInput:
-    """What to change of a garden. What is absent stays; null clears."""
+    """What to change of a garden. What is absent stays as it is; null clears."""
 
     id: strawberry.ID = _id("Garden")
     name: Maybe[str | None] = _patch("Its name; cannot be cleared.")
@@ -155,7 +155,7 @@ class AddTagsInput:
 
 @described_input
 class RemoveTagsInput:
-    """Tags that the viewer no longer wants."""
+    """Tags to remove from the viewer."""
 
     names: list[str] = _needed("Names of tags of the vocabulary.")
 
@@ -177,7 +177,7 @@ class RenameTagInput:
 
 @described_input
 class MergeTagsInput:
-    """Which tag to replace by which. Needs the permission `manage:tags`."""
+    """Which tag to replace with which. Needs the permission `manage:tags`."""
 
     from_id: strawberry.ID = _id("Tag", "The global id of the tag that goes.")
     into_id: strawberry.ID = _id("Tag", "The global id of the tag that stays.")

@@ -233,11 +233,11 @@ class PageField(EdgeField[PagePlan]):
         listed = orders_of(orders)
         default = next(iter(listed))
         arguments = [
-            argument("first", int | None, f"How many, from the start. {size}; 20 without."),
-            argument("after", str | None, "Start behind this cursor (pageInfo.endCursor)."),
-            argument("last", int | None, f"How many, from the end. {size}."),
+            argument("first", int | None, f"The first n items. {size}; 20 by default."),
+            argument("after", str | None, "Start after this cursor (pageInfo.endCursor)."),
+            argument("last", int | None, f"The last n items. {size}."),
             argument("before", str | None, "End before this cursor (pageInfo.startCursor)."),
-            argument("order_by", orders | None, f"The order; {default} without."),
+            argument("order_by", orders | None, f"The order; {default} by default."),
         ]
         if filter_type is not None:
             arguments.append(

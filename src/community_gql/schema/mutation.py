@@ -53,14 +53,14 @@ class UpdateStoryPayload(Payload):
 
 @described_type
 class DeleteStoryPayload(Payload):
-    """The story that is gone."""
+    """The story that was deleted."""
 
     deleted_id: strawberry.ID | None = deleted_id(Story)
 
 
 @described_type
 class CreateHabitPayload(Payload):
-    """The habit that was taken up."""
+    """The habit that was added."""
 
     habit: Habit | None = result("The new habit; null when it was refused.")
     habit_edge: Edge[Habit] | None = result_edge(
@@ -79,7 +79,7 @@ class UpdateHabitPayload(Payload):
 
 @described_type
 class DeleteHabitPayload(Payload):
-    """The habit that is gone."""
+    """The habit that was deleted."""
 
     deleted_id: strawberry.ID | None = deleted_id(Habit)
 
@@ -100,7 +100,7 @@ class UpdateGardenPayload(Payload):
 
 @described_type
 class DeleteGardenPayload(Payload):
-    """The garden that is gone."""
+    """The garden that was deleted."""
 
     deleted_id: strawberry.ID | None = deleted_id(Garden)
 
@@ -121,7 +121,7 @@ class RemoveTagsPayload(Payload):
 
 @described_type
 class CreateTagPayload(Payload):
-    """The word that entered the vocabulary."""
+    """The tag that was added to the vocabulary."""
 
     tag: Tag | None = result("The new tag; null when it was refused.")
 
@@ -142,7 +142,7 @@ class MergeTagsPayload(Payload):
 
 @described_type
 class DeleteTagPayload(Payload):
-    """The tag that is gone."""
+    """The tag that was deleted."""
 
     deleted_id: strawberry.ID | None = deleted_id(Tag)
 
@@ -165,14 +165,14 @@ class AcceptFriendshipPayload(Payload):
 
 @described_type
 class EndFriendshipPayload(Payload):
-    """The friendship that is no more."""
+    """The friendship that has ended."""
 
     deleted_id: strawberry.ID | None = deleted_id(Friendship)
 
 
 @described_type
 class DeleteAccountPayload(Payload):
-    """The account that is gone."""
+    """The account that was deleted."""
 
     deleted_id: strawberry.ID | None = deleted_id(User)
 
@@ -223,7 +223,7 @@ class Mutation:
     create_habit: CreateHabitPayload | None = mutation(
         inputs.CreateHabitInput,
         habits.create,
-        "Take up a habit.",
+        "Add a habit.",
     )
     update_habit: UpdateHabitPayload | None = mutation(
         inputs.UpdateHabitInput,
@@ -233,7 +233,7 @@ class Mutation:
     delete_habit: DeleteHabitPayload | None = mutation(
         inputs.DeleteHabitInput,
         habits.delete,
-        "Give up one of the viewer's habits.",
+        "Delete one of the viewer's habits.",
     )
     create_garden: CreateGardenPayload | None = mutation(
         inputs.CreateGardenInput,
@@ -258,7 +258,7 @@ class Mutation:
     remove_tags: RemoveTagsPayload | None = mutation(
         inputs.RemoveTagsInput,
         tags.remove,
-        "Take tags from the viewer.",
+        "Remove tags from the viewer.",
     )
     create_tag: CreateTagPayload | None = mutation(
         inputs.CreateTagInput,
@@ -273,7 +273,7 @@ class Mutation:
     merge_tags: MergeTagsPayload | None = mutation(
         inputs.MergeTagsInput,
         tags.merge,
-        "Replace a tag by another everywhere. Needs `manage:tags`.",
+        "Replace a tag with another everywhere. Needs `manage:tags`.",
     )
     delete_tag: DeleteTagPayload | None = mutation(
         inputs.DeleteTagInput,

@@ -53,9 +53,9 @@ class Payload:
 
     user_errors: list[UserError] = derived(
         lambda outcome: outcome.errors,
-        "Everything that is wrong with the input; empty when the mutation did its work.",
+        "Everything that is wrong with the input; empty when the mutation succeeded.",
     )
-    query: Query = derived(lambda _: ROOT, "Whatever else to read, as it is after the mutation.")
+    query: Query = derived(lambda _: ROOT, "Any other data to read, as it is after the mutation.")
 
 
 class MutationField(StrawberryField):

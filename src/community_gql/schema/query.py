@@ -74,7 +74,7 @@ class NodesField(EdgeField[LookupsPlan]):
 class Query:
     """Everything that can be read. What the viewer may not see is as if it were not there."""
 
-    viewer: Viewer | None = loaded(ViewerField, "Whoever asks; null when signed out.")
+    viewer: Viewer | None = loaded(ViewerField, "The signed-in person; null when signed out.")
     node: Node | None = loaded(
         NodeField,
         "Anything with a global id; null when there is no such thing, or not for the viewer.",

@@ -100,7 +100,7 @@ describe_enum(
 )
 describe_enum(
     m.FriendshipStatus,
-    "How far a friendship has come.",
+    "The state of a friendship.",
     PENDING="Requested, and not answered yet.",
     ACCEPTED="Both people are friends.",
 )

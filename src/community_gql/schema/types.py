@@ -49,10 +49,10 @@ class PageInfo:
     """Where a page lies in its list, and how to go on from it."""
 
     has_next_page: bool = strawberry.field(
-        description="Whether more follows. Going backward: whether `before` was given."
+        description="Whether more items follow. Going backward: whether `before` was given."
     )
     has_previous_page: bool = strawberry.field(
-        description="Whether something precedes. Going forward: whether `after` was given."
+        description="Whether items come before. Going forward: whether `after` was given."
     )
     start_cursor: str | None = strawberry.field(
         description="The cursor of the first edge, for `before`; null on an empty page."
@@ -109,7 +109,7 @@ class User(Node):
         "Full days since the person joined; never less than 0.",
     )
     profile: Profile | None = one(
-        m.User.profile, "What they say of themselves; null until they first save it."
+        m.User.profile, "What they say about themselves; null until they first save it."
     )
     stories: Connection[Story] = page(
         m.User.stories,
@@ -142,7 +142,7 @@ class User(Node):
 
 @entity(m.UserProfile)
 class Profile:
-    """What a person says of themselves."""
+    """What a person says about themselves."""
 
     display_name: str | None = column("The name that others see; at most 80 characters.")
     bio: str | None = column("A few words about themselves.")
@@ -160,7 +160,7 @@ def _excerpt(story: Any, length: Any) -> Any:
 
 @entity(m.Story)
 class Story(Node):
-    """Something a person wrote."""
+    """A text that a person wrote."""
 
     title: str = column("The title; at most 140 characters.")
     content: str = column("The whole text, in Markdown.")
@@ -191,12 +191,12 @@ class Story(Node):
 
 @entity(m.Habit)
 class Habit(Node):
-    """Something a person does again and again. Only they can see it."""
+    """Something a person does regularly. Only they can see it."""
 
     name: str = column("What they do; unique among their habits.")
     frequency: m.HabitFrequency = column("How often.")
     meta: JSON = column('What the application keeps with it, a JSON object: `{"minutes": 10}`.')
-    created_at: datetime = column("When they took it up.")
+    created_at: datetime = column("When they added it.")
     owner: User = one(m.Habit.owner, "Whose habit it is.")
 
 
@@ -212,10 +212,10 @@ class Garden(Node):
 
 @entity(m.Tag)
 class Tag(Node):
-    """A word of the vocabulary that all share."""
+    """A word of the vocabulary that everyone shares."""
 
     name: str = column("The word: lower case, trimmed, at most 64 characters.")
-    created_at: datetime = column("When it entered the vocabulary.")
+    created_at: datetime = column("When it was added to the vocabulary.")
     stories: Connection[Story] = page(
         m.Tag.stories,
         orders=filters.StoryOrder,
@@ -246,7 +246,7 @@ class Match(Node):
 class Friendship(Node):
     """A friendship, or the request for one. Only the two people in it can see it."""
 
-    status: m.FriendshipStatus = column("How far it has come.")
+    status: m.FriendshipStatus = column("Its state.")
     requester: User = one(m.Friendship.requester, "Who asked.")
     addressee: User = one(m.Friendship.addressee, "Who was asked.")
     created_at: datetime = column("When it was requested.")
@@ -264,7 +264,7 @@ class Features:
 
 @entity(m.User)
 class Viewer:
-    """Whoever asks: what is theirs alone."""
+    """The signed-in person, with what only they can see."""
 
     user: User = one(None, "The person as others see them.")
     email: str = column("Their e-mail address.")
