@@ -44,6 +44,7 @@ def test_every_code_is_in_the_table_of_statuses_with_its_status() -> None:
         ("operations and fragments", LIMITS.definitions),
         ("fields, fragments unfolded", LIMITS.fields),
         ("levels of fields", LIMITS.depth),
+        ("selection sets within each other", LIMITS.nesting),
         ("fields at the root", LIMITS.root_fields),
         ("aliases", LIMITS.aliases),
         ("directives at one place", LIMITS.directives),

@@ -49,6 +49,15 @@ def nested(levels: int) -> str:
     return "{ users " + "{ nodes { profile { user " * levels + "{ id }" + "} } }" * levels + "}"
 
 
+def chained(fragments: int, within: int) -> str:
+    """Fragments that each spread the next one, inside so many inline fragments."""
+    opened, closed = "{ ... " * within, " }" * within
+    links = times(fragments, f"fragment f# on Query {opened}{{ ...g# }}{closed}")
+    for i in range(fragments):
+        links = links.replace(f"...g{i} ", f"...f{i + 1} ")
+    return links + f" fragment f{fragments} on Query {{ __typename }}"
+
+
 BOMB = (
     "{ ...f0 } "
     + times(30, "fragment f# on Query { ...g# ...g# }")
@@ -78,6 +87,9 @@ ATTACKS: list[tuple[str, str, int, str]] = [
     ("2,000 levels", nested(600), 400, PARSE),
     ("2,000 brackets", "{ nodes(ids: %s%s) { id } }" % ("[" * 2_000, "]" * 2_000), 400, PARSE),
     ("900 operations", times(900, "query q# { __typename }"), 422, VALIDATION),
+    ("190 fragments in a row", "{ ...f0 } " + chained(190, 3), 422, VALIDATION),
+    ("190 fragments in a row, from the middle",
+     "query A { ...f95 } query B { ...f0 } " + chained(190, 3), 422, VALIDATION),
     ("450 fragments", "{ %s } %s" % (
         times(350, "...g#"), times(450, "fragment g# on Query { __typename }")), 422, VALIDATION),
     ("350 times the same", "{ users { %s } }" % times(

@@ -5,22 +5,20 @@ The cost is known before the operation runs, from its coerced variables and its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLField,
     GraphQLInterfaceType,
     GraphQLObjectType,
-    InlineFragmentNode,
-    Node,
     OperationDefinitionNode,
     get_named_type,
     get_nullable_type,
+    is_composite_type,
     is_list_type,
 )
 from graphql.execution.values import VariableValues
@@ -36,8 +34,8 @@ from community_gql.actions.validation import (
 from community_gql.db import models as m
 from community_gql.errors import PublicError
 from community_gql.graph.plans import Plans, ValuePlan
-from community_gql.operations.plans import is_included
-from community_gql.operations.shape import INTROSPECTION, LIMITS, Parent, condition_of
+from community_gql.operations.fold import Fold, Parent
+from community_gql.operations.shape import INTROSPECTION, LIMITS
 from community_gql.schema.executable import core
 from community_gql.schema.kinds import (
     ColumnField,
@@ -160,7 +158,8 @@ def cost_of(
     Page sizes and included fields are those of the coerced ``variables``; ``plans`` are the
     argument pass's. Plain lists count at their declared maximum, ``edges`` and ``nodes`` each.
     """
-    return _Cost(fragments, variables, plans).of(operation)
+    root = core.get_root_type(operation.operation)
+    return _Cost(fragments, variables, plans).of(operation.selection_set, root).whole
 
 
 def check_cost(cost: int, limit: int = LIMITS.cost) -> None:
@@ -172,48 +171,26 @@ def check_cost(cost: int, limit: int = LIMITS.cost) -> None:
         )
 
 
-class _Cost:
+class _Cost(Fold[Weight]):
     def __init__(
         self,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
         plans: Plans,
     ) -> None:
-        self._fragments, self._variables, self._plans = fragments, variables, plans
-        self._weights: dict[str, Weight] = {}
+        super().__init__(fragments, variables)
+        self._plans = plans
 
-    def of(self, operation: OperationDefinitionNode) -> int:
-        root = core.get_root_type(operation.operation)
-        assert root is not None
-        return self._selections(operation.selection_set.selections, root).whole
-
-    def _selections(self, selections: Iterable[Node], parent: Parent) -> Weight:
+    def together(self, values: Sequence[Weight]) -> Weight:
         objects = characters = per_row = counts = 0
-        for node in selections:
-            if not is_included(node, self._variables):
-                continue
-            if isinstance(node, FieldNode):
-                weight = self._field(node, parent)
-            elif isinstance(node, FragmentSpreadNode):
-                weight = self._fragment(node.name.value)
-            elif isinstance(node, InlineFragmentNode):
-                condition = node.type_condition
-                inner = condition_of(condition.name.value) if condition else parent
-                weight = self._selections(node.selection_set.selections, inner)
+        for weight in values:
             objects += weight.objects
             characters += weight.characters
             per_row += weight.per_row
             counts += weight.counts
         return Weight(objects, characters, per_row, counts)
 
-    def _fragment(self, name: str) -> Weight:
-        if name not in self._weights:
-            node = self._fragments[name]
-            parent = condition_of(node.type_condition.name.value)
-            self._weights[name] = self._selections(node.selection_set.selections, parent)
-        return self._weights[name]
-
-    def _field(self, node: FieldNode, parent: Parent) -> Weight:
+    def field(self, node: FieldNode, parent: Parent) -> Weight:
         assert isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
         name = node.name.value
         definition = core.get_field(parent, name)
@@ -221,10 +198,7 @@ class _Cost:
         if node.selection_set is None:
             return self._leaf(node, definition)
         named = get_named_type(definition.type)
-        inner = self._selections(
-            node.selection_set.selections,
-            named,  # type: ignore[arg-type]
-        )
+        inner = self.of(node.selection_set, named if is_composite_type(named) else None)
         if parent.name.startswith("__") or name in INTROSPECTION:
             many = _LISTS_OF_INTROSPECTION.get(name, 1)
             own = _INTROSPECTED if name in _LISTS_OF_INTROSPECTION else 0

@@ -6,32 +6,28 @@ have run it, and resolvers find ready what each field node asks for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
-    DirectiveNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLField,
-    GraphQLIncludeDirective,
-    GraphQLSkipDirective,
-    InlineFragmentNode,
     OperationDefinitionNode,
-    SelectionSetNode,
     StringValueNode,
     Visitor,
     get_named_type,
+    is_composite_type,
     visit,
 )
-from graphql.execution.values import VariableValues, get_argument_values, get_directive_values
+from graphql.execution.values import VariableValues, get_argument_values
 from strawberry.types.arguments import convert_arguments
 
 from community_gql.errors import BadRequest
 from community_gql.graph.plans import Plan
+from community_gql.operations.fold import Fold, Parent
 from community_gql.schema.executable import core, schema
 from community_gql.schema.kinds import EdgeField, declared
 from community_gql.schema.scalars import CONFIG
@@ -59,60 +55,39 @@ def edges_of(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
-) -> Iterator[FieldArguments]:
+) -> list[FieldArguments]:
     """The field nodes of the operation that load something, in its order.
 
     Each fragment is read once however often it is spread.
     """
     root = core.get_root_type(operation.operation)
     assert root is not None
-    return _edges(operation.selection_set, root, fragments, variables, set())
+    found = _Edges(fragments, variables)
+    found.of(operation.selection_set, root)
+    return found.nodes
 
 
-def _edges(
-    selections: SelectionSetNode,
-    parent: Any,
-    fragments: Mapping[str, FragmentDefinitionNode],
-    variables: VariableValues,
-    seen: set[str],
-) -> Iterator[FieldArguments]:
-    for node in selections.selections:
-        if not is_included(node, variables):
-            continue
-        if isinstance(node, FieldNode):
-            definition = core.get_field(parent, node.name.value)
-            if definition is None:
-                continue
-            field = declared(definition)
-            if isinstance(field, EdgeField):
-                yield FieldArguments(node, definition, field)
-            if node.selection_set:
-                inner = get_named_type(definition.type)
-                yield from _edges(node.selection_set, inner, fragments, variables, seen)
-            continue
-        fragment: InlineFragmentNode | FragmentDefinitionNode
-        if isinstance(node, FragmentSpreadNode):
-            name = node.name.value
-            if name in seen:
-                continue
-            seen.add(name)
-            fragment = fragments[name]
-        else:
-            assert isinstance(node, InlineFragmentNode)
-            fragment = node
-        condition = fragment.type_condition
-        named = core.get_type(condition.name.value) if condition else parent
-        yield from _edges(fragment.selection_set, named, fragments, variables, seen)
+class _Edges(Fold[None]):
+    def __init__(
+        self, fragments: Mapping[str, FragmentDefinitionNode], variables: VariableValues
+    ) -> None:
+        super().__init__(fragments, variables)
+        self.nodes: list[FieldArguments] = []
 
+    def field(self, node: FieldNode, parent: Parent) -> None:
+        assert parent is not None
+        definition = core.get_field(parent, node.name.value)
+        if definition is None:
+            return
+        field = declared(definition)
+        if isinstance(field, EdgeField):
+            self.nodes.append(FieldArguments(node, definition, field))
+        if node.selection_set is not None:
+            named = get_named_type(definition.type)
+            self.of(node.selection_set, named if is_composite_type(named) else None)
 
-def is_included(node: Any, variables: VariableValues) -> bool:
-    """Whether ``@skip`` and ``@include`` leave the selection in."""
-    directives: tuple[DirectiveNode, ...] | None = node.directives
-    if not directives:
-        return True
-    skip = get_directive_values(GraphQLSkipDirective, node, variables)
-    include = get_directive_values(GraphQLIncludeDirective, node, variables)
-    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
+    def together(self, values: Sequence[None]) -> None:
+        """Nothing: the fields are noted as they are met."""
 
 
 def check_document(document: DocumentNode) -> None:

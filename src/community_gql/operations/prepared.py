@@ -23,7 +23,6 @@ from graphql import (
     Node,
     OperationDefinitionNode,
     OperationType,
-    SelectionSetNode,
     Undefined,
     VariableDefinitionNode,
     VariableNode,
@@ -41,6 +40,7 @@ from graphql.utilities import coerce_input_value
 from community_gql.graph.plans import Plan, Plans, PlanWeight
 from community_gql.lru import LruCache
 from community_gql.operations.cost import cost_of
+from community_gql.operations.fold import Fold, Parent
 from community_gql.operations.plans import FieldArguments, edges_of
 from community_gql.schema.executable import core
 
@@ -194,24 +194,9 @@ class SwitchedOperation:
 
     @cached_property
     def fields(self) -> int:
-        """How many fields the operation has at most, fragments unfolded wherever they are spread.
-
-        Each fragment is walked once.
-        """
-        counts: dict[str, int] = {}
-
-        def count(selections: SelectionSetNode | None) -> int:
-            return sum(map(of, selections.selections)) if selections else 0
-
-        def of(node: Any) -> int:
-            if isinstance(node, FragmentSpreadNode):
-                name = node.name.value
-                if name not in counts:
-                    counts[name] = count(self.operation.fragments[name].selection_set)
-                return counts[name]
-            return isinstance(node, FieldNode) + count(node.selection_set)
-
-        return count(self.operation.node.selection_set)
+        """How many fields the operation has, fragments unfolded wherever they are spread."""
+        operation = self.operation
+        return _Fields(operation.fragments).of(operation.node.selection_set, None)
 
     def plans(self, variables: VariableValues) -> Plans:
         """The plans of its fields. Raises what ``FieldArguments.plan`` raises."""
@@ -277,6 +262,14 @@ def _has_variables(asked: FieldArguments) -> bool:
     for argument in asked.node.arguments or ():
         visit(argument, found)
     return bool(found.names)
+
+
+class _Fields(Fold[int]):
+    def field(self, node: FieldNode, parent: Parent) -> int:
+        return 1 + (self.of(node.selection_set, None) if node.selection_set is not None else 0)
+
+    def together(self, values: Sequence[int]) -> int:
+        return sum(values)
 
 
 class _Variables(Visitor):

@@ -19,7 +19,7 @@ from graphql import (
 from graphql.execution.values import VariableValues
 from strawberry.types.field import StrawberryField
 
-from community_gql.operations.plans import is_included
+from community_gql.operations.fold import is_included
 from community_gql.schema.executable import core
 from community_gql.schema.kinds import declared
 

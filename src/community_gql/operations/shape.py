@@ -1,23 +1,21 @@
 """How large a document may be: static limits, each linear in the size of the document.
 
-Every fragment is walked once, where what it unfolds to may be exponential. The shape is checked
-before validation, whose own rules are not all linear.
+The shape is checked before validation, whose own rules are not all linear.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLCompositeType,
     GraphQLInterfaceType,
     GraphQLObjectType,
-    InlineFragmentNode,
     ListValueNode,
     Node,
     ObjectValueNode,
@@ -30,6 +28,7 @@ from graphql import (
 )
 
 from community_gql.errors import PublicError
+from community_gql.operations.fold import Fold, Parent
 from community_gql.schema.executable import core
 
 
@@ -46,6 +45,8 @@ class Limits:
     """Fields with every fragment unfolded wherever it is spread, over all definitions."""
     depth: int = 12
     """Fields within fields."""
+    nesting: int = 100
+    """Selection sets within selection sets, those of fragments too: reading them is recursive."""
     root_fields: int = 20
     """Fields at the root of an operation, fragments unfolded."""
     aliases: int = 50
@@ -76,8 +77,6 @@ class LimitExceeded(PublicError):
 
 INTROSPECTION = frozenset({"__schema", "__type"})
 
-Parent = GraphQLCompositeType | None
-
 
 class Form(NamedTuple):
     """A selection set with its fragments unfolded."""
@@ -89,6 +88,8 @@ class Form(NamedTuple):
     lists: int = 0
     introspection_depth: int = 0
     introspects: bool = False
+    nesting: int = 0
+    """Selection sets within selection sets."""
 
     def beside(self, other: Form) -> Form:
         """Both in one selection set."""
@@ -99,6 +100,7 @@ class Form(NamedTuple):
             max(self.lists, other.lists),
             max(self.introspection_depth, other.introspection_depth),
             self.introspects or other.introspects,
+            max(self.nesting, other.nesting),
         )
 
 
@@ -107,11 +109,12 @@ def check_shape(document: DocumentNode, limits: Limits = LIMITS) -> bool:
     return _Shape(document, limits).introspects()
 
 
-class _Shape:
+class _Shape(Fold[Form]):
     def __init__(self, document: DocumentNode, limits: Limits) -> None:
+        super().__init__(_fragments(document))
         self._document, self._limits = document, limits
-        self._fragments = _fragments(document)
-        self._forms: dict[str, Form | None] = {}
+        self._entered: set[str] = set()
+        self._nesting = 0
         self._aliases = 0
 
     def introspects(self) -> bool:
@@ -121,16 +124,18 @@ class _Shape:
         for node in definitions:
             if isinstance(node, OperationDefinitionNode):
                 for variable in node.variable_definitions or ():
-                    self._directives(variable)
-                self._directives(node)
-                form = self._selections(node.selection_set, core.get_root_type(node.operation))
+                    self.enter(variable)
+                self.enter(node)
+                form = self.of(node.selection_set, core.get_root_type(node.operation))
                 _at_most(self._limits.root_fields, form.root_fields, "fields at its root")
                 whole = whole.beside(form)
-        for name, fragment in self._fragments.items():
+        for name, fragment in self.fragments.items():
             # Those that no operation uses are validated too, so they count as well.
-            form = self._fragment(name)
+            form = self.fragment(name)
             if fragment.type_condition.name.value.startswith("__"):
-                form = Form(fields=form.fields, introspection_depth=form.depth)
+                form = Form(
+                    fields=form.fields, introspection_depth=form.depth, nesting=form.nesting
+                )
             whole = whole.beside(form)
         _at_most(self._limits.fields, whole.fields, "fields")
         _at_most(self._limits.depth, whole.depth, "levels of fields")
@@ -141,37 +146,39 @@ class _Shape:
         _at_most(self._limits.aliases, self._aliases, "aliases")
         return whole.introspects
 
-    def _fragment(self, name: str) -> Form:
-        if name in self._forms:
-            form = self._forms[name]
-            if form is None:
-                raise LimitExceeded(f"The fragment {_cut(name)} spreads itself.")
-            return form
-        node = self._fragments.get(name)
-        if node is None:
+    def of(self, selections: SelectionSetNode, parent: Parent) -> Form:
+        # Counted on the way down, and of fragments that were walked before on the way up.
+        self._nesting += 1
+        self._check_nesting(self._nesting)
+        form = super().of(selections, parent)
+        self._nesting -= 1
+        self._check_nesting(form.nesting + 1)
+        return form._replace(nesting=form.nesting + 1)
+
+    def _check_nesting(self, found: int) -> None:
+        if found > self._limits.nesting:
+            raise LimitExceeded(
+                f"The document has more than {self._limits.nesting} selection sets within "
+                "each other, with its fragments unfolded."
+            )
+
+    def enter(self, node: Any) -> None:
+        _at_most(self._limits.directives, len(node.directives or ()), "directives at one place")
+
+    def fragment(self, name: str) -> Form:
+        if name not in self.fragments:
             return Form()  # for validation to report
-        self._forms[name] = None
-        self._directives(node)
-        form = self._selections(node.selection_set, condition_of(node.type_condition.name.value))
-        self._forms[name] = form
-        return form
+        if name not in self._folded:
+            if name in self._entered:
+                raise LimitExceeded(f"The fragment {_cut(name)} spreads itself.")
+            self._entered.add(name)
+            self.enter(self.fragments[name])
+        return super().fragment(name)
 
-    def _selections(self, selections: SelectionSetNode, parent: Parent) -> Form:
-        form = Form()
-        for node in selections.selections:
-            self._directives(node)
-            if isinstance(node, FieldNode):
-                found = self._field(node, parent)
-            elif isinstance(node, FragmentSpreadNode):
-                found = self._fragment(node.name.value)
-            elif isinstance(node, InlineFragmentNode):
-                condition = node.type_condition
-                inner = condition_of(condition.name.value) if condition else parent
-                found = self._selections(node.selection_set, inner)
-            form = form.beside(found)
-        return form
+    def together(self, values: Sequence[Form]) -> Form:
+        return reduce(Form.beside, values, Form())
 
-    def _field(self, node: FieldNode, parent: Parent) -> Form:
+    def field(self, node: FieldNode, parent: Parent) -> Form:
         if node.alias is not None:
             self._aliases += 1
         for given in node.arguments or ():
@@ -181,11 +188,9 @@ class _Shape:
         inner = Form()
         if node.selection_set is not None:
             named = get_named_type(type_) if type_ is not None else None
-            inner = self._selections(
-                node.selection_set, named if is_composite_type(named) else None
-            )
+            inner = self.of(node.selection_set, named if is_composite_type(named) else None)
         if name in INTROSPECTION:
-            return Form(1 + inner.fields, 1, 1, 0, inner.depth, True)
+            return Form(1 + inner.fields, 1, 1, 0, inner.depth, True, inner.nesting)
         listed = type_ is not None and is_list_type(get_nullable_type(type_))
         lists = inner.lists + (1 if listed and node.selection_set is not None else 0)
         return Form(
@@ -195,10 +200,8 @@ class _Shape:
             lists,
             inner.introspection_depth,
             inner.introspects,
+            inner.nesting,
         )
-
-    def _directives(self, node: Any) -> None:
-        _at_most(self._limits.directives, len(node.directives or ()), "directives at one place")
 
 
 def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
@@ -207,12 +210,6 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
         for node in document.definitions
         if isinstance(node, FragmentDefinitionNode)
     }
-
-
-def condition_of(name: str) -> Parent:
-    """The composite type of that name, as a fragment's type condition has it; else None."""
-    type_ = core.get_type(name)
-    return type_ if is_composite_type(type_) else None
 
 
 def _type_of(parent: Parent, name: str) -> Any:
