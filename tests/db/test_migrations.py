@@ -282,7 +282,8 @@ async def test_an_interrupted_build_of_indexes_is_finished_by_the_next_run(
     await writer.execute("LOCK TABLE stories IN ROW EXCLUSIVE MODE")  # as any write does
     running = asyncio.create_task(upgrade(url))
     async with asyncio.timeout(60):
-        while not await connection.fetchval(INTERRUPT):  # it waits for the writer by then
+        # It waits for the writer by then.
+        while not await connection.fetchval(INTERRUPT):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         with pytest.raises(migrate.MigrationError, match="the database refused"):
             await running

@@ -82,6 +82,10 @@ async def _most_memory(db: asyncpg.Connection) -> dict[int, int]:
     )
     found = {}
     for (pid,) in rows:
-        text = Path(f"/proc/{pid}/status").read_text()
-        found[pid] = int(text.split("VmHWM:")[1].split()[0])
+        found[pid] = _high_water(pid)
     return found
+
+
+def _high_water(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("VmHWM:")[1].split()[0])
