@@ -63,10 +63,8 @@ async def test_a_connection_that_breaks_behind_the_commit_hides_nothing(
     ada = await make.person(db)
     await api.meet(ada)
     with cut_off_behind_the_commit(db) as cut:
-        answer = await api(
-            'mutation { createHabit(input: {name: "walk", frequency: DAILY}) { %s } }' % selection,
-            ada,
-        )
+        given = 'input: {name: "walk", frequency: DAILY}'
+        answer = await api(f"mutation {{ createHabit({given}) {{ {selection} }} }}", ada)
     assert len(cut) == 1
     assert cut[0].startswith("SELECT")
     assert (answer.status, answer.codes) == (294, ["UNAVAILABLE"])
