@@ -33,7 +33,8 @@ class Loaders:
         """What ``batch`` finds for ``key``, together with all keys asked for in this tick."""
         loader = self._loaders.get(batch)
         if loader is None:
-            loader = DataLoader(partial(self._run, batch))
+            asked: dict[Any, Future[Any]] = {}
+            loader = DataLoader(partial(self._run, batch, asked), cache_map=asked)
             self._loaders[batch] = loader
         # All who ask for a key share its future, and the executor cancels those that wait beside an
         # error: each gets one of their own to cancel.
@@ -45,9 +46,16 @@ class Loaders:
         count = partial(self.load, Counts(plan.edge, plan.filters), key)
         return Page.cut(found, plan.window, plan.cursors, count)
 
-    async def _run(self, batch: Batch, keys: list[Any]) -> list[Any]:
+    async def _run(
+        self, batch: Batch, asked: dict[Any, Future[Any]], keys: list[Any]
+    ) -> list[Any]:
         values = {**self._binds, **batch.values()}
         if not (isinstance(batch, PagePlan | Counts) and batch.edge.parent is None):
             values[KEYS] = keys
         statement = batch.statement(self._near_rows)
-        return batch.collect(await self.snapshot.run(statement, values), keys)
+        try:
+            return batch.collect(await self.snapshot.run(statement, values), keys)
+        except Exception:
+            for key in keys:  # whoever asked may be gone, and nobody else looks at the futures
+                asked[key].add_done_callback(Future.exception)
+            raise

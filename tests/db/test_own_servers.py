@@ -1,0 +1,142 @@
+"""A server that hangs, a standby, a failover: 503, and recovery by itself, on both executors."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import pytest
+
+from community_gql.db import migrate
+from community_gql.identity.development import DevelopmentIssuer
+from community_gql.settings.checks import plain_address
+from tests.db.test_states import READ, WRITE, is_away
+from tests.support import factories
+from tests.support.client import Answer, Client, serving
+from tests.support.factories import Person
+from tests.support.postgres import OwnServer, own_server
+
+UNSEEN = "{ stories(last: 7) { totalCount nodes { title } } }"
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[OwnServer]:
+    with own_server() as server:
+        migrate.upgrade(server.url("postgres"))
+        yield server
+
+
+@pytest.fixture
+async def ada(primary: OwnServer) -> Person:
+    connection = await asyncpg.connect(plain_address(primary.url("postgres")))
+    person = await factories.person(connection)
+    await connection.close()
+    return person
+
+
+@asynccontextmanager
+async def both(url: str, issuer: DevelopmentIssuer, **settings: object) -> AsyncIterator[Both]:
+    """An application for each executor."""
+    async with AsyncExitStack() as stack:
+        yield Both(
+            [
+                await stack.enter_async_context(serving(url, issuer, pushdown=way, **settings))
+                for way in ("always", "off")
+            ]
+        )
+
+
+class Both:
+    """Asks both applications."""
+
+    def __init__(self, apis: list[Client]) -> None:
+        self.apis = apis
+
+    async def __call__(self, text: str, viewer: Person | None = None) -> list[Answer]:
+        return await asyncio.gather(*(api(text, viewer) for api in self.apis))
+
+    async def ready(self) -> set[int]:
+        return {(await api.http.get("/readyz")).status_code for api in self.apis}
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
+        while not await true():  # noqa: ASYNC110 (nothing tells)
+            await asyncio.sleep(0.1)
+
+
+def statuses(answers: list[Answer]) -> set[int]:
+    return {answer.status for answer in answers}
+
+
+async def test_a_server_that_hangs_is_answered_in_time(
+    primary: OwnServer, ada: Person, issuer: DevelopmentIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"statement_timeout": 1.9, "request_timeout": 2}
+    async with both(primary.url("postgres"), issuer, **settings) as api:
+        assert statuses(await api(READ, ada)) == {200}
+        assert statuses(await api(WRITE, ada)) == {200}
+        loop = asyncio.get_running_loop()
+        with primary.frozen():
+            start = loop.time()
+            answers = await asyncio.wait_for(
+                asyncio.gather(api(READ, ada), api(UNSEEN), api(WRITE, ada)), 60
+            )
+            took = loop.time() - start
+            assert await api.ready() == {503}
+        assert all(is_away(answer) for pair in answers for answer in pair)
+        assert took < 10  # REQUEST_TIMEOUT, and what the machine needs
+        await until(lambda: serves(api, ada))
+    gc.collect()  # a task whose exception nobody has seen says so when it is collected
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def serves(api: Both, viewer: Person) -> bool:
+    """Whether it reads and writes again, and says so."""
+    answers = await api(READ) + await api(WRITE, viewer)
+    return statuses(answers) == {200} and await api.ready() == {200}
+
+
+async def test_a_standby_is_read_and_a_failover_is_followed(
+    primary: OwnServer, ada: Person, issuer: DevelopmentIssuer
+) -> None:
+    with primary.standby() as standby:
+        two = f"postgresql://postgres@/postgres?host={primary.sockets},{standby.sockets}&port=5432"
+        writable = f"{two}&target_session_attrs=read-write"
+        async with (
+            both(standby.url("postgres"), issuer) as alone,
+            both(two, issuer) as any_,
+            both(writable, issuer) as right,
+        ):
+            await until(lambda: has(standby, ada))
+            # The standby by itself reads, and says no to writing.
+            assert statuses(await alone(READ)) == {200}
+            for _ in range(2):
+                assert all(map(is_away, await alone(WRITE, ada)))
+            assert await alone.ready() == {503}
+            for api in (any_, right):
+                assert await serves(api, ada)
+
+            await asyncio.to_thread(primary.stop)
+            for api in (any_, right):
+                assert statuses(await api(WRITE, ada)) == {503}
+            await until(lambda: reads(any_))  # from the standby
+            assert await right.ready() == {503}
+            await asyncio.to_thread(standby.promote)
+            for api in (alone, any_, right):
+                await until(lambda api=api: serves(api, ada))  # type: ignore[misc]
+
+
+async def has(server: OwnServer, person: Person) -> bool:
+    connection = await asyncpg.connect(plain_address(server.url("postgres")))
+    found = await connection.fetchval("SELECT 1 FROM users WHERE auth0_sub = $1", person.sub)
+    await connection.close()
+    return found is not None
+
+
+async def reads(api: Both) -> bool:
+    return statuses(await api(READ)) == {200}
