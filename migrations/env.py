@@ -23,10 +23,11 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
+from community_gql.db import connecting
 from community_gql.db.models import Base
+from community_gql.db.pool import ANSWERS
 from community_gql.db.states import sqlstate
 from community_gql.settings.checks import database_address
 
@@ -123,13 +124,22 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
+SESSION = ANSWERS | {
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+}
+"""What the server, the database and the role say otherwise counts for no migration: a limit set
+for the application's role would stop a long one halfway, and a ``search_path`` hides the tables."""
+
+
 async def connect(url: str) -> None:
     """Open a connection of our own and run on it."""
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = connecting.engine(url, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            # A limit set for the application's role would stop a long migration halfway.
-            await connection.execute(text("SET statement_timeout = 0"))
+            for name, value in SESSION.items():
+                setting = text("SELECT set_config(:name, :value, false)")
+                await connection.execute(setting, {"name": name, "value": value})
             await connection.commit()
             await connection.run_sync(run)
     finally:

@@ -101,7 +101,7 @@ def test_timeouts_must_be_in_order() -> None:
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
 def test_address_schemes(scheme: str) -> None:
     given = f" {scheme}://u:p%40ss@h:6432/d?sslmode=require "
-    assert database_address(given) == "postgresql+asyncpg://u:p%40ss@h:6432/d?ssl=require"
+    assert database_address(given) == "postgresql+asyncpg://u:p%40ss@h:6432/d?sslmode=require"
     assert (
         plain_address(database_address(given)) == "postgresql://u:p%40ss@h:6432/d?sslmode=require"
     )

@@ -30,7 +30,8 @@ def cut_off_behind_the_commit(db: asyncpg.Connection) -> Iterator[list[str]]:
 
     Yields what was cut off.
     """
-    committed, cut = [], []
+    committed: list[bool] = []
+    cut: list[str] = []
 
     def commit(_: Any) -> None:
         committed.append(True)

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import orjson
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
+from community_gql.db import connecting
 from community_gql.db.states import POOL_WAIT, is_useless, unavailable
 from community_gql.db.turns import Turns
 from community_gql.lru import LruCache
@@ -325,11 +326,7 @@ def session(config: PoolConfig) -> dict[str, str]:
 
 
 def _engine(url: str, config: PoolConfig, size: int) -> AsyncEngine:
-    arguments: dict[str, Any] = {
-        "timeout": min(config.pool_timeout, CONNECT_SECONDS),
-        "max_cacheable_statement_size": LONGEST_PREPARED,
-        "server_settings": session(config),
-    }
+    arguments: dict[str, Any] = {"max_cacheable_statement_size": LONGEST_PREPARED}
     pool: dict[str, Any] = {
         "pool_size": size,
         "max_overflow": 0,
@@ -338,8 +335,10 @@ def _engine(url: str, config: PoolConfig, size: int) -> AsyncEngine:
     if config.pgbouncer:
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
         pool = {"poolclass": NullPool}
-    engine = create_async_engine(
+    engine = connecting.engine(
         url,
+        seconds=min(config.pool_timeout, CONNECT_SECONDS),
+        server_settings=session(config),
         connect_args=arguments,
         hide_parameters=True,  # errors are logged, and no log may have what people write
         enable_from_linting=False,  # takes a LATERAL that joins two tables for a product

@@ -46,9 +46,7 @@ class Loaders:
         count = partial(self.load, Counts(plan.edge, plan.filters), key)
         return Page.cut(found, plan.window, plan.cursors, count)
 
-    async def _run(
-        self, batch: Batch, asked: dict[Any, Future[Any]], keys: list[Any]
-    ) -> list[Any]:
+    async def _run(self, batch: Batch, asked: dict[Any, Future[Any]], keys: list[Any]) -> list[Any]:
         values = {**self._binds, **batch.values()}
         if not (isinstance(batch, PagePlan | Counts) and batch.edge.parent is None):
             values[KEYS] = keys

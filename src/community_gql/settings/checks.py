@@ -8,69 +8,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
-EXAMPLE_URL = "postgresql://user:password@db.example.com:5432/community"
+from community_gql.settings.address import EXAMPLE_URL, database_address, plain_address
+
+__all__ = ["EXAMPLE_URL", "database_address", "plain_address"]  # address.py is part of the checks
+
 EXAMPLE_DOMAIN = "example.eu.auth0.com"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MIN_SECRET = 32  # characters
-
-# The options that asyncpg accepts. Any other would become an unknown keyword and fail only at the
-# first connection, far from its cause.
-URL_PARAMETERS = frozenset({"host", "port", "ssl"})
-SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-
-
-def database_address(value: object) -> str:
-    """Normalise a PostgreSQL address to the ``postgresql+asyncpg://`` form of SQLAlchemy.
-
-    ``sslmode=`` (libpq, and so most hosting providers) becomes asyncpg's ``ssl=``. Raises
-    ValueError with a sentence that never repeats the address, since it may hold a password.
-    """
-    text = value.strip() if isinstance(value, str) else ""
-    scheme, separator, _ = text.partition("://")
-    if not separator or scheme not in SCHEMES:
-        raise ValueError(f"it must be a PostgreSQL address such as {EXAMPLE_URL}")
-    if "#" in text:
-        raise ValueError("it holds a #; in a password write %23")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError(
-            "its host or port can't be read; characters such as / ? # @ : in a user name or "
-            "password must be percent-encoded (@ is %40)"
-        ) from None
-    if not unquote(parts.path.removeprefix("/")):
-        raise ValueError(f"it names no database; write one at its end, as in {EXAMPLE_URL}")
-
-    query: dict[str, str] = {}
-    for name, item in parse_qsl(parts.query, keep_blank_values=True):
-        query["ssl" if name == "sslmode" else name] = item
-    if unknown := sorted(query.keys() - URL_PARAMETERS):
-        raise ValueError(
-            f"it has the parameter {', '.join(unknown)}, which isn't supported; "
-            "the parameters are host, port and sslmode"
-        )
-    if "ssl" in query and query["ssl"] not in SSL_MODES:
-        raise ValueError(f"its sslmode must be one of {', '.join(sorted(SSL_MODES))}")
-    if not parts.hostname and "host" not in query:
-        raise ValueError(f"it names no host, as in {EXAMPLE_URL}")
-    if port is not None and not 0 < port < 65536:
-        raise ValueError("its port must be between 1 and 65535")
-
-    tail = f"?{urlencode(query, quote_via=quote)}" if query else ""
-    return f"postgresql+asyncpg://{parts.netloc}{parts.path}{tail}"
-
-
-def plain_address(url: str) -> str:
-    """Return ``url`` as psql and other libpq programs take it: the reverse of the above."""
-    parts = urlsplit(url)
-    query = [("sslmode" if key == "ssl" else key, item) for key, item in parse_qsl(parts.query)]
-    tail = f"?{urlencode(query, quote_via=quote)}" if query else ""
-    return f"postgresql://{parts.netloc}{parts.path}{tail}"
 
 
 def tenant_domain(value: object) -> str | None:

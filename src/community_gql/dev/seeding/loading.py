@@ -18,13 +18,13 @@ from datetime import UTC, datetime
 
 import asyncpg
 
+from community_gql.db.connecting import connect
 from community_gql.db.housekeeping import COUNT
 from community_gql.db.models import Base
 from community_gql.dev.seeding.community import COLUMNS, Batch, Community, Tag
 from community_gql.dev.seeding.founders import FOUNDERS, permissions_of
 from community_gql.dev.seeding.themes import TAGS
 from community_gql.settings import OperatorError
-from community_gql.settings.checks import plain_address
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -121,7 +121,7 @@ async def known_people(url: str, limit: int = 10) -> list[Person]:
 async def _connection(url: str) -> AsyncIterator[asyncpg.Connection]:
     """Connect, and give the expected failures a text."""
     try:
-        connection = await asyncpg.connect(plain_address(url))
+        connection = await connect(url)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise SeedError(f"can't connect to the database: {error}") from error
     try:
