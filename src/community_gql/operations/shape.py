@@ -65,7 +65,7 @@ class Limits:
 
 
 LIMITS = Limits()
-MAX_ANSWER_BYTES = 16 * 2**20
+MAX_ANSWER_BYTES = 8 * 2**20
 """The longest answer; the setting of this name."""
 
 

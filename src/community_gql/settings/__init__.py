@@ -192,7 +192,7 @@ class Settings(BaseSettings):
         description="The most that an operation may cost (see `docs/http.md`).",
     )
     max_answer_bytes: int = Field(
-        default=16 * 2**20,
+        default=8 * 2**20,
         ge=1024,
         description="The longest answer, in bytes; a longer one gets 422 `ANSWER_TOO_LARGE`.",
     )
