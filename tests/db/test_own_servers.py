@@ -101,6 +101,30 @@ async def serves(api: Both, viewer: Person) -> bool:
     return statuses(answers) == {200} and await api.ready() == {200}
 
 
+async def test_a_password_that_is_refused(
+    primary: OwnServer, ada: Person, issuer: DevelopmentIssuer
+) -> None:
+    admin = await asyncpg.connect(plain_address(primary.url("postgres")))
+    await admin.execute("CREATE ROLE guarded LOGIN PASSWORD 'old' IN ROLE pg_read_all_data")
+    await admin.execute("GRANT pg_write_all_data TO guarded")
+    rules = primary.where.data / "pg_hba.conf"
+    rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text()}")
+    await admin.execute("SELECT pg_reload_conf()")
+    url = primary.url("postgres").replace("postgres@", "guarded:new@")
+    async with both(url, issuer) as api:
+        await until(lambda: refuses(api))
+        for text in (READ, WRITE):
+            assert all(map(is_away, await api(text, ada)))
+        assert await api.ready() == {503}
+        await admin.execute("ALTER ROLE guarded PASSWORD 'new'")
+        await until(lambda: serves(api, ada))
+    await admin.close()
+
+
+async def refuses(api: Both) -> bool:
+    return all(map(is_away, await api(READ)))
+
+
 async def test_a_standby_is_read_and_a_failover_is_followed(
     primary: OwnServer, ada: Person, issuer: DevelopmentIssuer
 ) -> None:
@@ -121,7 +145,15 @@ async def test_a_standby_is_read_and_a_failover_is_followed(
             for api in (any_, right):
                 assert await serves(api, ada)
 
+            # It shuts down as soon as the last session has ended, and lets no new one in.
+            session = await asyncpg.connect(plain_address(primary.url("postgres")))
+            primary.stop("smart", "--no-wait")
+            async with both(primary.url("postgres"), issuer) as late:
+                for text in (READ, WRITE):
+                    assert all(map(is_away, await late(text, ada)))
+                assert await late.ready() == {503}
             await asyncio.to_thread(primary.stop)
+            session.terminate()
             for api in (any_, right):
                 assert statuses(await api(WRITE, ada)) == {503}
             await until(lambda: reads(any_))  # from the standby

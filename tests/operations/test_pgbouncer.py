@@ -18,11 +18,15 @@ from sqlalchemy import make_url
 from community_gql.db import pool
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.graph.visibility import ANONYMOUS
+from community_gql.identity.development import DevelopmentIssuer
+from community_gql.settings.checks import plain_address
 from tests.http.server import HOST, free_port
 from tests.operations.community import community
 from tests.operations.operations import Generator
 from tests.operations.test_equality import viewer_of
 from tests.operations.ways import both_ways
+from tests.support import factories as make
+from tests.support.client import serving
 
 CONFIGURATION = """
 [databases]
@@ -34,11 +38,18 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = 3
+max_client_conn = {most}
 """
 
 
 @pytest.fixture
-def pgbouncer(postgres: EmbeddedPostgres, database_url: str) -> Iterator[str]:
+def most() -> int:
+    """How many clients the PgBouncer accepts."""
+    return 100
+
+
+@pytest.fixture
+def pgbouncer(postgres: EmbeddedPostgres, database_url: str, most: int) -> Iterator[str]:
     """The address of the test's database by way of a PgBouncer, Debian's ``pgbouncer``."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
@@ -53,6 +64,7 @@ def pgbouncer(postgres: EmbeddedPostgres, database_url: str) -> Iterator[str]:
             user=direct.username,
             host=HOST,
             listen=port,
+            most=most,
         )
     )
     # It refuses to run as root, and only PostgreSQL's own account may use its socket.
@@ -96,3 +108,28 @@ async def test_many_at_once_get_their_own_answers(
         for n in range(0, len(operations), 20):
             some = operations[n : n + 20]
             await asyncio.gather(*(both.compare(o, chance.choice(viewers)) for o in some * 2))
+
+
+@pytest.mark.parametrize("most", [2])
+@pytest.mark.parametrize("pushdown", ["always", "off"])
+async def test_a_full_one_is_a_passing_state(
+    pgbouncer: str, db: asyncpg.Connection, issuer: DevelopmentIssuer, pushdown: str
+) -> None:
+    """It refuses a client too many with 08P01; the application has one of the two places."""
+    ada = await make.person(db)
+    read, write = "{ stories { totalCount } }", 'mutation { updateProfile(input: {bio: "x"}) { '
+    write += "user { id } } }"
+    settings = {"database_pgbouncer": True, "pushdown": pushdown}
+    plain = plain_address(pgbouncer)
+    async with serving(pgbouncer, issuer, **settings) as api:
+        others = [await asyncpg.connect(plain, statement_cache_size=0) for _ in range(2)]
+        try:
+            for text in (read, write):
+                answer = await api(text, ada)
+                assert (answer.status, answer.codes) == (503, ["UNAVAILABLE"])
+                assert answer.response.headers["retry-after"] == "1"
+        finally:
+            for other in others:
+                await other.close()
+        for text in (read, write):
+            assert (await api(text, ada)).status == 200

@@ -59,9 +59,9 @@ class OwnServer:
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
 
-    def stop(self, mode: str = "immediate") -> None:
-        """Stop it: ``immediate`` is a crash, ``fast`` ends its sessions."""
-        words = ("-D", self.where.data, "-m", mode, "-t", "60", "stop")
+    def stop(self, mode: str = "immediate", *more: str) -> None:
+        """Stop it: ``immediate`` is a crash, ``smart`` waits for its sessions."""
+        words = ("-D", self.where.data, "-m", mode, "-t", "60", *more, "stop")
         process.run(self.where, self.bin / "pg_ctl", *words)
 
     def promote(self) -> None:

@@ -9,7 +9,9 @@ GraphQL errors, and quiet in the log.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import math
+import termios
 from collections import Counter
 from enum import Enum
 from typing import Any
@@ -274,10 +276,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             if self.cycle.response_complete:
                 self._close()
-        elif self._reading is Reading.HEAD or self._begun == 0:
+        elif self._reading is Reading.HEAD or self._begun == 0 or self._has_unread():
             self._expect(min(FIRST_REQUEST_SECONDS, self._limits.header_timeout))
         else:
             self._close()
+
+    def _has_unread(self) -> bool:
+        """Whether bytes have arrived that were not read yet: closing would reset them."""
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        return fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)) != bytes(4)
 
     # timers
 

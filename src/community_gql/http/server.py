@@ -11,6 +11,7 @@ import socket
 from uvicorn import Server
 
 from community_gql.http.limits import OWN_FILES, ConnectionLimits, open_files
+from community_gql.http.listener import SETTLE_SECONDS, accept_all, refuse_newcomers
 from community_gql.http.protocol import BoundedConfig, BoundedProtocol, Connections
 from community_gql.settings import OperatorError
 
@@ -71,7 +72,7 @@ class DrainingServer(Server):
             self.lifespan.state["draining"] = True
         await self._drain()
         if not self._retired:
-            await self._accept_waiting(sockets or [])
+            await self._close_listeners(sockets or [])
         await super().shutdown(sockets)
 
     async def _drain(self) -> None:
@@ -91,26 +92,27 @@ class DrainingServer(Server):
         for sock in sockets or []:
             sock.close()
 
-    async def _accept_waiting(self, sockets: list[socket.socket]) -> None:
-        """Take what the kernel has accepted for us, and stop listening in the same breath.
+    async def _close_listeners(self, sockets: list[socket.socket]) -> None:
+        """Stop listening, and take everybody whom the kernel has accepted for us.
 
-        Whoever is still in the kernel's queue when the last listener closes is reset.
+        Whoever is still in the kernel's queue when the last process closes the listener is reset.
+        So the kernel is told first to let nobody new in.
         """
         loop = asyncio.get_running_loop()
-        accepted: list[socket.socket] = []
+        for sock in sockets:
+            refuse_newcomers(sock)
+        await asyncio.sleep(SETTLE_SECONDS)
         # The loop closes its own a turn later than it is told to; ours are closed at once.
         ours = [sock.dup() for sock in sockets]
         self._stop_listening(sockets)
-        await asyncio.sleep(TICK)
         for sock in ours:
             sock.setblocking(False)
-            with contextlib.suppress(OSError):  # nobody is waiting any more
-                while True:
-                    accepted.append(sock.accept()[0])
+            accepted = accept_all(sock)
             sock.close()
-        for connection in accepted:
-            connection.setblocking(False)
-            await loop.connect_accepted_socket(self._protocol, connection)
+            for connection in accepted:
+                connection.setblocking(False)
+                with contextlib.suppress(OSError):  # it has gone already
+                    await loop.connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> BoundedProtocol:
         return BoundedProtocol(self.config, self.server_state, self.lifespan.state)

@@ -30,7 +30,7 @@ fails again and again."""
 MORE_SECONDS = 5.0
 """How much longer than it says a worker may take to end before it is killed."""
 
-SERVES, FAILED = "serves", "failed"
+HEARS, SERVES, FAILED = "hears", "serves", "failed"
 DRAIN, STOP, RETIRE = "drain", "stop", "retire"
 
 _log = logging.getLogger("community_gql.server")
@@ -46,9 +46,13 @@ class ReportingServer(DrainingServer):
     def __init__(self, config: BoundedConfig, parent: Connection) -> None:
         super().__init__(config)
         self._parent = parent
+        self._deciding = threading.Lock()
+        self._begun = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
+        with self._deciding:
+            self._begun = True
         await super().startup(sockets)
         if self.started:
             self._parent.send((SERVES, ""))
@@ -60,6 +64,9 @@ class ReportingServer(DrainingServer):
                 word = self._parent.recv()
             except (EOFError, OSError):
                 word = STOP
+            with self._deciding:
+                if not self._begun:
+                    os._exit(0)  # it is still loading the application: it has accepted nobody
             if word == RETIRE:
                 self.retire()
             else:
@@ -73,6 +80,7 @@ def work(config: BoundedConfig, listener: socket.socket, parent: Connection) -> 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the parent
     config.configure_logging()
     server = ReportingServer(config, parent)
+    parent.send((HEARS, ""))
     threading.Thread(target=server.obey, daemon=True).start()
     try:
         server.run([listener])
@@ -97,6 +105,7 @@ class Worker:
         theirs.close()  # or neither side would notice that the other is gone
         self.pid = self._process.pid or 0
         self._first_word: asyncio.Future[str | None] = loop.create_future()
+        self._hears = False
         self.ended = asyncio.Event()
         loop.add_reader(self._pipe.fileno(), self._hear)
         loop.add_reader(self._process.sentinel, self._bury)
@@ -116,10 +125,10 @@ class Worker:
 
     async def end(self, word: str, seconds: float) -> None:
         """Tell it to end, and wait until it has; kill it when that takes longer."""
-        if self._first_word.done():
+        if self._hears or self.ended.is_set() or self._pipe.poll():
             self.tell(word)
         else:
-            self._process.kill()  # it has not begun: there is nothing to lose
+            self._process.kill()  # its interpreter is still starting: there is nothing to lose
         try:
             async with asyncio.timeout(seconds):
                 await self.ended.wait()
@@ -136,18 +145,24 @@ class Worker:
 
     def _hear(self) -> None:
         try:
-            word, text = self._pipe.recv()
+            self._read()
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(self._pipe.fileno())
-            return
-        self._say(None if word == SERVES else text)
+
+    def _read(self) -> None:
+        word, text = self._pipe.recv()
+        if word == HEARS:
+            self._hears = True
+        else:
+            self._say(None if word == SERVES else text)
 
     def _bury(self) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._process.sentinel)
         loop.remove_reader(self._pipe.fileno())
-        if self._pipe.poll():
-            self._hear()
+        with contextlib.suppress(EOFError, OSError):
+            while self._pipe.poll():
+                self._read()
         self._process.join()
         self._pipe.close()
         self._say(NOT_STARTED)

@@ -69,12 +69,12 @@ def database_address(value: object) -> str:
     if hosts and "host" in query:
         raise ValueError("it names its host twice, before the database and as a parameter")
     if len(hosts) > 1:
-        query |= {"host": ",".join(hosts), "port": ",".join(ports)}
+        query |= {"host": ",".join(hosts), "port": ",".join(port or "5432" for port in ports)}
         hosts = ports = []
     _check_ports(query)
     _check(query)
     place = "".join(f"[{host}]" if ":" in host else host for host in hosts)
-    place += "".join(f":{port}" for port in ports if port != "5432" or f":{port}" in text)
+    place += "".join(f":{port}" for port in ports if port)
     tail = f"?{urlencode(query, quote_via=quote)}" if query else ""
     return f"postgresql+asyncpg://{user}{place}{path}{tail}"
 
@@ -116,13 +116,13 @@ def _parts(text: str) -> tuple[str, list[str], list[str], str, dict[str, str]]:
             if found is None or "@" in before:
                 raise ValueError
             hosts.append(unquote(found[1].strip("[]")))
-            ports.append(found[2] or "5432")
+            ports.append(found[2] or "")
     except ValueError:
         raise ValueError(
             "its host or port can't be read; characters such as / ? # @ : in a user name or "
             "password must be percent-encoded (@ is %40)"
         ) from None
-    if any(not 0 < int(port) < 65536 for port in ports):
+    if any(port and not 0 < int(port) < 65536 for port in ports):
         raise ValueError("its port must be between 1 and 65535")
     query = {
         "sslmode" if name == "ssl" else name: item
