@@ -1,10 +1,14 @@
 import react from '@vitejs/plugin-react';
 import { defineConfig } from 'vite';
+import { compress } from './compress';
+import { fontFiles } from './fonts';
 
-// Two pages, the explorer and the map of the schema; src/community_gql/api/explorer.py serves both.
+const BASE = '/explorer/';
+
+// Two pages, the explorer and the map of the schema; src/community_gql/http/explorer.py serves both.
 export default defineConfig({
-  base: '/explorer/',
-  plugins: [react()],
+  base: BASE,
+  plugins: [react(), fontFiles(BASE), compress()],
   build: {
     target: 'es2022',
     assetsInlineLimit: 0, // the policy allows no data: but for pictures

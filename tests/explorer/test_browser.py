@@ -114,6 +114,13 @@ def test_it_asks_no_other_host_and_nothing_goes_wrong(seen: Any) -> None:
     assert seen["console"] == []
 
 
+def test_the_first_load_is_small(seen: Any) -> None:
+    sizes = dict(seen["loaded"])
+    assert len([name for name in sizes if ".worker-" in name]) == 3
+    assert all(size > 0 for size in sizes.values())
+    assert sum(sizes.values()) < 1_500_000
+
+
 def test_every_tab_runs_as_it_stands(seen: Any) -> None:
     assert seen["tabs"] == TABS
     runs = seen["runs"]

@@ -24,6 +24,12 @@ context.on('request', (request) => {
     seen.asked.push(request.postDataJSON().operationName ?? null);
   }
 });
+// What comes over the wire: the files of the page, as they are encoded.
+const loaded = new Map();
+context.on('response', (response) => {
+  const { pathname } = new URL(response.url());
+  if (pathname.startsWith('/explorer/')) loaded.set(pathname, response.headers());
+});
 const page = await context.newPage();
 page.on('console', (message) => {
   if (['error', 'warning'].includes(message.type())) seen.console.push(message.text());
@@ -83,6 +89,7 @@ async function development() {
   await pause(1500); // the schema comes
   seen.who = [await who()];
   seen.tabs = await tabs();
+  seen.loaded = [...loaded].map(([file, headers]) => [file, Number(headers['content-length'])]);
   seen.opened = { asked: [...seen.asked], answer: await page.innerText('.result-window') };
 
   // As different people.

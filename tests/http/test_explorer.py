@@ -24,7 +24,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 ASSETS = "/explorer/assets"
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
-    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
@@ -99,6 +99,38 @@ async def test_a_file_is_kept_for_good(pages: Client, name: str, types: set[str]
     assert file.headers["content-security-policy"].startswith("default-src 'none'")
     assert head.headers["content-length"] == file.headers["content-length"]
     assert same.status == 304
+
+
+@pytest.mark.parametrize(
+    ("accepts", "encoding", "content"),
+    [
+        ("gzip, deflate, br, zstd", "br", b"brotli"),
+        ("gzip", "gzip", b"gzipped"),
+        ("br;q=0, GZIP;q=0.5", "gzip", b"gzipped"),
+        ("identity", None, b"let a = 1;"),
+        ("", None, b"let a = 1;"),
+        ("br; q=0", None, b"let a = 1;"),
+    ],
+)
+async def test_a_file_is_sent_compressed_to_those_who_accept_it(
+    pages: Client, build: Path, accepts: str, encoding: str | None, content: bytes
+) -> None:
+    (build / "assets" / "index-abc.js.br").write_bytes(b"brotli")
+    (build / "assets" / "index-abc.js.gz").write_bytes(b"gzipped")
+    path, headers = f"{ASSETS}/index-abc.js", {"Accept-Encoding": accepts}
+    plain = (await pages.send("GET", path, headers={"Accept-Encoding": "identity"})).response
+    async with pages.http.stream("GET", path, headers=headers) as file:
+        raw = b"".join([chunk async for chunk in file.aiter_raw()])
+    again = {**headers, "If-None-Match": file.headers["etag"]}
+    same = (await pages.send("GET", path, headers=again)).response
+
+    assert (file.headers.get("content-encoding"), raw) == (encoding, content)
+    assert int(file.headers["content-length"]) == len(content)
+    assert file.headers["content-type"] == plain.headers["content-type"]
+    assert file.headers["vary"] == "Accept-Encoding"
+    assert file.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert (file.headers["etag"] == plain.headers["etag"]) is (encoding is None)
+    assert (same.status_code, same.headers["etag"]) == (304, file.headers["etag"])
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import mimetypes
+import os
 from html import escape
 from pathlib import Path
-from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from community_gql import page
 from community_gql.http.head import GRAPHQL_PATHS, wants_signpost
@@ -24,10 +27,10 @@ BUILD = Path(__file__).parents[1] / "explorer_build"
 PROGRESS = ".explorer_build-progress"
 """Beside BUILD; explorer/build.py writes it, and holds a lock on it while it builds."""
 
-# Monaco writes styles, GraphiQL's style sheet holds its fonts.
+# Monaco writes styles.
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
-    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 NOT_BUILT = """<p>Install Node.js 20.19 or newer and run <code>make explorer</code>, \
@@ -105,9 +108,43 @@ def _stand_in() -> str:
 
 
 class _Assets(StaticFiles):
-    """Files whose names hold a digest of what they say: a name never changes its content."""
+    """Files whose names hold a digest of what they say: a name never changes its content.
 
-    def file_response(self, *args: Any, **options: Any) -> Response:
-        response = super().file_response(*args, **options)
+    The build has put compressed ones beside most of them; who accepts those gets them.
+    """
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        chosen, encoding = _encoded(full_path, Headers(scope=scope).get("accept-encoding", ""))
+        if encoding:
+            stat_result = os.stat(chosen)
+        response = super().file_response(chosen, stat_result, scope, status_code)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        response.headers["Vary"] = "Accept-Encoding"
+        if encoding and response.status_code != 304:
+            response.headers["Content-Encoding"] = encoding
+            response.headers["Content-Type"] = _media_type(full_path)
         return response
+
+
+def _encoded(path: str | os.PathLike[str], accepts: str) -> tuple[str, str | None]:
+    """The best file for these bytes, and its Content-Encoding. ``accepts`` is the header."""
+    accepted = set()
+    for part in accepts.lower().split(","):
+        name, _, quality = part.partition(";")
+        if quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000"):
+            accepted.add(name.strip())
+    for name, suffix in (("br", ".br"), ("gzip", ".gz")):
+        if name in accepted and os.path.isfile(f"{os.fspath(path)}{suffix}"):
+            return f"{os.fspath(path)}{suffix}", name
+    return os.fspath(path), None
+
+
+def _media_type(path: str | os.PathLike[str]) -> str:
+    media = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return f"{media}; charset=utf-8" if media.startswith("text/") else media
