@@ -33,8 +33,9 @@ SERVABLE = {
 }
 """What `serve` needs to get as far as listening."""
 COMMAND = shutil.which("community-gql", path=str(Path(sys.executable).parent)) or "community-gql"
+WRITE = 'mutation { createGarden(input: {name: "a"}) { garden { name } } }'
 EVERY_COMMAND = [
-    *(["dev"], ["serve"], ["token"], ["schema", "export"], ["schema", "check"]),
+    *(["dev"], ["serve"], ["token"], ["explain"], ["schema", "export"], ["schema", "check"]),
     *(["tags", name] for name in ("rename", "merge", "delete")),
     *(["db", name] for name in ("upgrade", "downgrade", "current", "seed", "url", "psql", "reset")),
 ]
@@ -208,6 +209,38 @@ def test_a_database_out_of_reach_is_one_sentence(run: Run) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") <= 3
     assert "secret" not in done.stderr
+
+
+def test_a_query_is_explained(run: Run, database_url: str, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": plain_address(database_url)}
+    query = "query Some($n: Int!) { stories(first: $n) { nodes { title } } }"
+    (tmp_path / "some.graphql").write_text(query)
+    for given in (query, str(tmp_path / "some.graphql")):
+        done = run("explain", given, "--variables", '{"n": 2}', **settings)
+        assert done.returncode == 0, done.stderr
+        assert re.match(
+            r"1 statement, compiled, [\d.]+ ms in the database, cost \d+\n", done.stdout
+        )
+        assert "FROM stories" in done.stdout
+        assert "actual time=" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["{ nothing }"], "Cannot query field 'nothing'"),
+        ([WRITE], "only queries are explained"),
+        (["nowhere.graphql"], "nowhere.graphql is neither a query nor a file"),
+        (["{ __typename }", "--variables", "[]"], "--variables is not a JSON object"),
+        (["{ __typename }", "--person", "x@example.com"], "nobody has the address x@example.com"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_sentence(
+    run: Run, database_url: str, words: list[str], said: str
+) -> None:
+    done = run("explain", *words, DATABASE_URL=plain_address(database_url))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {said}")
 
 
 @needs_migrations

@@ -265,7 +265,36 @@ async def test_what_a_mutation_ran_is_told_in_order(api: Client, db: asyncpg.Con
     assert execution["sql"][-1].startswith("SELECT")  # the payload
 
 
-@pytest.mark.parametrize("wish", [{}, {"sql": False}, {"sql": "true"}, {"sql": None}])
+@pytest.mark.parametrize("pushdown", ["always", "on", "off"])
+async def test_development_explains_a_query(
+    api: Client, db: asyncpg.Connection, pushdown: str
+) -> None:
+    ada = await make.person(db, "Ada")
+    await make.story(db, ada, title="Moss")
+    answer = (await ask(api, PEOPLE, ada, explain=True)).response.json()
+    execution = answer["extensions"]["execution"]
+
+    assert answer["data"]["users"]["nodes"] == [{"stories": {"nodes": [{"title": "Moss"}]}}]
+    assert execution["executor"] == ("loaders" if pushdown == "off" else "compiled")
+    assert len(execution["plans"]) == len(execution["sql"]) == execution["statements"]
+    assert all("actual time=" in plan and "Execution Time" in plan for plan in execution["plans"])
+
+
+async def test_a_mutation_is_not_run_twice_to_explain_it(
+    api: Client, db: asyncpg.Connection
+) -> None:
+    ada = await make.person(db, "Ada")
+    answer = (await ask(api, WRITE, ada, sql=True, explain=True)).response.json()
+    execution = answer["extensions"]["execution"]
+
+    assert "plans" not in execution
+    assert not any("EXPLAIN" in text for text in execution["sql"])
+    assert await db.fetchval("SELECT count(*) FROM gardens") == 1
+
+
+@pytest.mark.parametrize(
+    "wish", [{}, {"explain": "true"}, {"sql": False}, {"sql": "true"}, {"sql": None}]
+)
 async def test_nobody_else_is_told(api: Client, wish: dict[str, object]) -> None:
     answer = await ask(api, PEOPLE, None, **wish)
 
@@ -284,7 +313,7 @@ async def test_production_tells_nobody(database_url: str) -> None:
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://test") as http,
     ):
-        body = {"query": PEOPLE, "extensions": {"sql": True}}
+        body = {"query": PEOPLE, "extensions": {"sql": True, "explain": True}}
         answer = await http.post("/graphql", json=body)
         options = await http.get("/auth/options")
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from community_gql.db.pool import Pool, PoolConfig, detached
-from community_gql.db.snapshot import Snapshot
+from community_gql.db.snapshot import EXPLAIN, Snapshot
 from community_gql.db.states import REPEATED, TOO_LONG, away_is_unavailable, sqlstate
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.db.transaction import Transaction
@@ -94,6 +94,26 @@ class Database:
                     stopwatch.seconds += time.perf_counter() - start
             self.pool.keep(lent)
             return found
+
+    async def explain(
+        self, text: str, arguments: Sequence[Any], *, caller: str | None = None
+    ) -> str:
+        """PostgreSQL's plan of a SELECT for these values, after running it; rolled back.
+
+        A statement that stays prepared may have another plan, made for all values (see ``value``).
+        Raises Unavailable when the database is away.
+        """
+        with away_is_unavailable():
+            lent = await self.pool.lend(caller)
+            try:
+                async with lent.driver.transaction(readonly=True):
+                    # unscoped: explains what was compiled from scoped selects
+                    rows = await lent.driver.fetch(f"{EXPLAIN} {text}", *arguments)
+            except BaseException as error:
+                self.pool.take_back(lent, error)
+                raise
+            self.pool.keep(lent)
+        return "\n".join(row[0] for row in rows)
 
     async def write(
         self,

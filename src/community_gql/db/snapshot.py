@@ -16,6 +16,8 @@ from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import Unavailable
 
 READ_ATTEMPTS = 3
+EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS)"
+"""It runs the statement: for SELECTs only."""
 
 
 class Snapshot:
@@ -44,6 +46,9 @@ class Snapshot:
         """How many statements have run, for the log and the tests."""
         self.texts: list[str] | None = None
         """Where their texts are noted, without values; nowhere, unless somebody asked."""
+
+        self.explained: list[str] | None = None
+        """Where PostgreSQL's plans of them are noted; nowhere, unless somebody asked."""
 
     async def run(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """All rows of ``statement``."""
@@ -86,7 +91,13 @@ class Snapshot:
             result = await self._connection.execute(statement, values)
         if self.texts is not None:
             self.texts.append(result.context.statement)
-        return result.all()
+        rows = result.all()
+        if self.explained is not None:
+            text, given = result.context.statement, result.context.parameters[0]
+            # unscoped: explains what has just run
+            plan = await self._connection.exec_driver_sql(f"{EXPLAIN} {text}", given)
+            self.explained.append("\n".join(plan.scalars()))
+        return rows
 
     async def _release(self, error: BaseException | None = None) -> None:
         connection, self._connection = self._connection, None

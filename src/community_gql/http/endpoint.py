@@ -219,8 +219,10 @@ class GraphQLEndpoint:
                 return False
             return True
 
-        asks_for_sql = self._config.development and params.extensions.get("sql") is True
-        texts: list[str] | None = [] if asks_for_sql else None
+        wishes = params.extensions if self._config.development else {}
+        explains = wishes.get("explain") is True and prepared.kind is OperationType.QUERY
+        texts: list[str] | None = [] if wishes.get("sql") is True or explains else None
+        explained: list[str] | None = [] if explains else None
         stopwatch = Stopwatch()
         try:
             outcome = await self.operations.execute(
@@ -231,6 +233,7 @@ class GraphQLEndpoint:
                 afford=afford,
                 stopwatch=stopwatch,
                 texts=texts,
+                explained=explained,
             )
         finally:
             milliseconds = stopwatch.seconds * 1000
@@ -244,7 +247,7 @@ class GraphQLEndpoint:
         extensions: dict[str, Any] = {"cost": {"requested": prepared.cost}}
         if self._config.development:
             took = None if exchange.head.is_safe else time.perf_counter() - start
-            extensions["execution"] = _execution(outcome, took, texts)
+            extensions["execution"] = _execution(outcome, took, texts, explained)
         return Answer(
             PARTIAL if outcome.errors else 200,
             outcome.data,
@@ -315,7 +318,12 @@ def _wants_page(head: Head, path: str) -> bool:
     return wants_signpost(path, head.accept) or negotiate(head.accept, *offered) == PAGE_TYPE
 
 
-def _execution(outcome: Outcome, seconds: float | None, texts: list[str] | None) -> dict[str, Any]:
+def _execution(
+    outcome: Outcome,
+    seconds: float | None,
+    texts: list[str] | None,
+    explained: list[str] | None,
+) -> dict[str, Any]:
     """How an answer was made, for development. A GET tells no time: its answer may be kept."""
     told: dict[str, Any] = {
         "executor": outcome.executor,
@@ -326,6 +334,8 @@ def _execution(outcome: Outcome, seconds: float | None, texts: list[str] | None)
         told["milliseconds"] = round(seconds * 1000, 1)
     if texts is not None:
         told["sql"] = texts
+    if explained is not None:
+        told["plans"] = explained
     return told
 
 

@@ -157,13 +157,15 @@ class Operations:
         afford: Afford = _cannot_afford,
         stopwatch: Stopwatch | None = None,
         texts: list[str] | None = None,
+        explained: list[str] | None = None,
     ) -> Outcome:
         """Run an operation for a viewer.
 
         ``caller`` is whose share of the connections it uses (see ``Database``), ``deadline`` when
         it gives up, by the event loop's clock. ``afford`` pays for compiling it, where that is
         worth it. ``stopwatch`` counts the time of its statements, also when it fails; ``texts``
-        collects them. Raises Unavailable when the database cannot answer and the answer would
+        collects them, and ``explained`` PostgreSQL's plans of them: a query is then compiled first.
+        Raises Unavailable when the database cannot answer and the answer would
         hold nothing, and AnswerTooLarge for a query whose data is longer than an answer may be.
         """
         stopwatch = stopwatch or Stopwatch()
@@ -174,9 +176,13 @@ class Operations:
             deadline,
             stopwatch,
             texts,
+            explained,
             self._near_rows,
             prepared.plans,
         )
+        if explained is not None:
+            prepared.operation.seen = True
+            await self.pushdown.compile(prepared, self._near_rows)
         errors: list[GraphQLError] = []
         data: bytes | dict[str, Any] | None
         try:

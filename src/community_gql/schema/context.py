@@ -37,6 +37,8 @@ class Context:
     """How long the statements took, without waiting for a connection; whole once it is closed."""
     texts: list[str] | None = None
     """The statements that have run, if somebody asked for them."""
+    explained: list[str] | None = None
+    """Their plans, if somebody asked for those."""
     near_rows: int = NEAR_ROWS
     """See ``page_of``."""
     plans: Plans = field(default_factory=Plans)
@@ -70,7 +72,7 @@ class Context:
             snapshot = self.database.snapshot(
                 custom_plan=self.plans.custom_plan, caller=self._caller, deadline=self.deadline
             )
-            snapshot.texts = self.texts
+            snapshot.texts, snapshot.explained = self.texts, self.explained
             self._loaders = Loaders(snapshot, self.viewer, self.near_rows)
         return self._loaders
 
@@ -79,13 +81,16 @@ class Context:
         self._statements += 1
         if self.texts is not None:
             self.texts.append(text)
-        return await self.database.value(
+        found = await self.database.value(
             text,
             arguments,
             custom_plan=custom_plan,
             caller=self._caller,
             stopwatch=self.stopwatch,
         )
+        if self.explained is not None:
+            self.explained.append(await self.database.explain(text, arguments, caller=self._caller))
+        return found
 
     async def write(self, action: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``action`` in a transaction of its own and commit it.
