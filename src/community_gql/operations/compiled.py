@@ -7,6 +7,8 @@ an id names); values, cursors and the viewer are bind parameters.
 
 A query that may read more text than an answer may hold is compiled before it runs: its statement
 counts the bytes of its long texts, and reads no more of them once there are too many.
+
+Of a mutation the payloads are compiled, each as a statement of its own that runs after the commit.
 """
 
 from __future__ import annotations
@@ -17,20 +19,24 @@ import logging
 from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import asyncpg
 from graphql import OperationType
 
+from community_gql.errors import Unavailable
 from community_gql.lru import LruCache
-from community_gql.operations.compiler import compile_operation
+from community_gql.operations.compiler import compile_operation, compile_payload
 from community_gql.operations.cost import CHARACTERS, AnswerTooLarge
+from community_gql.operations.payloads import NOTHING_TO_READ
 from community_gql.operations.prepared import Prepared, SwitchedOperation
 from community_gql.operations.selections import NotCompiled
 from community_gql.operations.shape import MAX_ANSWER_BYTES
 from community_gql.operations.statement import Statement, arguments_of
 from community_gql.operations.throttle import throttled
 from community_gql.schema.context import Context
+from community_gql.schema.payloads import Outcome
 
 Mode = Literal["on", "off", "always"]
 Afford = Callable[[int], Awaitable[bool]]
@@ -91,8 +97,9 @@ _BUSY = Compilation.pending("being compiled")
 _CROWDED = Compilation.pending("too much to compile")
 _DEAR = Compilation.pending("too dear to compile")
 
-Key = tuple[SwitchedOperation, tuple[Hashable, ...], bool]
-"""An operation with its switches, the form of its arguments, and whether its texts are counted."""
+Key = tuple[SwitchedOperation, tuple[Hashable, ...], bool, str | None]
+"""An operation with its switches, the form of its arguments, whether its texts are counted, and
+the response key of the payload, of a mutation."""
 
 
 class Pushdown:
@@ -113,17 +120,55 @@ class Pushdown:
         ``afford`` takes the price of a compilation, and says whether it could. Raises
         Unavailable, and AnswerTooLarge for data that the database has then not sent.
         """
+        found = await self._found(prepared, context.near_rows, afford)
+        if found.statement is None:
+            return None, found.reason
+        try:
+            data = await self._value(found.statement, prepared, context)
+        except asyncpg.PostgresError as error:
+            return None, f"the statement failed: {error.sqlstate}"
+        if data is None:
+            raise AnswerTooLarge(self._max_bytes)
+        return data, None
+
+    async def payload(
+        self, prepared: Prepared, context: Context, afford: Afford, key: str, outcome: Any
+    ) -> tuple[bytes | None, str | None]:
+        """The JSON text of a mutation's payload after its commit; see ``run``.
+
+        None as well when it cannot be read now: the loaders then say what is wrong.
+        """
+        found = await self._found(prepared, context.near_rows, afford, key)
+        if found.statement is None:
+            return None, found.reason
+        try:
+            async with asyncio.timeout_at(context.deadline):
+                data = await self._value(found.statement, prepared, context, outcome)
+        except asyncpg.PostgresError as error:
+            return None, f"the statement failed: {error.sqlstate}"
+        except (TimeoutError, Unavailable):
+            return None, "the database cannot answer"
+        if data is None:
+            raise AnswerTooLarge(self._max_bytes).after_a_commit()
+        return data, None
+
+    async def _found(
+        self, prepared: Prepared, near_rows: int, afford: Afford, part: str | None = None
+    ) -> Compilation:
+        """The statement, or why it is not there for this request."""
         if self._may_be_long(prepared):
             prepared.operation.seen = True
-        found = self.find(prepared, context.near_rows)
+        found = self.find(prepared, near_rows, part)
         if found.state is State.MISSING:
-            found = await self._start(prepared, context.near_rows, afford)
+            found = await self._start(prepared, near_rows, afford, part)
         if found is _BUSY and self._may_be_long(prepared):
-            found = await self._made(prepared)
-        statement = found.statement
-        if statement is None:
-            return None, found.reason
-        arguments = arguments_of(statement, prepared.plans, context.viewer.binds())
+            found = await self._made(prepared, part)
+        return found
+
+    async def _value(
+        self, statement: Statement, prepared: Prepared, context: Context, outcome: Any = None
+    ) -> bytes | None:
+        arguments = arguments_of(statement, prepared.plans, context.viewer.binds(), outcome)
         try:
             data: bytes | None = await context.value(
                 statement.text, arguments, custom_plan=statement.custom_plan
@@ -132,38 +177,41 @@ class Pushdown:
             # Most likely a value that the schema does not allow: the loaders say which. The
             # error's text may hold values, so it is not logged.
             _log.warning("a compiled statement failed: %s", error.sqlstate)
-            return None, f"the statement failed: {error.sqlstate}"
-        if data is None:
-            raise AnswerTooLarge(self._max_bytes)
-        return data, None
+            raise
+        return data
 
-    def find(self, prepared: Prepared, near_rows: int) -> Compilation:
-        """The operation's statement, if there is one, or what is known of it."""
+    def find(self, prepared: Prepared, near_rows: int, part: str | None = None) -> Compilation:
+        """The statement of a query, or of a ``part`` of a mutation, or what is known of it."""
         if self._mode == "off":
             return _OFF
         operation = prepared.operation
-        if operation.node.operation is not OperationType.QUERY:
+        if part is None and operation.node.operation is not OperationType.QUERY:
             return _WRITES
         if not operation.seen and self._mode == "on":
             operation.seen = True
             return _NEW
-        key = self._key(prepared)
+        key = self._key(prepared, part)
         found = self.statements.get(key)
         if found is None and self._mode == "always":
-            counts = self._may_be_long(prepared)
-            found = self._keep(key, _compiled(prepared, near_rows, self._max_bytes, counts))
+            found = self._keep(key, self._job(prepared, near_rows, part)())
         return found or _MISSING
 
     def _may_be_long(self, prepared: Prepared) -> bool:
         """Whether its texts could be longer together than half an answer, in characters."""
         return prepared.cost * CHARACTERS > self._max_bytes // 2
 
-    def _key(self, prepared: Prepared) -> Key:
-        return prepared.switched, prepared.plans.form, self._may_be_long(prepared)
+    def _key(self, prepared: Prepared, part: str | None) -> Key:
+        return prepared.switched, prepared.plans.form, self._may_be_long(prepared), part
 
-    async def _made(self, prepared: Prepared) -> Compilation:
+    def _job(
+        self, prepared: Prepared, near_rows: int, part: str | None
+    ) -> Callable[[], Compilation]:
+        counts_texts = self._may_be_long(prepared)
+        return partial(_compiled, prepared, part, near_rows, self._max_bytes, counts_texts)
+
+    async def _made(self, prepared: Prepared, part: str | None = None) -> Compilation:
         """What comes of the statement that is being made."""
-        key = self._key(prepared)
+        key = self._key(prepared, part)
         if work := self._compiling.get(key):
             await asyncio.wait({work})
         return self.statements.get(key) or _BUSY
@@ -174,9 +222,11 @@ class Pushdown:
             await self._start(prepared, near_rows, _free)
             await self._made(prepared)
 
-    async def _start(self, prepared: Prepared, near_rows: int, afford: Afford) -> Compilation:
+    async def _start(
+        self, prepared: Prepared, near_rows: int, afford: Afford, part: str | None = None
+    ) -> Compilation:
         """Have the statement made, for later requests; says why there is none for this one."""
-        key = self._key(prepared)
+        key = self._key(prepared, part)
         if key in self._compiling:
             return _BUSY
         if len(self._compiling) >= WAITING:
@@ -187,8 +237,8 @@ class Pushdown:
             if not await afford(COMPILED_FIELD * prepared.switched.fields):
                 return _DEAR
             loop = asyncio.get_running_loop()
-            given = prepared, near_rows, self._max_bytes, self._may_be_long(prepared)
-            work = loop.run_in_executor(self._thread, _compiled_aside, *given)
+            job = self._job(prepared, near_rows, part)
+            work = loop.run_in_executor(self._thread, _aside, job)
             self._compiling[key] = work
         finally:
             if work is None:
@@ -220,20 +270,19 @@ async def _free(points: int) -> bool:
     return True
 
 
-def _compiled_aside(
-    prepared: Prepared, near_rows: int, max_bytes: int, counts_texts: bool
-) -> Compilation:
+def _aside(job: Callable[[], Compilation]) -> Compilation:
     with throttled():
-        return _compiled(prepared, near_rows, max_bytes, counts_texts)
+        return job()
 
 
 def _compiled(
-    prepared: Prepared, near_rows: int, max_bytes: int, counts_texts: bool
+    prepared: Prepared, part: str | None, near_rows: int, max_bytes: int, counts_texts: bool
 ) -> Compilation:
     operation = prepared.operation
+    compiled = compile_operation if part is None else partial(compile_payload, part)
     try:
         return Compilation.ready(
-            compile_operation(
+            compiled(
                 operation.node,
                 operation.fragments,
                 prepared.variables,
@@ -247,5 +296,31 @@ def _compiled(
         return Compilation.impossible(str(reason))
     except Exception as error:
         # A fault of the compiler must not take the answer away.
-        _log.error("a query could not be compiled", exc_info=error)
+        _log.error("an operation could not be compiled", exc_info=error)
         return Compilation.impossible("the compiler failed")
+
+
+class Payloads:
+    """Reads the payloads of one mutation."""
+
+    def __init__(
+        self, pushdown: Pushdown, prepared: Prepared, context: Context, afford: Afford
+    ) -> None:
+        self._read = partial(pushdown.payload, prepared, context, afford)
+        self.reason: str | None = NOTHING_TO_READ
+        """Why the loaders read one of them; None when all that were read were compiled."""
+        self._fell_back = False
+
+    async def text(self, key: str, outcome: Outcome) -> bytes | None:
+        """The JSON text of the payload with this response key; None: the loaders read it.
+
+        Raises AnswerTooLarge.
+        """
+        if outcome.errors:
+            return None
+        text, reason = await self._read(key, outcome)
+        if text is None and reason != NOTHING_TO_READ:
+            self._fell_back, self.reason = True, reason
+        elif text is not None and not self._fell_back:
+            self.reason = None
+        return text

@@ -79,6 +79,7 @@ from community_gql.operations.json_sql import (
     single,
     text_sql,
 )
+from community_gql.operations.payloads import PayloadCompiler
 from community_gql.operations.selections import NotCompiled, Selected, Selections, object_type
 from community_gql.operations.shape import MAX_ANSWER_BYTES
 from community_gql.operations.statement import Binds, Statement
@@ -136,6 +137,30 @@ def compile_operation(
     return compiler.compile(operation, max_bytes)
 
 
+def compile_payload(
+    key: str,
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    variables: VariableValues,
+    plans: Plans,
+    near_rows: int = NEAR_ROWS,
+    max_bytes: int = MAX_ANSWER_BYTES,
+    *,
+    counts_texts: bool = False,
+) -> Statement:
+    """The statement of the payload with the response key ``key``, of a mutation that succeeded.
+
+    For the rest see ``compile_operation``. Raises NotCompiled also when nothing is to be read.
+    """
+    meter = TextMeter(max_bytes) if counts_texts else None
+    compiler = Compiler(Selections(fragments, variables), Binds(plans), near_rows, meter)
+    root = core.mutation_type
+    assert root is not None
+    fields = compiler.selections.of(root, [operation.selection_set])
+    selected = next(field for field in fields if field.key == key)
+    return compiler.finished(PayloadCompiler(compiler, selected).entries(), max_bytes)
+
+
 class Compiler:
     """Compiles one operation."""
 
@@ -156,9 +181,13 @@ class Compiler:
         root = core.query_type
         assert root is not None
         entries = [
-            (selected.key, self._root_field(root, selected))
+            (selected.key, self.root_field(root, selected))
             for selected in self.selections.of(root, [operation.selection_set])
         ]
+        return self.finished(entries, max_bytes)
+
+    def finished(self, entries: Entries, max_bytes: int) -> Statement:
+        """The statement of the object with these members."""
         # unscoped: the outermost shell; each root field is scoped on its own
         whole = select(cast(self.object(entries), String).label("text"))
         # OFFSET keeps it from being put in the place of both mentions, and made twice.
@@ -187,7 +216,7 @@ class Compiler:
         )
         return of_row(row)
 
-    def _only(self, query: Callable[..., Select[Any]], entries: Entries) -> ColumnElement[Any]:
+    def only(self, query: Callable[..., Select[Any]], entries: Entries) -> ColumnElement[Any]:
         """The object of the only row of ``query(*columns)``, or NULL."""
         one: ColumnElement[Any] = literal_column("1")
         if not fits(entries):
@@ -293,7 +322,7 @@ class Compiler:
                 found = visible(child, *columns).where(edge.arrives(entity, child))
             return found.correlate(entity)
 
-        return self._only(query, entries)
+        return self.only(query, entries)
 
     def _asks_for_key_alone(self, selected: Selected, shape: Shape) -> bool:
         """Whether all that is asked of a row, and hangs on it, starts from its primary key."""
@@ -317,7 +346,8 @@ class Compiler:
 
     # The root
 
-    def _root_field(self, root: GraphQLObjectType, selected: Selected) -> ColumnElement[Any]:
+    def root_field(self, root: GraphQLObjectType, selected: Selected) -> ColumnElement[Any]:
+        """The value of a field of Query."""
         if selected.name == "__typename":
             return text_sql(root.name)
         field = selected.declared
@@ -328,12 +358,12 @@ class Compiler:
             case PagePlan():
                 return self._page(selected, None)
             case ViewerPlan():
-                return self._lookup(selected, plan.lookup, VIEWER)
+                return self.lookup(selected, plan.lookup, VIEWER)
             case LookupPlan():
                 if plan.lookup is None:
                     return null()
-                key = self.binds.value(selected.node, "key", _key_type(plan.lookup))
-                return self._lookup(selected, plan.lookup, key)
+                key = self.binds.value(selected.node, "key", key_type(plan.lookup))
+                return self.lookup(selected, plan.lookup, key)
             case LookupsPlan():
                 return self._lookups(selected, plan)
             case RowsPlan() | ValuePlan() | ResultPlan():
@@ -346,9 +376,10 @@ class Compiler:
         assert isinstance(plan, PagePlan)
         return ConnectionCompiler(self, selected, plan, parent).object()
 
-    def _lookup(
+    def lookup(
         self, selected: Selected, lookup: Lookup, key: ColumnElement[Any], *sources: Any
     ) -> ColumnElement[Any]:
+        """The object of the row with this key, or NULL."""
         shape = lookup.shape
         entity = aliased(shape.model, name=self.binds.name("t"))
         type_ = core.get_type(shape.name)
@@ -359,7 +390,7 @@ class Compiler:
             found = visible(entity, *columns).where(getattr(entity, lookup.by) == key)
             return found.correlate(*sources) if sources else found
 
-        return self._only(query, entries)
+        return self.only(query, entries)
 
     def _lookups(self, selected: Selected, plan: LookupsPlan) -> ColumnElement[Any]:
         """A list of lookups of several types: those of one type share a subselect."""
@@ -368,7 +399,7 @@ class Compiler:
         # unscoped: no table, places in the list only
         parts = [select(nowhere.c.place, null().cast(JSON).label(_WHOLE))]
         for lookup in lookups:
-            name, type_ = lookup.shape.name, _key_type(lookup)
+            name, type_ = lookup.shape.name, key_type(lookup)
             keys = self.binds.value(selected.node, f"keys_{name}", ARRAY(type_))
             places = self.binds.value(selected.node, f"places_{name}", ARRAY(Integer))
             asked = (
@@ -376,7 +407,7 @@ class Compiler:
                 .table_valued(column("key", type_), column("place", Integer))
                 .render_derived(name=self.binds.name("k"))
             )
-            found = self._lookup(selected, lookup, asked.c.key, asked)
+            found = self.lookup(selected, lookup, asked.c.key, asked)
             # unscoped: the subselect beside the place is scoped
             parts.append(select(asked.c.place, found.label(_WHOLE)))
         whole = union_all(*parts).subquery(self.binds.name("l"))
@@ -429,6 +460,7 @@ def _lookup_name(lookup: Lookup) -> tuple[str, str]:
     return lookup.shape.name, lookup.by
 
 
-def _key_type(lookup: Lookup) -> TypeEngine[Any]:
+def key_type(lookup: Lookup) -> TypeEngine[Any]:
+    """The type of the column by which a lookup finds its rows."""
     type_: TypeEngine[Any] = getattr(lookup.shape.model, lookup.by).type
     return type_

@@ -63,6 +63,11 @@ class AnswerTooLarge(PublicError):
             f"The answer is longer than {limit:,} bytes. Ask for smaller pages or fewer long texts."
         )
 
+    def after_a_commit(self) -> AnswerTooLarge:
+        """The same of a mutation: what was written stays written, and the answer says so."""
+        self.message = f"What was asked for was done, but: {self.message}"
+        return self
+
 
 COUNT_OF_LIST, COUNT_OF_EVERYTHING = 100, 1000
 """What a count weighs, however often it is selected: of a list that hangs on something, and of a

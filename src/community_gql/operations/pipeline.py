@@ -29,7 +29,7 @@ from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailab
 from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
-from community_gql.operations.compiled import Afford, Mode, Pushdown
+from community_gql.operations.compiled import Afford, Mode, Payloads, Pushdown
 from community_gql.operations.cost import AnswerTooLarge, check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
 from community_gql.operations.persisted import PersistedQueries
@@ -57,7 +57,7 @@ class Executor(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an execution. ``data`` is JSON text (bytes) if the operation was compiled."""
+    """What came of an execution. ``data`` is JSON text (bytes) if a query was compiled."""
 
     data: bytes | dict[str, Any] | None
     errors: Sequence[GraphQLError]
@@ -188,7 +188,13 @@ class Operations:
         try:
             data, reason = await self.pushdown.run(prepared, context, afford)
             if data is None:
-                data, errors = await batched.run(prepared.operation, prepared.variables, context)
+                payloads = None
+                if prepared.kind is OperationType.MUTATION:
+                    payloads = Payloads(self.pushdown, prepared, context, afford)
+                data, errors = await batched.run(
+                    prepared.operation, prepared.variables, context, payloads
+                )
+                reason = payloads.reason if payloads else reason
         finally:
             if context.is_open:
                 # A server that hangs does not even end a transaction: that goes on behind.
@@ -212,8 +218,7 @@ class Operations:
         error = AnswerTooLarge(self._max_answer_bytes)
         if kind is OperationType.QUERY:
             raise error
-        # What was written stays written, and the answer must not say otherwise.
-        error.message = f"What was asked for was done, but: {error.message}"
+        error.after_a_commit()
         return GraphQLError(error.message, original_error=error)
 
     async def warm(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -14,6 +14,9 @@ from sqlalchemy.types import TypeEngine
 from community_gql.graph.plans import Plan, Plans
 from community_gql.graph.visibility import Viewer
 
+Derive = Callable[[Any], Any]
+"""Makes a value of a mutation's outcome."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -24,17 +27,23 @@ class Statement:
     """The values in order; places named below are to be filled in."""
     viewer: list[tuple[int, str]]
     """Place, name in ``Viewer.binds()``."""
+    outcome: list[tuple[int, Derive]]
+    """Place, what of a mutation's outcome stands there."""
     varying: list[tuple[int, int, str]]
     """Place, id of the field node, name in ``values()`` of its plan."""
     custom_plan: bool
     """Whether PostgreSQL should plan it for its values each time, see ``PagePlan.custom_plan``."""
 
 
-def arguments_of(statement: Statement, plans: Plans, viewer: Mapping[str, Any]) -> list[Any]:
-    """The values of ``$1``, ``$2``, ... for one request."""
+def arguments_of(
+    statement: Statement, plans: Plans, viewer: Mapping[str, Any], outcome: Any = None
+) -> list[Any]:
+    """The values of ``$1``, ``$2``, ... for one request, or one ``outcome`` of a mutation."""
     arguments = list(statement.arguments)
     for place, name in statement.viewer:
         arguments[place] = viewer[name]
+    for place, derive in statement.outcome:
+        arguments[place] = derive(outcome)
     values: dict[int, dict[str, Any]] = {}
     for place, node, local in statement.varying:
         if node not in values:
@@ -53,6 +62,7 @@ class Binds:
         self._plans = plans
         self._numbers = count(1)
         self._places: dict[str, tuple[int, str]] = {}
+        self._derived: dict[str, Derive] = {}
 
     def name(self, stem: str) -> str:
         """A name that is used once."""
@@ -70,6 +80,12 @@ class Binds:
         self._places[name] = (id(node), local)
         return bindparam(name, type_=type_)
 
+    def outcome(self, derive: Derive, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+        """What ``derive`` makes of the mutation's outcome, as a bind."""
+        name = f"b{next(self._numbers)}"
+        self._derived[name] = derive
+        return bindparam(name, type_=type_)
+
     def prefix(self, node: FieldNode, names: Sequence[str]) -> str:
         """A prefix for the binds that declarations make by themselves."""
         prefix = f"b{next(self._numbers)}_"
@@ -81,7 +97,7 @@ class Binds:
 
         The values of varying plans are left open; the others are part of the statement.
         """
-        statement = Statement(compiled.string, [], [], [], custom_plan)
+        statement = Statement(compiled.string, [], [], [], [], custom_plan)
         viewer = Viewer().binds()
         known: dict[int, dict[str, Any]] = {}
         for place, name in enumerate(compiled.positiontup):
@@ -94,6 +110,8 @@ class Binds:
                     if node not in known:
                         known[node] = self._plans.fixed[node].values()
                     value = known[node][local]
+            elif name in self._derived:
+                statement.outcome.append((place, self._derived[name]))
             elif name in viewer:
                 statement.viewer.append((place, name))
             else:

@@ -71,18 +71,18 @@ class DerivedField(StrawberryField):
 
     def __init__(self, derive: Callable[[Any], Any] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self._derive = derive
+        self.derive = derive
 
     def __copy__(self) -> DerivedField:
         """A copy that keeps the function; Strawberry copies the fields of generic types."""
         copied = super().__copy__()
-        copied._derive = self._derive
+        copied.derive = self.derive
         return copied
 
     def get_result(self, source: Any, info: Info | None, args: list[Any], kwargs: Any) -> Any:
         """The value, or an awaitable of it."""
-        assert self._derive is not None
-        return self._derive(source)
+        assert self.derive is not None
+        return self.derive(source)
 
 
 class IdField(DerivedField):
@@ -373,14 +373,15 @@ class ResultEdgeField(ResultField):
         self._list = owner, list_name
 
     @cached_property
-    def _cursors(self) -> tuple[tuple[str, ...], Cursors]:
+    def cursors(self) -> tuple[tuple[str, ...], Cursors]:
+        """The columns of the list's order by name, and its cursors."""
         owner, name = self._list
         fields = owner.__strawberry_definition__.fields  # type: ignore[attr-defined]
         listed = next(field for field in fields if field.name == name).source
         return first_page_cursors(listed)
 
     async def _edge(self, row: Awaitable[Any]) -> ResultEdge | None:
-        names, cursors = self._cursors
+        names, cursors = self.cursors
         node = await row
         if node is None:
             return None
