@@ -30,6 +30,18 @@ SERVER = pytest.StashKey[EmbeddedPostgres]()
 FOLDER = "community_gql_postgres"
 TEMPLATE = "migrated"
 
+FAST = (
+    "schema/test_errors.py", "schema/test_mutation_effects.py", "schema/test_mutation_inputs.py",
+    "schema/test_mutations.py", "schema/test_query.py", "schema/test_schema.py",
+    "graph/test_loaders.py", "graph/test_visibility.py",
+    "operations/test_documents.py", "operations/test_execution.py",
+    "operations/test_pipeline.py", "operations/test_reasons.py",
+    "operations/test_shape_and_cost.py", "actions/test_actions.py", "dev/test_schema_diff.py",
+    "db/test_triggers.py", "http/test_requests.py", "http/test_endpoint.py",
+    "test_docs.py", "test_layout.py", "test_settings.py",
+)  # fmt: skip
+"""What `make test-fast` runs: what a change of the schema or of a rule breaks first."""
+
 # Foreign keys and triggers rest while a session is a "replica", so the order does not matter.
 EMPTY_ALL_TABLES = """
 DO $$
@@ -58,6 +70,26 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if server := config.stash.get(SERVER, None):
         server.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only what `make test-fast` runs")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--fast``: the modules of FAST, and of what is asked both ways the compiled one."""
+    if not config.getoption("fast"):
+        return
+    modules = {str(Path(__file__).parent / name) for name in FAST}
+    kept, left_out = [], []
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        loaders = item.get_closest_marker("both_ways") and (
+            callspec is not None and callspec.params.get("pushdown") == "off"
+        )
+        (kept if str(item.path) in modules and not loaders else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 class Workbench:

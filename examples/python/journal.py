@@ -61,6 +61,8 @@ if __name__ == "__main__":
     with Community(url=f"{API}/graphql", headers=headers) as client:
         try:
             main(client, " ".join(sys.argv[1:]) or "Write a page")
+        except httpx.ConnectError:
+            sys.exit(f"Nothing answers at {API}: start the server with `make run`.")
         except GraphQLClientHttpError as error:  # 401, 422, 429, 503: nothing ran
             response = cast(httpx.Response, error.response)
             wait = response.headers.get("Retry-After")

@@ -53,3 +53,6 @@ def test_the_script(live: Live) -> None:
     assert (code, said[:5]) == (1, "401: ")
     code, _, said = run("python", "journal.py", API=live.origin, TOKEN="")
     assert (code, said[:6]) == (1, "Nobody")
+    code, _, said = run("python", "journal.py", API="http://127.0.0.1:9", TOKEN="")
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith("Nothing answers at http://127.0.0.1:9: ")

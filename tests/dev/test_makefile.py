@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,16 @@ def test_variables_that_put_packages_elsewhere_do_not_reach_pip(checkout: Path, 
     shown = make(checkout, "show-environment", **{name: "1", "PIP_INDEX_URL": "http://kept/"})
     assert f"{name}=" not in shown.stdout
     assert "PIP_INDEX_URL=http://kept/" in shown.stdout
+
+
+def test_the_example_script_without_a_server_is_one_sentence(checkout: Path) -> None:
+    recipe = f'\n\nanswers:\n\t@{sys.executable} -c "$$ANSWERS" "$$API"\n'
+    with (checkout / "Makefile").open("a") as file:
+        file.write(recipe)
+    done = make(checkout, "answers", API="http://127.0.0.1:9")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert said == [
+        "Nothing answers at http://127.0.0.1:9: start the server with `make run` in another "
+        "terminal."
+    ]
+    assert '@$(BIN)/python -c "$$ANSWERS"' in (home() / "Makefile").read_text()
