@@ -126,21 +126,19 @@ def migrate(connection: Connection) -> None:
 
 SESSION = ANSWERS | {
     "default_transaction_read_only": "off",
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": "0",
     "statement_timeout": "0",
 }
-"""What the server, the database and the role say otherwise counts for no migration: a limit set
+"""Sent at connect. What the server, the database and the role say otherwise counts for no migration: a limit set
 for the application's role would stop a long one halfway, and a ``search_path`` hides the tables."""
 
 
 async def connect(url: str) -> None:
     """Open a connection of our own and run on it."""
-    engine = connecting.engine(url, poolclass=NullPool)
+    engine = connecting.engine(url, server_settings=SESSION, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            for name, value in SESSION.items():
-                setting = text("SELECT set_config(:name, :value, false)")
-                await connection.execute(setting, {"name": name, "value": value})
-            await connection.commit()
             await connection.run_sync(run)
     finally:
         await engine.dispose()

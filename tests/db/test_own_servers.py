@@ -89,7 +89,7 @@ async def test_a_server_that_hangs_is_answered_in_time(
             took = loop.time() - start
             assert await api.ready() == {503}
         assert all(is_away(answer) for pair in answers for answer in pair)
-        assert took < 10  # REQUEST_TIMEOUT, and what the machine needs
+        assert took < 20  # REQUEST_TIMEOUT, and what the machine needs
         await until(lambda: serves(api, ada))
     gc.collect()  # a task whose exception nobody has seen says so when it is collected
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

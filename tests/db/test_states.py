@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import asyncpg
 import pytest
 
-from community_gql.db import states
+from community_gql.db import migrate, states
 from community_gql.db.pool import ANSWERS
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.identity.development import DevelopmentIssuer
@@ -211,7 +212,11 @@ SETTINGS = ANSWERS | {
     "extra_float_digits": "-15",
     "gin_fuzzy_search_limit": "1",
     "intervalstyle": "iso_8601",
+    "lc_monetary": "C.UTF-8",
+    "lc_numeric": "C.UTF-8",
+    "lc_time": "C.UTF-8",
     "quote_all_identifiers": "on",
+    "row_security": "off",
     "search_path": "pg_temp",
     "standard_conforming_strings": "off",
     "timezone": "Pacific/Auckland",
@@ -222,7 +227,10 @@ SETTINGS = ANSWERS | {
 MORE = {
     "array_nulls": "off",
     "backslash_quote": "on",
-    "statement_timeout": "0",
+    "statement_timeout": "1ms",
+    "lock_timeout": "1ms",
+    "idle_in_transaction_session_timeout": "1ms",
+    "work_mem": "64kB",
     "lc_messages": "C.UTF-8",
     "plan_cache_mode": "force_custom_plan",
     "enable_hashjoin": "off",
@@ -233,19 +241,70 @@ ANSWERED = """{ stories(first: 5) { nodes { id createdAt title content tags { na
   viewer { user { id createdAt matches(first: 5) { nodes { score } } } } }"""
 
 
+WHERE = pytest.mark.parametrize("place", ["DATABASE {}", "ROLE postgres IN DATABASE {}"])
+
+
+async def spoil(admin: asyncpg.Connection, place: str) -> None:
+    """Set everything that could change an answer, for a database or a role in it."""
+    for name, value in (SETTINGS | MORE).items():
+        written = value if name in LISTS else f"'{value}'"
+        await admin.execute(f"ALTER {place} SET {name} = {written}")
+
+
+def test_every_setting_that_is_fixed_is_tried_with_another_value() -> None:
+    assert [name for name, value in ANSWERS.items() if SETTINGS[name] == value] == []
+
+
 @WAYS
-async def test_no_setting_of_the_database_changes_an_answer(scene: Scene) -> None:
+@WHERE
+async def test_no_setting_of_database_or_role_changes_an_answer(scene: Scene, place: str) -> None:
     inside = await asyncpg.connect(plain_address(scene.url))
     await factories.story(inside, scene.ada)
     await factories.match_batch(inside, scene.ada, {await factories.person(inside): 1.0})
     await inside.execute("UPDATE match_results SET score = 0.1234567890123")
     await inside.close()
     before = (await scene.api(ANSWERED, scene.ada)).data
-    for name, value in (SETTINGS | MORE).items():
-        written = value if name in LISTS else f"'{value}'"
-        await scene.admin.execute(f"ALTER DATABASE {scene.name} SET {name} = {written}")
+    await spoil(scene.admin, place.format(scene.name))
     await scene.end_backends()
     for pushdown in ("off", "always"):
         async with serving(scene.url, scene.api.issuer, pushdown=pushdown) as api:
             assert (await api(ANSWERED, scene.ada)).data == before
             assert (await api(WRITE, scene.ada)).status == 200
+
+
+@pytest.fixture
+def bare_database(empty_database_url: Callable[..., str]) -> str:
+    return empty_database_url()
+
+
+@WHERE
+async def test_no_setting_of_database_or_role_changes_a_migration(
+    bare_database: str, own_database: str, postgres: EmbeddedPostgres, place: str
+) -> None:
+    """Nor one that makes it read-only: whoever migrates wants to write."""
+    admin = await asyncpg.connect(plain_address(postgres.url("postgres")))
+    spoilt = place.format(bare_database.rpartition("/")[2].partition("?")[0])
+    await spoil(admin, spoilt)
+    await admin.execute(f"ALTER {spoilt} SET default_transaction_read_only = on")
+    await asyncio.to_thread(migrate.upgrade, bare_database)
+    await admin.execute(f"ALTER {spoilt} RESET ALL")
+    await admin.close()
+    made, right = [await shape(url) for url in (bare_database, own_database)]
+    assert made == right
+
+
+async def shape(url: str) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(plain_address(url))
+    try:
+        return [tuple(row) for row in await connection.fetch(SHAPE)]
+    finally:
+        await connection.close()
+
+
+SHAPE = """
+SELECT relname, relkind::text, attname, format_type(atttypid, atttypmod),
+  pg_get_expr(adbin, adrelid)
+FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+LEFT JOIN pg_attrdef ON adrelid = pg_class.oid AND adnum = attnum
+WHERE relnamespace = 'public'::regnamespace ORDER BY 1, 3
+"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -62,7 +63,8 @@ class Clients:
                 time.sleep(0.01)
                 continue
             with connection:
-                while not self._stop.is_set():
+                # A client looks whether a connection was closed before it uses it once more.
+                while not self._stop.is_set() and not select.select([connection], [], [], 0)[0]:
                     head = self._ask(connection, GET, "a kept connection")
                     if b"connection: close" in head:
                         break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,24 @@ async def test_a_mutation_that_lost_the_database_half_way_shows_what_it_did(
 
     assert (half.status, half.codes) == (294, ["UNAVAILABLE"])
     assert (none.status, none.codes, "data" in none.body) == (503, ["UNAVAILABLE"], False)
+
+
+async def test_readiness_waits_for_no_check_without_end(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asks for it gives up sooner than a check that hangs."""
+    monkeypatch.setattr("community_gql.http.health.SECONDS", 0.2)
+
+    async def hangs() -> bool:
+        await asyncio.sleep(60)
+        return True
+
+    async with opened(database_url) as database:
+        asked = Readiness(database, {"keys": hangs}).answer(Request({"type": "http"}))
+        answer = await asyncio.wait_for(asked, 20)
+
+    assert answer.status_code == 503
+    assert b'"keys":false' in bytes(answer.body)
 
 
 async def test_readiness_asks_the_other_layers_too(database_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -13,7 +14,13 @@ from community_gql.actions.accounts import sub_hash
 from community_gql.db.database import Database
 from community_gql.identity import provisioning
 from community_gql.identity.authentication import Authentication
-from community_gql.identity.provisioning import PERSON_BYTES, Known, Provisioning, may_be_older
+from community_gql.identity.provisioning import (
+    OVERLAP,
+    PERSON_BYTES,
+    Known,
+    Provisioning,
+    may_be_older,
+)
 from community_gql.identity.tokens import LEEWAY, Identity
 from tests.identity.asking import Asking, asking
 from tests.identity.issuer import Issuer
@@ -414,6 +421,27 @@ async def test_a_deletion_of_someone_else_forgets_nobody(
     await db.execute("INSERT INTO deleted_accounts (sub_hash) VALUES (repeat('a', 64))")
     await parts(ask).provisioning.look_for_deletions()
     assert (await ask(token, "{ __typename }")).statements == []
+
+
+async def test_the_watch_sees_a_deletion_that_took_long_to_commit(
+    ask: Asking, provider: Issuer, db: asyncpg.Connection
+) -> None:
+    """Its moment lies before the last look, which did not see it yet."""
+    token = provider.token(claim="ada@example.com")
+    await ask(token)
+    watch = parts(ask).provisioning
+    known = watch._known
+    ada = sub_hash("auth0|ada")
+    assert known.get(ada) is not None
+    now = await db.fetchval("SELECT clock_timestamp()")
+    await watch.look_for_deletions()
+    await db.execute(
+        "INSERT INTO deleted_accounts (sub_hash, deleted_at) VALUES ($1, $2)",
+        ada,
+        now - timedelta(seconds=OVERLAP / 2),
+    )
+    await watch.look_for_deletions()
+    assert known.get(ada) is None
 
 
 async def test_the_watch_survives_the_database_being_away(

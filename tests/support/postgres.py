@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,17 +49,28 @@ class OwnServer:
         return found
 
     @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """It answers nothing: every process of it stands still until the end of the block."""
+    def frozen(self, seconds: float = 30) -> Iterator[None]:
+        """It answers nothing: every process of it stands still until the end of the block.
+
+        Or for so many seconds: a test that fails must not hang.
+        """
         stopped: list[int] = []
+
+        def go_on() -> None:
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+        timer = threading.Timer(seconds, go_on)
+        timer.start()
         try:
             for pid in self.processes():
                 os.kill(pid, signal.SIGSTOP)
                 stopped.append(pid)
             yield
         finally:
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
+            timer.cancel()
+            go_on()
 
     def stop(self, mode: str = "immediate", *more: str) -> None:
         """Stop it: ``immediate`` is a crash, ``smart`` waits for its sessions."""
