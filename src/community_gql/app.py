@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -20,6 +21,7 @@ from community_gql.db.housekeeping import Housekeeping
 from community_gql.graph.statements import NEAR_ROWS
 from community_gql.http.endpoint import EndpointConfig, GraphQLEndpoint
 from community_gql.http.explorer import routes as explorer_routes
+from community_gql.http.gauges import Gauges
 from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.health import Readiness
 from community_gql.http.proxies import TrustedProxies
@@ -32,6 +34,8 @@ from community_gql.identity.wiring import development_identity, provider_identit
 from community_gql.operations.documents import TrustedDocuments
 from community_gql.operations.pipeline import Operations
 from community_gql.settings import Settings, SettingsError
+from community_gql.telemetry import tracing
+from community_gql.telemetry.metrics import Requests
 
 
 def create_app(
@@ -57,16 +61,23 @@ def create_app(
         identity = provider_identity(database, settings)
     operations = _operations(database, settings, near_rows)
     config = endpoint_config(settings, development=development is not None)
+    requests = Requests() if settings.metrics is not None else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with identity.running(), Housekeeping(database).running():
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(identity.running())
+            await running.enter_async_context(Housekeeping(database).running())
+            if requests is not None:
+                gauges = Gauges(requests, database, operations)
+                await running.enter_async_context(gauges.running())
             warming = asyncio.create_task(operations.warm())
             yield
             warming.cancel()
         operations.close()
         await config.budget.close()
         await database.close()
+        await asyncio.to_thread(tracing.close)
 
     authentication = identity.authentication
     return Application(
@@ -83,6 +94,7 @@ def create_app(
             *explorer_routes(),
         ],
         lifespan=lifespan,
+        requests=requests,
     )
 
 
@@ -129,6 +141,7 @@ class Application:
         lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
         cors_origins: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
+        requests: Requests | None = None,
     ) -> None:
         self.starlette = Starlette(
             routes=routes,
@@ -136,7 +149,9 @@ class Application:
             lifespan=lifespan,
         )
         self.authentication = authentication
-        self._graphql: ASGIApp = GraphQLEndpoint(operations, authentication, config, self.starlette)
+        self._graphql: ASGIApp = GraphQLEndpoint(
+            operations, authentication, config, self.starlette, requests
+        )
         for cors in _cors(cors_origins):
             # It answers preflight requests itself, which need the security headers too.
             self._graphql = SecurityHeaders(cors.cls(self._graphql, *cors.args, **cors.kwargs))
@@ -183,12 +198,13 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type"),
+            allow_headers=("Authorization", "Content-Type", "Traceparent", "X-Request-Id"),
             expose_headers=(
                 "RateLimit-Limit",
                 "RateLimit-Remaining",
                 "RateLimit-Reset",
                 "Retry-After",
+                "X-Request-Id",
             ),
             max_age=600,
         )
@@ -201,7 +217,11 @@ async def _alive(_: Request) -> PlainTextResponse:
 
 def serve_app() -> Application:
     """The application of ``serve``, from the environment. Raises SettingsError."""
-    app = create_app(Settings.load_to_serve())
+    settings = Settings.load_to_serve()
+    if settings.tracing == "on":
+        # By name: nothing of OpenTelemetry is loaded unless it is wanted.
+        importlib.import_module("community_gql.telemetry.otel").install()
+    app = create_app(settings)
     # What is there now stays: without it, the collector spends 50 ms on it now and then, in the
     # middle of some request.
     gc.collect()

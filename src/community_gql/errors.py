@@ -69,6 +69,11 @@ class Unavailable(PublicError):
 
     code = "UNAVAILABLE"
 
+    def __init__(self, message: str, cause: str | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+        """For the log: a SQLSTATE, or words."""
+
 
 class Code(enum.StrEnum):
     """Why an input was refused, for a program to tell apart."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -15,6 +16,8 @@ from typing import Any
 
 import orjson
 from sqlalchemy.exc import DBAPIError
+
+from community_gql.telemetry.correlation import current
 
 HIDDEN = "…"
 _STDERR = 2  # its file descriptor
@@ -33,6 +36,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (request_id := current.get()) is not None:
+            line["request_id"] = request_id
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info and record.exc_info[1] is not None:
             line["traceback"] = describe(record.exc_info[1])
@@ -158,6 +163,20 @@ def describe(error: BaseException, values: Any = None) -> str:
         cause = current.__cause__
         current = cause or (None if current.__suppress_context__ else current.__context__)
     return "\ncaused by\n".join(parts)
+
+
+def fingerprint(error: BaseException) -> str:
+    """A short name of a fault that stays the same wherever it happens again.
+
+    It is made of the error's class and the functions of ours that it came through, not of lines,
+    texts or versions.
+    """
+    parts = [f"{type(error).__module__}.{type(error).__qualname__}"]
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("community_gql"):
+            parts.append(f"{module}.{frame.f_code.co_qualname}")
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
 
 
 def _message(error: BaseException) -> str:

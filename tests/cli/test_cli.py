@@ -35,7 +35,8 @@ SERVABLE = {
 COMMAND = shutil.which("community-gql", path=str(Path(sys.executable).parent)) or "community-gql"
 WRITE = 'mutation { createGarden(input: {name: "a"}) { garden { name } } }'
 EVERY_COMMAND = [
-    *(["dev"], ["serve"], ["token"], ["explain"], ["schema", "export"], ["schema", "check"]),
+    *(["dev"], ["serve"], ["token"], ["explain"], ["stats"], ["who"]),
+    *(["schema", "export"], ["schema", "check"]),
     *(["tags", name] for name in ("rename", "merge", "delete")),
     *(["db", name] for name in ("upgrade", "downgrade", "current", "seed", "url", "psql", "reset")),
 ]

@@ -1,4 +1,4 @@
-"""The commands: ``dev``, ``serve``, ``explain``, ``db``, ``tags``, ``schema`` and ``token``.
+"""The commands: ``dev``, ``serve``, ``explain``, ``stats``, ``who``, ``db``, ``tags``, ...
 
 Only the modules of this package may import inside functions: importing SQLAlchemy, Alembic and
 Strawberry takes more than half a second, and ``--help`` or a mistyped option should be quick.
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from community_gql.cli import db, dev, explain, schema, serve, tags, token
+from community_gql.cli import db, dev, explain, schema, seeing, serve, tags, token
 from community_gql.cli.console import err
 from community_gql.settings import OperatorError, require_docstrings
 
@@ -26,7 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (dev.commands, serve.commands, token.commands, explain.commands):
+TOP = (dev.commands, serve.commands, token.commands, explain.commands, seeing.commands)
+for commands in TOP:
     app.add_typer(commands)
 app.add_typer(db.commands, name="db")
 app.add_typer(tags.commands, name="tags")

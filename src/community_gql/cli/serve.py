@@ -6,7 +6,10 @@ import contextlib
 import errno
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,7 +50,9 @@ def serve(
         "PORT": str(settings.port),
         "WORKERS": str(settings.workers),
     }
-    with listen(settings.host, settings.port) as listener:
+    if settings.tracing == "on" and find_spec("opentelemetry") is None:
+        fail("TRACING is on, but OpenTelemetry is not installed: pip install community-gql[otel]")
+    with listen(settings.host, settings.port) as listener, measured(settings.metrics):
         serve_on(listener, "community_gql.app:serve_app", settings)
 
 
@@ -76,6 +81,27 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
                 fail(f"port {port} needs special rights. Choose one from 1024 up: PORT=8000")
             fail(f"can't listen on {host}:{port}: {error.strerror}. HOST and PORT choose another.")
         yield listener
+
+
+@contextlib.contextmanager
+def measured(address: tuple[str, int] | None) -> Iterator[None]:
+    """Show what all processes count at this address, until the block ends."""
+    if address is None:
+        yield
+        return
+    host, port = address
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(tempfile.TemporaryDirectory(prefix="community-gql-metrics-"))
+        # Whoever imports prometheus_client from now on counts in files, the workers too.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = made
+
+        from community_gql.telemetry.exposition import exposed
+
+        try:
+            stack.enter_context(exposed(host, port, Path(made)))
+        except OSError as error:
+            fail(f"can't show metrics on {host}:{port}: {error.strerror}. METRICS chooses another.")
+        yield
 
 
 def serve_on(listener: socket.socket, application: Application | str, settings: Settings) -> None:

@@ -73,9 +73,14 @@ class Database:
         these. A statement is a snapshot of its own and needs no transaction. Raises Unavailable
         when the database is away.
         """
+        stopwatch = stopwatch or Stopwatch()
         with away_is_unavailable():
-            lent = await self.pool.lend(caller)
-            start = time.perf_counter()
+            asked = time.perf_counter()
+            try:
+                lent = await self.pool.lend(caller)
+            finally:
+                start = time.perf_counter()
+                stopwatch.pool_seconds += start - asked
             try:
                 try:
                     # unscoped: runs what was compiled from scoped selects
@@ -90,8 +95,7 @@ class Database:
                 self.pool.take_back(lent, error)
                 raise
             finally:
-                if stopwatch is not None:
-                    stopwatch.seconds += time.perf_counter() - start
+                stopwatch.seconds += time.perf_counter() - start
             self.pool.keep(lent)
             return found
 
@@ -121,16 +125,19 @@ class Database:
         *,
         caller: str | None = None,
         deadline: float | None = None,
+        stopwatch: Stopwatch | None = None,
     ) -> T:
         """Run ``action`` in one READ COMMITTED transaction, and commit it.
 
         A deadlock or a serialisation failure runs it again from the start, a few times; any
         exception leaves nothing behind. Raises Unavailable when the database is away, and when
-        ``deadline`` (of the event loop's clock) has passed before the commit.
+        ``deadline`` (of the event loop's clock) has passed before the commit. ``stopwatch``
+        counts how long it waits for connections.
         """
+        stopwatch = stopwatch or Stopwatch()
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
-                result: T = await _Attempt(self.pool, action, caller).result(deadline)
+                result: T = await _Attempt(self.pool, action, caller, stopwatch).result(deadline)
                 return result
             except DBAPIError as error:
                 if sqlstate(error) not in REPEATED or attempt == WRITE_ATTEMPTS:
@@ -161,9 +168,14 @@ class _Attempt:
     """One transaction, run in a task of its own: a deadline or a cancellation ends it behind."""
 
     def __init__(
-        self, pool: Pool, action: Callable[[Transaction], Awaitable[T]], caller: str | None
+        self,
+        pool: Pool,
+        action: Callable[[Transaction], Awaitable[T]],
+        caller: str | None,
+        stopwatch: Stopwatch,
     ) -> None:
         self._pool, self._action, self._caller = pool, action, caller
+        self._stopwatch = stopwatch
         self._commits = False
 
     async def result(self, deadline: float | None) -> Any:
@@ -189,7 +201,8 @@ class _Attempt:
 
     async def _run(self) -> Any:
         with away_is_unavailable():
-            connection = await self._pool.connect(self._caller, write=True)
+            with self._stopwatch.waiting():
+                connection = await self._pool.connect(self._caller, write=True)
             try:
                 result = await self._action(Transaction(connection))
                 self._commits = True

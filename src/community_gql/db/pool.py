@@ -17,9 +17,11 @@ from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from community_gql.db import connecting
+from community_gql.db.labels import STATEMENT, describe, labelled
 from community_gql.db.states import POOL_WAIT, is_useless, unavailable
 from community_gql.db.turns import Turns
 from community_gql.lru import LruCache
+from community_gql.telemetry import metrics, tracing
 
 CONNECT_SECONDS = 2.0
 """How long a database that does not even answer is waited for."""
@@ -32,6 +34,8 @@ LONGEST_PREPARED = 16 * 1024
 PREPARED_OVERHEAD = 2048
 """What a short statement weighs beside its text."""
 _PLANS = "plan_cache_mode"
+LABEL = "label"
+"""The execution option that marks a statement, see ``db/labels.py``."""
 ANSWERS = {
     "bytea_output": "hex",
     "datestyle": "ISO, MDY",
@@ -182,14 +186,17 @@ class Pool:
         self, lent: Lent, text: str, arguments: Sequence[Any], *, custom_plan: bool
     ) -> Any:
         """The single value of a statement, which stays prepared."""
-        await self.plan(lent.connection, custom_plan)
-        if self.config.pgbouncer or len(text) > LONGEST_PREPARED:
-            return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
-        statement = lent.prepared.get(text)
-        if statement is None:
-            statement = await lent.driver.prepare(text)  # unscoped: the caller's
-            lent.prepared.put(text, statement, len(text) + PREPARED_OVERHEAD)
-        return await statement.fetchval(*arguments)  # unscoped: the caller's
+        with tracing.span(STATEMENT, "client") as span:
+            if span is not None:
+                describe(span, text)
+            await self.plan(lent.connection, custom_plan)
+            if self.config.pgbouncer or len(text) > LONGEST_PREPARED:
+                return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
+            statement = lent.prepared.get(text)
+            if statement is None:
+                statement = await lent.driver.prepare(text)  # unscoped: the caller's
+                lent.prepared.put(text, statement, len(text) + PREPARED_OVERHEAD)
+            return await statement.fetchval(*arguments)  # unscoped: the caller's
 
     async def plan(self, connection: PoolProxiedConnection, custom_plan: bool) -> None:
         """Have the connection plan its statements for their values, or for all values.
@@ -284,9 +291,15 @@ class Pool:
 
     async def _turn(self, caller: str | None, *, write: bool) -> None:
         try:
-            await self.turns.take(caller, write=write, seconds=self.config.pool_timeout)
+            with metrics.POOL_WAIT_SECONDS.time():
+                await self.turns.take(caller, write=write, seconds=self.config.pool_timeout)
         except TimeoutError as error:
             raise unavailable(POOL_WAIT) from error
+
+    @property
+    def in_use(self) -> int:
+        """How many connections are in use."""
+        return self._in_use
 
     def _leave(self, caller: str | None, *, write: bool) -> None:
         self._in_use -= 1
@@ -347,6 +360,7 @@ def _engine(url: str, config: PoolConfig, size: int) -> AsyncEngine:
         **pool,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "before_cursor_execute", _mark, retval=True)
     return engine
 
 
@@ -356,6 +370,14 @@ def _replace(engine: AsyncEngine) -> None:
     pool = engine.sync_engine.pool
     if isinstance(pool, QueuePool):
         pool._invalidate_time = time.time()
+
+
+def _mark(
+    _connection: Any, _cursor: Any, text: str, parameters: Any, context: Any, _many: bool
+) -> tuple[str, Any]:
+    """Name the operation in a statement of SQLAlchemy; ``operations/compiled.py`` does its own."""
+    label = context.execution_options.get(LABEL) if context is not None else None
+    return (text if label is None else labelled(text, label)), parameters
 
 
 def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:

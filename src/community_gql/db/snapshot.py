@@ -10,10 +10,12 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from community_gql.db.pool import Pool, awaited, detached
+from community_gql.db.labels import STATEMENT, describe
+from community_gql.db.pool import LABEL, Pool, awaited, detached
 from community_gql.db.states import REPEATED, TOO_LONG, away_is_unavailable, sqlstate, unavailable
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import Unavailable
+from community_gql.telemetry import tracing
 
 READ_ATTEMPTS = 3
 EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS)"
@@ -41,6 +43,8 @@ class Snapshot:
         self._connection: AsyncConnection | None = None
         self._turn = asyncio.Lock()
         self._closed = False
+        self.label: str | None = None
+        """What its statements are marked with, see ``db/labels.py``."""
         self.stopwatch = Stopwatch()
         self.statements = 0
         """How many statements have run, for the log and the tests."""
@@ -84,11 +88,16 @@ class Snapshot:
 
     async def _execute(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         if self._connection is None:
-            self._connection = await self._pool.connect(self._caller, write=False)
+            with self.stopwatch.waiting():
+                self._connection = await self._pool.connect(self._caller, write=False)
             await self._pool.plan(await self._connection.get_raw_connection(), self._custom_plan)
         self.statements += 1
-        with self.stopwatch.running():
-            result = await self._connection.execute(statement, values)
+        with tracing.span(STATEMENT, "client") as span, self.stopwatch.running():
+            result = await self._connection.execute(
+                statement, values, execution_options={LABEL: self.label}
+            )
+            if span is not None:
+                describe(span, result.context.statement)
         if self.texts is not None:
             self.texts.append(result.context.statement)
         rows = result.all()

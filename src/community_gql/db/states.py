@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from community_gql.errors import Unavailable
+from community_gql.telemetry import metrics
 
 PASSING = (
     "08",  # the connection broke, or a proxy such as PgBouncer refused it
@@ -51,6 +52,7 @@ class Causes:
 
     def note(self, cause: str) -> None:
         """Count one occurrence of a cause: a SQLSTATE, or words. Needs a running event loop."""
+        metrics.DATABASE_AWAY.labels(cause).inc()
         self._counts[cause] = self._counts.get(cause, 0) + 1
         wait = self._logged.get(cause, -LOG_SECONDS) + LOG_SECONDS - time.monotonic()
         if wait <= 0:
@@ -130,4 +132,4 @@ def away_is_unavailable() -> Iterator[None]:
 def unavailable(cause: str) -> Unavailable:
     """Count the cause, and return the error that tells the client."""
     _causes.note(cause)
-    return Unavailable(TOO_LONG if cause == CANCELLED else AWAY)
+    return Unavailable(TOO_LONG if cause == CANCELLED else AWAY, cause)

@@ -1,4 +1,4 @@
-"""How long statements take in the database."""
+"""How long an operation waits for connections, and its statements take in the database."""
 
 from __future__ import annotations
 
@@ -8,12 +8,29 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """How long statements took, in seconds, without waiting for a connection."""
+    """How long statements took, in seconds, and beside it waiting for connections and compiling."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("compile_seconds", "pool_seconds", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.pool_seconds = 0.0
+        self.compile_seconds = 0.0
+
+    def add(self, other: Stopwatch) -> None:
+        """Add what another one counted."""
+        self.seconds += other.seconds
+        self.pool_seconds += other.pool_seconds
+        self.compile_seconds += other.compile_seconds
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count what the block takes as waiting for a connection, also when it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.pool_seconds += time.perf_counter() - start
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.http.head import Head, wants_signpost
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
-from community_gql.http.request_log import RequestLog, digest
+from community_gql.http.request_log import RequestLog, client_class, digest
 from community_gql.http.requests import (
     JSON_TYPE,
     METHODS,
@@ -49,6 +49,9 @@ from community_gql.http.security import OVER_TLS, PLAIN
 from community_gql.operations.documents import Refused
 from community_gql.operations.pipeline import Operations, Outcome
 from community_gql.operations.prepared import Params, Prepared
+from community_gql.telemetry import tracing
+from community_gql.telemetry.correlation import current, request_id, trace_id
+from community_gql.telemetry.metrics import Requests
 
 REFUSED_COST = 1000
 """What a document or variables that cannot be run are charged: reading them takes time too."""
@@ -121,7 +124,8 @@ class _Exchange:
 
 
 class GraphQLEndpoint:
-    """Answers GraphQL over HTTP. ``page`` is the application that shows browsers the explorer."""
+    """Answers GraphQL over HTTP. ``page`` is the application that shows browsers the explorer;
+    ``requests`` counts what was asked, where somebody wants to know."""
 
     def __init__(
         self,
@@ -129,9 +133,11 @@ class GraphQLEndpoint:
         authenticate: Authenticate,
         config: EndpointConfig | None = None,
         page: ASGIApp | None = None,
+        requests: Requests | None = None,
     ) -> None:
         self.operations, self._authenticate = operations, authenticate
         self._config, self._page = config or EndpointConfig(), page
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; never raises."""
@@ -145,10 +151,37 @@ class GraphQLEndpoint:
             await self._page(scope, receive, send)
             return
         exchange = _Exchange(scope, head, RequestLog(method=head.method, path=scope["path"]))
-        try:
-            answer = await self._answer(exchange, receive, accepted)
-        except ClientDisconnect:
-            return  # there is nobody to answer
+        log = exchange.log
+        log.request_id, log.client = request_id(head.request_id), client_class(head.client)
+        current.set(log.request_id)
+        with tracing.span("request", "server", head.traceparent) as span:
+            if span is not None:
+                log.trace_id = span.trace_id
+            elif head.traceparent:
+                log.trace_id = trace_id(head.traceparent)
+            try:
+                answer = await self._answer(exchange, receive, accepted)
+            except ClientDisconnect:
+                return  # there is nobody to answer
+            self._complete(exchange, answer, accepted)
+            log.milliseconds = round((time.perf_counter() - start) * 1000, 1)
+            log.write()
+            if self._requests is not None:
+                self._requests.count(
+                    log.type,
+                    log.executor,
+                    log.status,
+                    log.milliseconds,
+                    log.database_milliseconds,
+                    log.codes,
+                )
+            if span is not None:
+                _describe(span, log)
+            await answer.send(send, accepted, head=head.method == "HEAD", is_tls=head.is_tls)
+
+    def _complete(self, exchange: _Exchange, answer: Answer, accepted: str | None) -> None:
+        """Give the answer the fields that go with it, and the log its outcome."""
+        head, log = exchange.head, exchange.log
         if exchange.balance:
             answer.headers = {**exchange.balance, **answer.headers}
         if head.is_safe and answer.status == 200 and head.is_public:
@@ -158,13 +191,10 @@ class GraphQLEndpoint:
                 answer.status = 304
         if answer.status == 401 or exchange.account_gone:
             self._draw_consequences(exchange, answer)
-        log = exchange.log
+        answer.headers["X-Request-Id"] = log.request_id
         log.status = answer.http_status(accepted)
-        log.milliseconds = round((time.perf_counter() - start) * 1000, 1)
         if answer.errors:
             log.codes = tuple(error["extensions"]["code"] for error in answer.errors)
-        log.write()
-        await answer.send(send, accepted, head=head.method == "HEAD", is_tls=head.is_tls)
 
     async def _answer(self, exchange: _Exchange, receive: Receive, accepted: str | None) -> Answer:
         config = self._config
@@ -181,6 +211,8 @@ class GraphQLEndpoint:
         except Refused as error:
             return refusals(error.errors, exchange.values)
         except PublicError as error:
+            if isinstance(error, Unavailable):
+                exchange.log.cause = error.cause
             return refusal(error)
         except TimeoutError:
             if exchange.params is None:
@@ -208,8 +240,11 @@ class GraphQLEndpoint:
         self, exchange: _Exchange, params: Params, viewer: Viewer, limit: asyncio.Timeout
     ) -> Answer:
         start = time.perf_counter()
+        log = exchange.log
         key = key_of(viewer.sub, exchange.head.client)
-        prepared = await self._prepare(exchange, params, viewer, key)
+        with tracing.span("prepare"):
+            prepared = await self._prepare(exchange, params, viewer, key)
+        log.prepare_milliseconds = round((time.perf_counter() - start) * 1000, 2)
         await self._charge(exchange, key, max(prepared.cost, 1))
 
         async def afford(points: int) -> bool:
@@ -237,10 +272,11 @@ class GraphQLEndpoint:
             )
         finally:
             milliseconds = stopwatch.seconds * 1000
-            exchange.log.database_milliseconds = round(milliseconds, 2)
+            log.database_milliseconds = round(milliseconds, 2)
+            log.pool_milliseconds = round(stopwatch.pool_seconds * 1000, 2)
+            log.compile_milliseconds = round(stopwatch.compile_seconds * 1000, 2)
             if (beyond := int(milliseconds) - FREE_MILLISECONDS) > 0:
                 await self._debit(exchange, key, beyond * POINTS_PER_MILLISECOND)
-        log = exchange.log
         log.executor, log.fallback_reason = outcome.executor, outcome.fallback_reason
         log.statements = outcome.statements
         exchange.account_gone = outcome.account_gone
@@ -275,6 +311,7 @@ class GraphQLEndpoint:
                 hint=self._config.closed_schema_hint,
             )
             log.document, log.cost = prepared.document_hash, prepared.cost
+            log.type = prepared.kind.value
             log.operation = prepared.operation_name and prepared.operation_name[:100]
             read_tokens = prepared.read_tokens
             if prepared.kind is not OperationType.QUERY and exchange.head.is_safe:
@@ -309,6 +346,25 @@ class GraphQLEndpoint:
         for name, value in response.raw_headers:
             if name == b"set-cookie":
                 answer.headers["Set-Cookie"] = value.decode("latin1")
+
+
+def _describe(span: tracing.Span, log: RequestLog) -> None:
+    """What the conventions of OpenTelemetry want to know of a GraphQL request."""
+    span.rename(log.type or "request")
+    span.set(
+        {
+            "http.request.id": log.request_id,
+            "http.response.status_code": log.status,
+            "graphql.operation.name": log.operation,
+            "graphql.operation.type": log.type,
+            "community_gql.document": log.document,
+            "community_gql.executor": log.executor,
+            "community_gql.cost": log.cost,
+            "community_gql.viewer": log.viewer,
+        }
+    )
+    if log.status >= 500:
+        span.failed(log.codes[0] if log.codes else str(log.status))
 
 
 def _wants_page(head: Head, path: str) -> bool:

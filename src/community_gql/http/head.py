@@ -34,6 +34,8 @@ class Head:
     content_length: bytes = b""
     content_encoding: bytes = b""
     if_none_match: bytes = b""
+    request_id: bytes = b""
+    traceparent: bytes = b""
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
@@ -60,6 +62,10 @@ class Head:
                     head.content_length = value
                 case b"content-encoding":
                     head.content_encoding = value
+                case b"x-request-id":
+                    head.request_id = value
+                case b"traceparent":
+                    head.traceparent = value
                 case b"if-none-match":
                     lines = head.if_none_match
                     head.if_none_match = b"%b, %b" % (lines, value) if lines else value

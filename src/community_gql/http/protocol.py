@@ -15,6 +15,7 @@ import termios
 from collections import Counter
 from enum import Enum
 from typing import Any
+from weakref import WeakSet
 
 import httptools
 import orjson
@@ -52,6 +53,14 @@ class BoundedConfig(Config):
         self.limits, self.drain_seconds = limits, drain_seconds
 
 
+_servers: WeakSet[Connections] = WeakSet()
+
+
+def open_connections() -> int:
+    """How many connections this process holds."""
+    return sum(len(server.connections) for server in _servers)
+
+
 class Connections(ServerState):
     """The connections of one process, and whether it is about to end."""
 
@@ -60,6 +69,7 @@ class Connections(ServerState):
         self.by_address: Counter[str] = Counter()
         self.draining = False
         """Whether each answer is the last of its connection."""
+        _servers.add(self)
 
 
 class Reading(Enum):

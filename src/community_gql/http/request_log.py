@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import logging
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 
 from community_gql.logs import write_event
 
 _log = logging.getLogger("community_gql.requests")
+_pid = os.getpid()  # a worker is a process that was started anew, not a copy of another
 
 
 @dataclass(slots=True)
@@ -18,20 +21,36 @@ class RequestLog:
 
     method: str = "POST"
     path: str = "/graphql"
+    request_id: str = ""
+    trace_id: str | None = None
+    """The trace that the request, or this process, says it belongs to."""
     operation: str | None = None
+    type: str | None = None
+    """``query`` or ``mutation``, once that is known."""
     document: str | None = None
     viewer: str | None = None
     """Tells people apart without naming them: a digest of their ``sub``."""
+    client: str | None = None
+    """What kind of address it came from, see ``client_class``."""
     cost: int | None = None
     statements: int = 0
     executor: str | None = None
     """``compiled`` or ``loaders``, once the operation ran."""
     fallback_reason: str | None = None
     """Why it was the loaders."""
+    prepare_milliseconds: float = 0
+    """For reading the document and the variables."""
+    compile_milliseconds: float = 0
+    """For compiling it, if the request waited for that."""
+    pool_milliseconds: float = 0
+    """For waiting for connections to the database."""
     database_milliseconds: float = 0
     status: int = 0
     milliseconds: float = 0
     codes: tuple[str, ...] = ()
+    cause: str | None = None
+    """Why the database could not serve: a SQLSTATE, or words."""
+    pid: int = _pid
 
     def write(self) -> None:
         """Write it."""
@@ -44,3 +63,13 @@ class RequestLog:
 def digest(sub: str) -> str:
     """A short name of a person that does not tell who it is."""
     return hashlib.blake2b(sub.encode(), digest_size=6).hexdigest()
+
+
+@lru_cache(maxsize=10_000)
+def client_class(address: str | None) -> str | None:
+    """``loopback``, ``private`` or ``public``; None if it is not an address."""
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return None
+    return "loopback" if found.is_loopback else "private" if found.is_private else "public"

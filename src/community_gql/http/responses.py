@@ -22,7 +22,7 @@ from community_gql.errors import BadRequest, PublicError
 from community_gql.http.rate_limit import RateLimited
 from community_gql.http.requests import JSON_TYPE, RESPONSE_TYPE
 from community_gql.http.security import OVER_TLS, PLAIN, RawHeaders
-from community_gql.logs import describe
+from community_gql.logs import describe, fingerprint
 
 STATUS: dict[str, int] = {
     "GRAPHQL_PARSE_FAILED": 400,
@@ -206,13 +206,17 @@ def _public(error: PublicError) -> Json:
 
 
 def _fault(error: BaseException, values: Any, path: Sequence[Any] | None = None) -> Json:
-    error_id = uuid.uuid4().hex
+    error_id, kind = uuid.uuid4().hex, fingerprint(error)
     _faults.error(
-        "fault %s at %s\n%s",
+        "fault %s of kind %s at %s",
         error_id,
+        kind,
         ".".join(map(str, path or ())) or "the request",
-        describe(error, values),
-        extra={"errorId": error_id},
+        extra={
+            "errorId": error_id,
+            "fingerprint": kind,
+            "traceback": describe(error, values),
+        },
     )
     return {
         "message": "Something went wrong on our side. Quote the errorId when you report it.",

@@ -14,8 +14,10 @@ Of a mutation the payloads are compiled, each as a statement of its own that run
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import logging
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ from typing import Any, Literal
 import asyncpg
 from graphql import OperationType
 
+from community_gql.db.labels import labelled
 from community_gql.errors import Unavailable
+from community_gql.logs import write_event
 from community_gql.lru import LruCache
 from community_gql.operations.compiler import compile_operation, compile_payload
 from community_gql.operations.cost import CHARACTERS, AnswerTooLarge
@@ -37,6 +41,7 @@ from community_gql.operations.statement import Statement, arguments_of
 from community_gql.operations.throttle import throttled
 from community_gql.schema.context import Context
 from community_gql.schema.payloads import Outcome
+from community_gql.telemetry import metrics
 
 Mode = Literal["on", "off", "always"]
 Afford = Callable[[int], Awaitable[bool]]
@@ -120,7 +125,7 @@ class Pushdown:
         ``afford`` takes the price of a compilation, and says whether it could. Raises
         Unavailable, and AnswerTooLarge for data that the database has then not sent.
         """
-        found = await self._found(prepared, context.near_rows, afford)
+        found = await self._found(prepared, context, afford)
         if found.statement is None:
             return None, found.reason
         try:
@@ -138,7 +143,7 @@ class Pushdown:
 
         None as well when it cannot be read now: the loaders then say what is wrong.
         """
-        found = await self._found(prepared, context.near_rows, afford, key)
+        found = await self._found(prepared, context, afford, key)
         if found.statement is None:
             return None, found.reason
         try:
@@ -153,16 +158,20 @@ class Pushdown:
         return data, None
 
     async def _found(
-        self, prepared: Prepared, near_rows: int, afford: Afford, part: str | None = None
+        self, prepared: Prepared, context: Context, afford: Afford, part: str | None = None
     ) -> Compilation:
         """The statement, or why it is not there for this request."""
+        start, near_rows = time.perf_counter(), context.near_rows
         if self._may_be_long(prepared):
             prepared.operation.seen = True
         found = self.find(prepared, near_rows, part)
+        if self._mode == "always":
+            context.stopwatch.compile_seconds += time.perf_counter() - start
         if found.state is State.MISSING:
             found = await self._start(prepared, near_rows, afford, part)
         if found is _BUSY and self._may_be_long(prepared):
             found = await self._made(prepared, part)
+            context.stopwatch.compile_seconds += time.perf_counter() - start
         return found
 
     async def _value(
@@ -278,20 +287,40 @@ def _aside(job: Callable[[], Compilation]) -> Compilation:
 def _compiled(
     prepared: Prepared, part: str | None, near_rows: int, max_bytes: int, counts_texts: bool
 ) -> Compilation:
+    start = time.perf_counter()
+    compilation = _tried(prepared, part, near_rows, max_bytes, counts_texts)
+    seconds = time.perf_counter() - start
+    outcome = compilation.state.name.lower()
+    metrics.COMPILE_SECONDS.labels(outcome).observe(seconds)
+    if _log.isEnabledFor(logging.INFO):
+        told = {
+            "operation": prepared.operation_name,
+            "document": prepared.document_hash,
+            "outcome": outcome,
+            "reason": compilation.reason,
+            "milliseconds": round(seconds * 1000, 1),
+        }
+        write_event(_log, f"compiled {prepared.operation_name or '-'}", told)
+    return compilation
+
+
+def _tried(
+    prepared: Prepared, part: str | None, near_rows: int, max_bytes: int, counts_texts: bool
+) -> Compilation:
     operation = prepared.operation
     compiled = compile_operation if part is None else partial(compile_payload, part)
     try:
-        return Compilation.ready(
-            compiled(
-                operation.node,
-                operation.fragments,
-                prepared.variables,
-                prepared.plans,
-                near_rows,
-                max_bytes,
-                counts_texts=counts_texts,
-            )
+        statement = compiled(
+            operation.node,
+            operation.fragments,
+            prepared.variables,
+            prepared.plans,
+            near_rows,
+            max_bytes,
+            counts_texts=counts_texts,
         )
+        named = labelled(statement.text, operation.label)
+        return Compilation.ready(dataclasses.replace(statement, text=named))
     except NotCompiled as reason:
         return Compilation.impossible(str(reason))
     except Exception as error:

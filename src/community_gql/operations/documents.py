@@ -30,6 +30,7 @@ from graphql.validation.rules import overlapping_fields_can_be_merged as overlap
 
 from community_gql.errors import BadRequest, PublicError
 from community_gql.lru import LruCache
+from community_gql.operations import first_sight
 from community_gql.operations.collector import uncollected
 from community_gql.operations.plans import check_document
 from community_gql.operations.prepared import Operation
@@ -115,7 +116,7 @@ class Document:
         nodes = self.node.definitions
         fragments = {n.name.value: n for n in nodes if isinstance(n, FragmentDefinitionNode)}
         operations = tuple(
-            Operation(self.node, n, fragments)
+            Operation(self.node, n, fragments, self.hash)
             for n in nodes
             if isinstance(n, OperationDefinitionNode)
         )
@@ -227,6 +228,7 @@ class Documents:
             with uncollected():
                 document = _read(text, open_schema, hint)
             self.kept.put(text, document, document.size)
+            first_sight.note(document.node, document.hash)
         if document.introspects and not open_schema:
             raise Refused([_closed("Introspection is not open to this caller.", hint)])
         return document

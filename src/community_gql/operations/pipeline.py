@@ -24,6 +24,7 @@ from graphql import (
 
 from community_gql.db.database import Database
 from community_gql.db.pool import detached
+from community_gql.db.states import AWAY
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.graph.statements import NEAR_ROWS
@@ -165,20 +166,21 @@ class Operations:
         it gives up, by the event loop's clock. ``afford`` pays for compiling it, where that is
         worth it. ``stopwatch`` counts the time of its statements, also when it fails; ``texts``
         collects them, and ``explained`` PostgreSQL's plans of them: a query is then compiled first.
-        Raises Unavailable when the database cannot answer and the answer would
-        hold nothing, and AnswerTooLarge for a query whose data is longer than an answer may be.
+        Raises Unavailable when the database cannot answer and the answer would hold nothing, and
+        AnswerTooLarge for a query whose data is longer than an answer may be.
         """
         stopwatch = stopwatch or Stopwatch()
         context = Context(
             viewer,
             self._database,
-            caller,
-            deadline,
-            stopwatch,
-            texts,
-            explained,
-            self._near_rows,
-            prepared.plans,
+            caller=caller,
+            deadline=deadline,
+            stopwatch=stopwatch,
+            texts=texts,
+            explained=explained,
+            near_rows=self._near_rows,
+            plans=prepared.plans,
+            label=prepared.operation.label,
         )
         if explained is not None:
             prepared.operation.seen = True
@@ -200,7 +202,7 @@ class Operations:
                 # A server that hangs does not even end a transaction: that goes on behind.
                 await asyncio.wait({detached(context.close())}, timeout=CLOSING_SECONDS)
         if not context.committed and _is_lost(data, errors, prepared.kind):
-            raise Unavailable("The database cannot answer at the moment. Try again shortly.")
+            raise Unavailable(AWAY, _cause(errors))
         if isinstance(data, dict) and len(orjson.dumps(data)) > self._max_answer_bytes:
             data, errors = None, [self._too_large(prepared.kind)]
         return Outcome(
@@ -279,6 +281,12 @@ def _is_lost(data: object, errors: Sequence[GraphQLError], kind: OperationType) 
     if kind is OperationType.QUERY or not isinstance(data, dict):
         return True
     return all(value is None for value in data.values())
+
+
+def _cause(errors: Sequence[GraphQLError]) -> str | None:
+    """Why the database could not serve, by the first error that knows."""
+    causes = (getattr(_origin(error), "cause", None) for error in errors)
+    return next(filter(None, causes), None)
 
 
 def _origin(error: GraphQLError) -> BaseException | None:

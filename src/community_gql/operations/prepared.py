@@ -37,6 +37,7 @@ from graphql.execution.get_variable_signature import get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 from graphql.utilities import coerce_input_value
 
+from community_gql.db.labels import label
 from community_gql.graph.plans import Plan, Plans, PlanWeight
 from community_gql.lru import LruCache
 from community_gql.operations.cost import cost_of
@@ -68,6 +69,8 @@ class Operation:
     document: DocumentNode = field(repr=False)
     node: OperationDefinitionNode
     fragments: Mapping[str, FragmentDefinitionNode]
+    document_hash: str = ""
+    """Names its document in the log."""
     seen: bool = False
     """Whether it has run before."""
 
@@ -75,6 +78,11 @@ class Operation:
     def name(self) -> str | None:
         """Its name in the document."""
         return self.node.name.value if self.node.name else None
+
+    @cached_property
+    def label(self) -> str:
+        """What names it in its statements."""
+        return label(self.name, self.document_hash)
 
     @cached_property
     def size(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from community_gql.db.database import Database, Transaction, constraint
+from community_gql.db.labels import unlabelled
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, Unavailable
 from community_gql.graph.loaders import Loaders
@@ -45,6 +46,8 @@ class Context:
     """What each field node asks for."""
     committed: bool = False
     """Whether something was written that stays, whatever happens to the answer."""
+    label: str | None = None
+    """What names the operation in its statements, see ``db/labels.py``."""
     _loaders: Loaders | None = None
     _statements: int = 0
     _ended: bool = False
@@ -73,6 +76,7 @@ class Context:
                 custom_plan=self.plans.custom_plan, caller=self._caller, deadline=self.deadline
             )
             snapshot.texts, snapshot.explained = self.texts, self.explained
+            snapshot.label = self.label
             self._loaders = Loaders(snapshot, self.viewer, self.near_rows)
         return self._loaders
 
@@ -80,7 +84,7 @@ class Context:
         """The single value of a compiled statement, see ``Database.value``."""
         self._statements += 1
         if self.texts is not None:
-            self.texts.append(text)
+            self.texts.append(unlabelled(text))
         found = await self.database.value(
             text,
             arguments,
@@ -102,15 +106,17 @@ class Context:
         await self._forget()
 
         async def counted(session: Transaction) -> T:
-            session.texts = self.texts
+            session.texts, session.label = self.texts, self.label
             try:
                 return await action(session)
             finally:
                 self._statements += session.statements
-                self.stopwatch.seconds += session.stopwatch.seconds
+                self.stopwatch.add(session.stopwatch)
 
         try:
-            result = await self.database.write(counted, caller=self._caller, deadline=self.deadline)
+            result = await self.database.write(
+                counted, caller=self._caller, deadline=self.deadline, stopwatch=self.stopwatch
+            )
         except IntegrityError as error:
             if constraint(error).endswith(_OWNER_KEYS):
                 raise AccountGone from error
@@ -134,4 +140,4 @@ class Context:
                 pass  # it goes on behind
             finally:
                 self._statements += loaders.snapshot.statements
-                self.stopwatch.seconds += loaders.snapshot.stopwatch.seconds
+                self.stopwatch.add(loaders.snapshot.stopwatch)

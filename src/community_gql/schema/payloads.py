@@ -24,6 +24,7 @@ from community_gql.schema.context import Context
 from community_gql.schema.fields import argument, derived, described_type
 from community_gql.schema.ids import read_id, write_id
 from community_gql.schema.query import ROOT, SHAPES, Query
+from community_gql.telemetry import tracing
 
 Action = Callable[..., Awaitable[Any]]
 
@@ -83,9 +84,10 @@ class MutationField(StrawberryField):
             raise Unauthenticated("Sign in first: this changes what belongs to someone.")
         members = read_members(kwargs["input"])
         try:
-            return Outcome(
-                await context.write(lambda session: self.action(session, viewer, **members))
-            )
+            with tracing.span(f"mutation {info.field_name}"):
+                return Outcome(
+                    await context.write(lambda session: self.action(session, viewer, **members))
+                )
         except Rejected as rejected:
             return Outcome(errors=rejected.errors)
 

@@ -29,6 +29,7 @@ from community_gql.settings.checks import (
     database_address,
     issuer_address,
     listed,
+    metrics_address,
     origin,
     proxies,
     redis_address,
@@ -253,6 +254,21 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="The least severe log line to write: `debug`, `info`, `warning` or `error`.",
+    )
+    metrics: Annotated[
+        tuple[str, int] | None,
+        NoDecode,
+        PlainValidator(metrics_address, json_schema_input_type=str),
+    ] = Field(
+        default=None,
+        description="Where `serve` shows `/metrics` to Prometheus, such as `127.0.0.1:9464`: an "
+        "address of its own, which the public must not reach. Without it nothing is counted.",
+        json_schema_extra={"shown_default": ""},
+    )
+    tracing: Literal["off", "on"] = Field(
+        default="off",
+        description="`on` sends traces to the OpenTelemetry collector that "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` names; it needs the extra `otel`.",
     )
     auth0_domain: Annotated[
         str | None, PlainValidator(tenant_domain, json_schema_input_type=str)

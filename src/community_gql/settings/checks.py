@@ -20,6 +20,16 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MIN_SECRET = 32  # characters
 
 
+def metrics_address(value: object) -> tuple[str, int] | None:
+    """Check ``host:port``, an address of this machine. Raises ValueError with a sentence."""
+    if value is None or isinstance(value, tuple):
+        return value
+    host, _, port = value.strip().rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError("it must be an address and a port, such as 127.0.0.1:9464")
+    return host.strip("[]"), int(port)
+
+
 def tenant_domain(value: object) -> str | None:
     """Check the domain of an Auth0 tenant (or its custom domain): a bare host name.
 

@@ -30,7 +30,8 @@ START_SECONDS = 300  # recovery after a power cut may be slow; a dead process is
 # uses to tell letters from quotation marks and dashes.
 LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 
-LASTING = {"max_connections": "100"}
+STATISTICS = {"shared_preload_libraries": "pg_stat_statements"}  # `community-gql stats` reads them
+LASTING = {"max_connections": "100", **STATISTICS}
 THROWAWAY = {
     "max_connections": "200",
     "fsync": "off",
@@ -39,6 +40,7 @@ THROWAWAY = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "autovacuum": "off",
+    **STATISTICS,
 }
 
 

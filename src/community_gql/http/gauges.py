@@ -1,0 +1,61 @@
+"""What this process tells the metrics once a second: how full things are, what it counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from community_gql.db.database import Database
+from community_gql.http.protocol import open_connections
+from community_gql.lru import LruCache
+from community_gql.operations.pipeline import Operations
+from community_gql.telemetry import metrics
+
+EVERY = 1.0
+"""Seconds."""
+
+
+class Gauges:
+    """The clock of one process: ``async with gauges.running():``."""
+
+    def __init__(
+        self, requests: metrics.Requests, database: Database, operations: Operations
+    ) -> None:
+        self._requests, self._pool = requests, database.pool
+        self._caches: dict[str, LruCache[Any]] = {
+            "documents": operations.documents.kept,
+            "operations": operations.cache.kept,
+            "statements": operations.pushdown.statements,
+        }
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Tell them again and again, and at the end of the block."""
+        metrics.mark_running()
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            self.tell()
+
+    async def _run(self) -> None:
+        while True:
+            self.tell()
+            await asyncio.sleep(EVERY)
+
+    def tell(self) -> None:
+        """Tell them now."""
+        self._requests.hand_over()
+        pool = self._pool
+        metrics.POOL_SIZE.set(pool.config.pool_size)
+        metrics.POOL_IN_USE.set(pool.in_use)
+        metrics.POOL_WAITING.set(pool.turns.waiting)
+        metrics.CONNECTIONS.set(open_connections())
+        for name, cache in self._caches.items():
+            metrics.CACHE_BYTES.labels(name).set(cache.bytes)
+            metrics.CACHE_ENTRIES.labels(name).set(len(cache))

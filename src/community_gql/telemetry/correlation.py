@@ -1,0 +1,31 @@
+"""What ties a request to the records that others keep of it: its id, and its trace."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+from itertools import count
+
+_SANE = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+_TRACEPARENT = re.compile(  # W3C Trace Context; versions to come may append to it
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,256})?"
+)
+_process = secrets.token_hex(6)
+_numbers = count(1)
+
+current: ContextVar[str | None] = ContextVar("id of the request", default=None)
+"""The id of the request that is being answered, for what is logged meanwhile."""
+
+
+def request_id(given: bytes) -> str:
+    """The id that the client or a proxy gave, if it may stand in a log; else a new one."""
+    if given and _SANE.fullmatch(given):
+        return given.decode("ascii")
+    return f"{_process}-{next(_numbers):x}"
+
+
+def trace_id(traceparent: bytes) -> str | None:
+    """The trace that a ``traceparent`` field names, 32 hexadecimal digits; None if it is broken."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    return found[1].decode("ascii") if found else None

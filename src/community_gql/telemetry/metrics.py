@@ -1,0 +1,138 @@
+"""The metrics, each declared once, with what it counts.
+
+``serve`` shows them at the address of METRICS for all its processes together; prometheus-client's
+multi-process mode keeps them in files. Writing there takes 7 to 9 µs for each observation, so
+what happens for each request is counted in memory, and handed over once a second.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from prometheus_client import Counter, Gauge, Histogram
+
+PREFIX = "community_gql_"
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+"""The upper bounds of the buckets of what takes time."""
+
+
+class Timings(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """Add so many observations to each bucket, the last without a bound; ``total`` is their
+        sum."""
+        for bucket, number in zip(self._buckets, counts, strict=True):
+            if number:
+                bucket.inc(number)
+        self._sum.inc(total)
+
+
+def _gauge(name: str, about: str, labels: Sequence[str] = (), mode: str = "livesum") -> Gauge:
+    return Gauge(PREFIX + name, about, labels, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+
+REQUEST_SECONDS = Timings(
+    PREFIX + "request_seconds",
+    "GraphQL requests: how long their answers took, by what ran (none if nothing did).",
+    ("type", "executor", "status"),
+    buckets=SECONDS,
+)
+DATABASE_SECONDS = Timings(
+    PREFIX + "request_database_seconds",
+    "GraphQL requests that ran: how long their statements took together.",
+    ("type", "executor"),
+    buckets=SECONDS,
+)
+ERRORS = Counter(
+    PREFIX + "errors",
+    "Errors in answers, by code. RATE_LIMITED is a spent budget, INTERNAL a fault of ours.",
+    ("code",),
+)
+POOL_WAIT_SECONDS = Histogram(
+    PREFIX + "pool_wait_seconds",
+    "How long those waited who found no connection to the database free.",
+    buckets=SECONDS,
+)
+POOL_SIZE = _gauge("pool_size", "The most connections to the database that may be open.")
+POOL_IN_USE = _gauge("pool_in_use", "Connections to the database that someone uses.")
+POOL_WAITING = _gauge("pool_waiting", "Those who wait for a connection to the database.")
+DATABASE_AWAY = Counter(
+    PREFIX + "database_away",
+    "Times that the database could not serve, by cause: a SQLSTATE, or words.",
+    ("cause",),
+)
+COMPILE_SECONDS = Histogram(
+    PREFIX + "compile_seconds",
+    "Queries that were compiled to one statement, or could not be (outcome).",
+    ("outcome",),
+    buckets=SECONDS,
+)
+CONNECTIONS = _gauge("connections", "Connections of clients that are open.")
+CACHE_BYTES = _gauge("cache_bytes", "What a cache takes in memory, estimated.", ("cache",))
+CACHE_ENTRIES = _gauge("cache_entries", "How many things a cache holds.", ("cache",))
+JOB_SECONDS = Histogram(
+    PREFIX + "job_seconds",
+    "What runs beside the requests, by outcome.",
+    ("job", "outcome"),
+    buckets=SECONDS,
+)
+WORKERS = _gauge("workers", "Processes that serve, by version.", ("version",))
+
+
+class Requests:
+    """Counts what each request took, in memory until ``hand_over``."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[tuple[str | None, str | None, int], _Tally] = {}
+        self._errors: Counts[str] = Counts()
+
+    def count(
+        self,
+        type_: str | None,
+        executor: str | None,
+        status: int,
+        milliseconds: float,
+        database_milliseconds: float,
+        codes: Sequence[str],
+    ) -> None:
+        """Count one request."""
+        key = type_, executor, status
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = _Tally()
+        seconds, database = milliseconds / 1000, database_milliseconds / 1000
+        tally.counts[bisect_left(SECONDS, seconds)] += 1
+        tally.total += seconds
+        tally.database_counts[bisect_left(SECONDS, database)] += 1
+        tally.database_total += database
+        if codes:
+            self._errors.update(codes)
+
+    def hand_over(self) -> None:
+        """Add what was counted to the metrics."""
+        tallies, self._tallies = self._tallies, {}
+        for (type_, executor, status), tally in tallies.items():
+            ran = type_ or "none", executor or "none"
+            REQUEST_SECONDS.labels(*ran, str(status)).add(tally.counts, tally.total)
+            if executor is not None:
+                DATABASE_SECONDS.labels(*ran).add(tally.database_counts, tally.database_total)
+        errors, self._errors = self._errors, Counts()
+        for code, number in errors.items():
+            ERRORS.labels(code).inc(number)
+
+
+class _Tally:
+    __slots__ = ("counts", "database_counts", "database_total", "total")
+
+    def __init__(self) -> None:
+        self.counts, self.total = [0] * (len(SECONDS) + 1), 0.0
+        self.database_counts, self.database_total = [0] * (len(SECONDS) + 1), 0.0
+
+
+def mark_running() -> None:
+    """Count this process among those that serve."""
+    WORKERS.labels(version("community-gql")).set(1)
