@@ -64,6 +64,26 @@ async def test_a_fault_is_an_error_id_to_the_client_and_everything_in_the_log(
     assert "builtins.ValueError: cannot make sense of … at 4711 or …" in traceback
 
 
+async def test_the_same_fault_has_the_same_fingerprint(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(kind: type[Exception]) -> Any:
+        raise kind("inside")
+
+    seen: list[tuple[str, str]] = []
+    for kind, query in ((ValueError, "{ __typename }"), (KeyError, "query B { __typename }")) * 2:
+        monkeypatch.setattr(
+            "community_gql.operations.pipeline.check_cost", lambda *_, kind=kind: fails(kind)
+        )
+        answer = await api(query)
+        (fault,) = [line for line in answer.lines if line.name == "community_gql.faults"]
+        assert vars(fault)["fingerprint"] in fault.getMessage()
+        seen.append((vars(fault)["fingerprint"], vars(fault)["errorId"]))
+
+    assert seen[0][0] == seen[2][0] != seen[1][0] == seen[3][0]
+    assert len({error_id for _, error_id in seen}) == 4
+
+
 async def test_a_fault_outside_of_the_operation_is_answered_too(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,11 +114,12 @@ async def test_a_faults_statement_is_logged_without_its_values(
     finally:
         await db.execute("ALTER TABLE stories DROP CONSTRAINT no_moss")
     (fault,) = [line for line in answer.lines if line.name == "community_gql.faults"]
-    said = fault.getMessage()
+    said = fault.getMessage() + vars(fault)["traceback"]
 
     assert answer.codes == ["INTERNAL"]
     assert "SQLSTATE 23514, constraint no_moss" in said
-    assert "INSERT INTO stories" in said
+    assert "INSERT /* op=Write doc=" in said
+    assert "INTO stories" in said
     assert "moss" not in said.replace("no_moss", "")
     assert "lantern" not in said
 

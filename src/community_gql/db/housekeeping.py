@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import AsyncIterator
 
 from sqlalchemy import text
 
 from community_gql.db.database import Database, Transaction
 from community_gql.errors import Unavailable
+from community_gql.telemetry import metrics
 
 EVERY = 60.0
 """Seconds between two looks of one process."""
@@ -101,9 +103,13 @@ class Housekeeping:
         while True:
             # Processes that start together do not look together.
             await asyncio.sleep(self._every * random.uniform(0.5, 1))
+            start, outcome = time.perf_counter(), "done"
             try:
                 await self._database.write(count_popularity)
             except Unavailable:
-                pass  # the next look does it
+                outcome = "unavailable"  # the next look does it
             except Exception as error:
+                outcome = "failed"
                 _log.error("Housekeeping failed.", exc_info=error)
+            took = time.perf_counter() - start
+            metrics.JOB_SECONDS.labels("popularity", outcome).observe(took)

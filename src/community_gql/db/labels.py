@@ -43,13 +43,13 @@ def label_of(text: str) -> str | None:
     return found[1] if found else None
 
 
-def describe(span: tracing.Span, text: str) -> None:
+def describe(span: tracing.Span, text: str, label: str | None) -> None:
     """Say in a span which statement it is of; its values are binds, and not in it."""
     span.rename((text.split(None, 1) or [STATEMENT])[0].upper())
     span.set(
         {
             "db.system.name": "postgresql",
             "db.query.text": text,
-            "db.query.summary": label_of(text),
+            "db.query.summary": label,
         }
     )

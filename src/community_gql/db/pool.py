@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from community_gql.db import connecting
-from community_gql.db.labels import STATEMENT, describe, labelled
+from community_gql.db.labels import STATEMENT, describe, label_of, labelled
 from community_gql.db.states import POOL_WAIT, is_useless, unavailable
 from community_gql.db.turns import Turns
 from community_gql.lru import LruCache
@@ -188,7 +188,7 @@ class Pool:
         """The single value of a statement, which stays prepared."""
         with tracing.span(STATEMENT, "client") as span:
             if span is not None:
-                describe(span, text)
+                describe(span, text, label_of(text))
             await self.plan(lent.connection, custom_plan)
             if self.config.pgbouncer or len(text) > LONGEST_PREPARED:
                 return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's

@@ -97,7 +97,7 @@ class Snapshot:
                 statement, values, execution_options={LABEL: self.label}
             )
             if span is not None:
-                describe(span, result.context.statement)
+                describe(span, result.context.statement, self.label)
         if self.texts is not None:
             self.texts.append(result.context.statement)
         rows = result.all()

@@ -59,7 +59,7 @@ async def operations(connection: asyncpg.Connection, limit: int) -> Rows:
     Statements of the same form in several operations count for the one that ran first. Raises
     NotThere.
     """
-    schema = await connection.fetchval(_EXTENSION)
+    schema = await connection.fetchval(_EXTENSION)  # unscoped: as above
     if schema is None:
         raise NotThere(
             "pg_stat_statements is not in this database. Load it (shared_preload_libraries), "

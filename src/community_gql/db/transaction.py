@@ -32,7 +32,7 @@ class Transaction:
                 statement, values, execution_options={LABEL: self.label}
             )
             if span is not None:
-                describe(span, result.context.statement)
+                describe(span, result.context.statement, self.label)
         if self.texts is not None:
             self.texts.append(result.context.statement)
         return result.all() if result.returns_rows else ()

@@ -21,6 +21,7 @@ from multiprocessing.context import SpawnProcess
 from community_gql.http.protocol import BoundedConfig
 from community_gql.http.server import NOT_STARTED, DrainingServer
 from community_gql.settings import OperatorError
+from community_gql.telemetry import metrics
 
 START_SECONDS = 120.0
 """How long a worker may take to start, on a slow machine too."""
@@ -246,6 +247,7 @@ class Workers:
                 self._all.discard(worker)
                 if self._workers[place] is not worker:
                     continue  # its time had come
+                metrics.WORKER_ENDS.inc()
                 _log.warning("worker %d ended %s; another is started", worker.pid, worker.outcome)
                 await asyncio.sleep(wait)
                 self._workers[place] = self._new()

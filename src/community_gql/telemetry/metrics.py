@@ -80,6 +80,10 @@ JOB_SECONDS = Histogram(
     ("job", "outcome"),
     buckets=SECONDS,
 )
+WORKER_ENDS = Counter(
+    PREFIX + "worker_ends",
+    "Processes that ended though nobody had told them to, and were replaced.",
+)
 WORKERS = _gauge("workers", "Processes that serve, by version.", ("version",))
 
 
