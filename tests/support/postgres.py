@@ -74,12 +74,21 @@ class OwnServer:
 
     def stop(self, mode: str = "immediate", *more: str) -> None:
         """Stop it: ``immediate`` is a crash, ``smart`` waits for its sessions."""
-        words = ("-D", self.where.data, "-m", mode, "-t", "60", *more, "stop")
+        words: tuple[str | Path, ...] = (
+            "-D",
+            self.where.data,
+            "-m",
+            mode,
+            "-t",
+            "60",
+            *more,
+            "stop",
+        )
         process.run(self.where, self.bin / "pg_ctl", *words)
 
     def promote(self) -> None:
         """Make the standby a primary."""
-        words = ("-D", self.where.data, "-t", "60", "promote")
+        words: tuple[str | Path, ...] = ("-D", self.where.data, "-t", "60", "promote")
         code, said = process.run(self.where, self.bin / "pg_ctl", *words)
         assert code == 0, said
 
