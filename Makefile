@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 FUZZ := $(VENV)/fuzz
 CLIENTS := $(VENV)/clients
 BENCH := $(VENV)/bench
+RELEASE := $(VENV)/release
 PEERS := benchmarks/peers/node
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -27,7 +28,8 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_PYTH
 unexport PIP_NO_DEPS PIP_CONSTRAINT PIP_REQUIREMENT PIP_EDITABLE PYTHONHOME PYTHONPATH PYTHONOPTIMIZE
 
 .DEFAULT_GOAL := help
-.PHONY: help run install explorer screenshots test test-fast test-clients example-web example-script \
+.PHONY: help run install explorer screenshots test test-fast test-clients test-delivery \
+	release sbom example-web example-script \
 	compare bench fuzz check schema erd migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
 
@@ -53,6 +55,19 @@ test: $(VENV)/project $(VENV)/dev-packages ## Run all tests in parallel, minutes
 test-fast: $(VENV)/project $(VENV)/dev-packages ## Run the tests that a change breaks first (about a minute)
 	@echo "$(FAST_SAYS)"
 	@$(BIN)/python -m pytest -n auto --fast $(ARGS)
+
+test-delivery: $(VENV)/project $(VENV)/dev-packages $(RELEASE)/packages ## Build the wheel, its list of parts and the container, and start it (buildah or podman)
+	@DELIVERY=all $(BIN)/python -m pytest -n 0 tests/delivery $(ARGS)
+
+release: $(VENV)/project $(VENV)/dev-packages $(RELEASE)/packages ## Make dist/: the wheel with the explorer (Node), and the list of its parts (SBOM)
+	@$(BIN)/python explorer/build.py
+	@$(BIN)/python -m build --outdir dist
+	@$(MAKE) --no-print-directory sbom
+
+sbom: $(RELEASE)/packages ## Write dist/community-gql.cdx.json: what a server consists of (CycloneDX)
+	@mkdir -p dist
+	@$(RELEASE)/bin/cyclonedx-py requirements requirements-serve.lock --pyproject pyproject.toml \
+		--output-reproducible --output-file dist/community-gql.cdx.json
 
 compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running queries at length (CASES=20000 SEED=x)
 	@FUZZ_CASES=$(or $(CASES),6000) FUZZ_SEED=$(or $(SEED),$$RANDOM) \
@@ -110,12 +125,13 @@ fmt: $(VENV)/project $(VENV)/dev-packages ## Format the code and fix what can be
 	@$(BIN)/ruff check --fix .
 
 lock: $(VENV)/project $(VENV)/dev-packages ## Choose new versions of all packages (ARGS=--upgrade) and write the locks
-	@$(UV) $(ARGS) --group build pyproject.toml -o requirements.lock
+	@$(UV) $(ARGS) pyproject.toml -o requirements-serve.lock
 	@$(UV) $(ARGS) --extra dev --group build pyproject.toml -o requirements-run.lock
 	@$(UV) $(ARGS) --extra dev --extra otel --group build --group dev pyproject.toml -o requirements-dev.lock
 	@$(UV) $(ARGS) --group fuzz -o requirements-fuzz.lock
 	@$(UV) $(ARGS) --group clients -o requirements-clients.lock
 	@$(UV) $(ARGS) --group bench -o requirements-bench.lock
+	@$(UV) $(ARGS) --group release -o requirements-release.lock
 
 db-psql: $(VENV)/project ## Open psql on the embedded database
 	@$(BIN)/community-gql db psql

@@ -130,8 +130,9 @@ SESSION = ANSWERS | {
     "lock_timeout": "0",
     "statement_timeout": "0",
 }
-"""Sent at connect. What the server, the database and the role say otherwise counts for no migration: a limit set
-for the application's role would stop a long one halfway, and a ``search_path`` hides the tables."""
+"""Sent at connect, so that what the server, the database or the role say counts for no migration:
+a limit set for the application's role would stop a long one halfway, a ``search_path`` would hide
+the tables."""
 
 
 async def connect(url: str) -> None:

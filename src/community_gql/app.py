@@ -108,6 +108,7 @@ def _database(settings: Settings) -> Database:
         statement_timeout=settings.statement_timeout,
         lock_timeout=settings.lock_timeout,
         pgbouncer=settings.database_pgbouncer,
+        pgbouncer_prepared=settings.database_pgbouncer_prepared,
     )
 
 

@@ -42,12 +42,10 @@ def stats(
 
 
 async def _statistics(url: str, limit: int) -> tuple[dict[str, Rows], str | None, Any]:
-    import asyncpg
-
     from community_gql.db import statistics
-    from community_gql.settings.checks import plain_address
+    from community_gql.db.connecting import connect
 
-    connection = await asyncpg.connect(plain_address(url))
+    connection = await connect(url)
     try:
         found: dict[str, Rows] = {}
         why_not = None
@@ -110,12 +108,10 @@ def who(
 
 
 async def _person(url: str, digest: str) -> dict[str, Any] | None:
-    import asyncpg
-
+    from community_gql.db.connecting import connect
     from community_gql.http.request_log import digest as digest_of
-    from community_gql.settings.checks import plain_address
 
-    connection = await asyncpg.connect(plain_address(url))
+    connection = await connect(url)
     try:
         async with connection.transaction(readonly=True):
             # unscoped: whoever runs the server looks for one person

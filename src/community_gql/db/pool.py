@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from community_gql.db import connecting
@@ -114,6 +114,13 @@ class PoolConfig:
     lock_timeout: float = 5
     pgbouncer: bool = False
     """Switches off what transaction pooling breaks: prepared statements and most settings."""
+    pgbouncer_prepared: bool = False
+    """Whether that PgBouncer keeps prepared statements (``max_prepared_statements``)."""
+
+    @property
+    def prepares(self) -> bool:
+        """Whether statements stay prepared."""
+        return not self.pgbouncer or self.pgbouncer_prepared
 
     @property
     def caller_part(self) -> int:
@@ -190,7 +197,7 @@ class Pool:
             if span is not None:
                 describe(span, text, label_of(text))
             await self.plan(lent.connection, custom_plan)
-            if self.config.pgbouncer or len(text) > LONGEST_PREPARED:
+            if not self.config.prepares or len(text) > LONGEST_PREPARED:
                 return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
             statement = lent.prepared.get(text)
             if statement is None:
@@ -204,7 +211,7 @@ class Pool:
         Left to itself PostgreSQL compares guesses, and plans many a page anew each time.
         """
         mode = "force_custom_plan" if custom_plan else "force_generic_plan"
-        # Behind PgBouncer nothing is prepared, and a setting would be left to other clients.
+        # Behind PgBouncer a setting would be left to other clients.
         if not self.config.pgbouncer and connection.info.get(_PLANS) != mode:
             driver: Any = connection.driver_connection
             await driver.execute(f"SET {_PLANS} = {mode}")  # unscoped: a setting
@@ -212,9 +219,6 @@ class Pool:
 
     def keep(self, lent: Lent) -> None:
         """Take a connection that works back, for the next statement."""
-        if self.config.pgbouncer:  # a connection at hand would be one of its clients
-            self.take_back(lent, None)
-            return
         self._ready.append(lent)
         self._leave(lent.caller, write=False)
 
@@ -345,9 +349,9 @@ def _engine(url: str, config: PoolConfig, size: int) -> AsyncEngine:
         "max_overflow": 0,
         "pool_timeout": config.pool_timeout,
     }
-    if config.pgbouncer:
+    if not config.prepares:
+        # The driver gives its statements no names then, and parses them anew in each transaction.
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-        pool = {"poolclass": NullPool}
     engine = connecting.engine(
         url,
         seconds=min(config.pool_timeout, CONNECT_SECONDS),

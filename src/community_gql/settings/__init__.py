@@ -84,6 +84,11 @@ class Settings(BaseSettings):
         description="`true` when DATABASE_URL leads to PgBouncer in transaction mode: "
         "prepared statements are then not kept between transactions.",
     )
+    database_pgbouncer_prepared: bool = Field(
+        default=False,
+        description="`true` when that is PgBouncer 1.21 or newer with `max_prepared_statements` "
+        "of 200 or more: prepared statements are kept after all.",
+    )
     database_pool_size: int = Field(
         default=10,
         ge=1,
