@@ -126,8 +126,8 @@ fmt: $(VENV)/project $(VENV)/dev-packages ## Format the code and fix what can be
 
 lock: $(VENV)/project $(VENV)/dev-packages ## Choose new versions of all packages (ARGS=--upgrade) and write the locks
 	@$(UV) $(ARGS) pyproject.toml -o requirements-serve.lock
-	@$(UV) $(ARGS) --extra dev --group build pyproject.toml -o requirements-run.lock
-	@$(UV) $(ARGS) --extra dev --extra otel --group build --group dev pyproject.toml -o requirements-dev.lock
+	@$(UV) $(ARGS) --extra dev --extra matching --group build pyproject.toml -o requirements-run.lock
+	@$(UV) $(ARGS) --extra dev --extra matching --extra otel --group build --group dev pyproject.toml -o requirements-dev.lock
 	@$(UV) $(ARGS) --group fuzz -o requirements-fuzz.lock
 	@$(UV) $(ARGS) --group clients -o requirements-clients.lock
 	@$(UV) $(ARGS) --group bench -o requirements-bench.lock

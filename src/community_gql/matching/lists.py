@@ -1,0 +1,225 @@
+"""The best others of each person, exactly. It knows no database.
+
+People are rows in the order of their public ids. A score is the product of two vectors of
+thousandths: a whole number of millionths, below 2**24, so float32 holds every sum exactly and no
+block size, number of threads or processor changes a list. At a tie the next in that order after
+one's own row wins (round to the first row after the last): everyone prefers somebody else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNIT = 1_000_000
+"""A score of 1, in the millionths that scores are counted in here."""
+LEAST = 50_000
+"""The least score of a match, in millionths: rather fewer matches than poor ones."""
+TOP = 20
+MAX_TOP = 100
+"""Matches of a person: as a rule, and at most."""
+
+BLOCK_BYTES = 128 * 2**20
+"""Memory for scores, of all threads together."""
+COMMON = 0.02
+"""A column that a larger part of the people have is multiplied as a column of a matrix; the
+others by the lists of the people who have them."""
+GROUP = 64
+"""So many scores are looked at as one, by the best of them, to find the best of all."""
+
+Ints = NDArray[np.int64]
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Sparse rows of thousandths: the numbers of row ``i`` stand from ``starts[i]`` on."""
+
+    starts: Ints
+    columns: NDArray[np.int32]
+    values: Scores
+    length: int
+    """How many columns there are."""
+
+    @classmethod
+    def of(cls, parts: Sequence[NDArray[np.int32]], length: int) -> Vectors:
+        """Of dense parts, one below the other."""
+        counts = [np.count_nonzero(part, axis=1) for part in parts]
+        found = [np.nonzero(part) for part in parts]
+        starts = np.concatenate([[0], *counts]).cumsum().astype(np.int64)
+        columns = [column.astype(np.int32) for _, column in found]
+        values = [part[at].astype(np.float32) for part, at in zip(parts, found, strict=True)]
+        return cls(
+            starts,
+            np.concatenate([np.zeros(0, np.int32), *columns]),
+            np.concatenate([np.zeros(0, np.float32), *values]),
+            length,
+        )
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.starts) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The lists of some people: a row each, best first, -1 where a list is shorter."""
+
+    people: NDArray[np.int32]
+    scores: NDArray[np.int32]
+    """In millionths; 0 where there is nobody."""
+
+
+class Scorer:
+    """Scores of some people with all people, block by block."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.people = len(vectors)
+        self._groups = max(1, -(-self.people // GROUP))
+        self.width = GROUP * self._groups
+        """Columns of a block: the people, and some more that score -1."""
+        self._vectors = vectors
+        holders = np.bincount(vectors.columns, minlength=vectors.length)
+        common = holders > COMMON * self.people
+        is_common = common[vectors.columns]
+        rows = np.repeat(np.arange(self.people), np.diff(vectors.starts))
+        place = np.cumsum(common) - 1
+        self._matrix = np.zeros((self.width, int(common.sum())), np.float32)
+        columns = vectors.columns[is_common]
+        self._matrix[rows[is_common], place[columns]] = vectors.values[is_common]
+        # The rare: of each row its columns, of each column its people.
+        rare = ~is_common
+        rare_rows, rare_columns = rows[rare], vectors.columns[rare]
+        values = vectors.values[rare]
+        self._row_starts = np.searchsorted(rare_rows, np.arange(self.people + 1))
+        self._row_columns, self._row_values = rare_columns, values
+        order = np.argsort(rare_columns, kind="stable")
+        self._holders, self._held = rare_rows[order], values[order]
+        self._column_starts = np.searchsorted(rare_columns[order], np.arange(vectors.length + 1))
+        self._gone: set[int] = set()
+
+    def forget(self, people: Sequence[int]) -> None:
+        """Keep these rows out of all lists from now on."""
+        self._gone.update(people)
+
+    def blocks(self, rows: Ints, threads: int, block_bytes: int) -> Iterator[Ints]:
+        """``rows`` in parts, whose scores take ``block_bytes`` when ``threads`` work at once."""
+        size = max(1, block_bytes // threads // (4 * self.width))
+        for first in range(0, len(rows), size):
+            yield rows[first : first + size]
+
+    def scores(self, rows: Ints) -> Scores:
+        """Of each of ``rows`` with everybody, also themselves; ``width`` columns."""
+        block = self._matrix[rows] @ self._matrix.T
+        for scores, row in zip(block, rows.tolist(), strict=True):
+            for at in range(self._row_starts[row], self._row_starts[row + 1]):
+                column = self._row_columns[at]
+                held = slice(self._column_starts[column], self._column_starts[column + 1])
+                scores[self._holders[held]] += self._row_values[at] * self._held[held]
+        block[:, self.people :] = -1
+        if self._gone:
+            block[:, sorted(self._gone)] = -1
+        return block
+
+    def best(self, rows: Ints, excluded: Mapping[int, Sequence[int]], top: int) -> Lists:
+        """The lists of ``rows``; ``excluded`` has by row whom its list must not hold."""
+        block = self.scores(rows)
+        block[np.arange(len(rows)), rows] = -1
+        for scores, row in zip(block, rows.tolist(), strict=True):
+            if out := excluded.get(row):
+                scores[list(out)] = -1
+        if self._groups <= top:
+            found = np.broadcast_to(np.arange(self.width), block.shape)
+            return self._cut(block, found, rows, top)
+        # Group g holds every column that leaves g when divided by the number of groups.
+        maxima = block.reshape(len(rows), GROUP, self._groups).max(axis=1)
+        groups = np.argpartition(maxima, self._groups - top, axis=1)[:, -top:]
+        steps = np.arange(GROUP) * self._groups
+        found = (groups[:, :, None] + steps).reshape(len(rows), -1)
+        lists = self._cut(np.take_along_axis(block, found, axis=1), found, rows, top)
+        # Where more groups reach the last place than were looked at, some may hold a tie.
+        last = lists.scores[:, -1]
+        tied = (maxima >= last[:, None]).sum(axis=1) > top
+        for at in np.flatnonzero(tied & (last > 0)).tolist():
+            (among,) = np.nonzero(block[at] >= last[at])
+            again = self._cut(block[at, among][None], among[None], rows[at : at + 1], top)
+            lists.people[at], lists.scores[at] = again.people[0], again.scores[0]
+        return lists
+
+    def _cut(self, scores: Scores, found: Ints, rows: Ints, top: int) -> Lists:
+        """The best ``top`` of the people ``found`` for each row, in order."""
+        steps = (found - rows[:, None] - 1) % self.width
+        keys = scores.astype(np.int64) * self.width + (self.width - 1 - steps)
+        if keys.shape[1] > top:
+            kept = np.argpartition(keys, keys.shape[1] - top, axis=1)[:, -top:]
+            keys = np.take_along_axis(keys, kept, axis=1)
+            found = np.take_along_axis(found, kept, axis=1)
+        order = np.argsort(-keys, axis=1)
+        keys, found = (
+            np.take_along_axis(keys, order, axis=1),
+            np.take_along_axis(found, order, axis=1),
+        )
+        people = np.full((len(rows), top), -1, np.int32)
+        counted = np.zeros((len(rows), top), np.int32)
+        number = keys.shape[1]
+        whole = keys // self.width
+        good = whole >= LEAST
+        people[:, :number] = np.where(good, found, -1)
+        counted[:, :number] = np.where(good, whole, 0)
+        return Lists(people, counted)
+
+
+def best_lists(
+    scorer: Scorer,
+    rows: Ints,
+    excluded: Mapping[int, Sequence[int]],
+    top: int = TOP,
+    *,
+    threads: int | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> Lists:
+    """The lists of ``rows``, best first; see ``Scorer.best``."""
+    threads = threads or processors()
+    blocks = list(scorer.blocks(rows, threads, block_bytes))
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(lambda block: scorer.best(block, excluded, top), blocks))
+    return Lists(
+        np.concatenate([np.zeros((0, top), np.int32), *(part.people for part in parts)]),
+        np.concatenate([np.zeros((0, top), np.int32), *(part.scores for part in parts)]),
+    )
+
+
+def reached(
+    scorer: Scorer,
+    changed: Ints,
+    floors: NDArray[np.int32],
+    *,
+    threads: int | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> NDArray[np.bool_]:
+    """Whose lists the ``changed`` people may now be in: a yes or no for each person.
+
+    ``floors`` has for each person the score that must be reached: of the last in a full list,
+    LEAST in a shorter one.
+    """
+    found = np.zeros(scorer.people, bool)
+
+    def look(block: Ints) -> NDArray[np.bool_]:
+        scores = scorer.scores(block)[:, : scorer.people]
+        return np.logical_or.reduce(scores >= floors, axis=0)  # type: ignore[no-any-return]
+
+    threads = threads or processors()
+    with ThreadPoolExecutor(threads) as pool:
+        for reaches in pool.map(look, list(scorer.blocks(changed, threads, block_bytes))):
+            np.logical_or(found, reaches, out=found)
+    return found
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,153 @@
+"""Recipe 1: what a person chose and did in public, as a vector of whole thousandths.
+
+A vector has a place for each tag and each shared habit, and two for journaling. What few people
+have weighs more. All numbers are thousandths, so that sums of products are exact in any order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RECIPE = 1
+"""The number of this recipe: another one makes another version of all vectors."""
+MAX_LENGTH = 4096
+"""The most numbers that a vector has. Beyond that the commonest tags get no place."""
+JOURNALING = 2
+"""How many of them, the first ones, are of journaling."""
+MIN_FREE = 8
+"""How many places are kept free at least, for tags and habits to come; else a tenth."""
+
+STORY = 0.5
+"""What a tag of a public story weighs beside one that was chosen; goes with the square root."""
+HABIT = 0.3
+JOURNALING_WEIGHT = 0.2
+MOST_DAYS = 7
+
+Key = int | str
+"""What has a place: a tag by its id, a habit by its folded name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What of one person goes into the vector."""
+
+    tags: Mapping[int, tuple[bool, int]] = field(default_factory=dict)
+    """By tag: whether they chose it, and how many public stories of theirs have it."""
+    habits: frozenset[str] = frozenset()
+    """Folded names; empty unless they share their habits."""
+    journaling: int | None = None
+    """Days a week."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to go by: how often someone writes is not enough."""
+        return not self.tags and not self.habits
+
+
+@dataclass(slots=True)
+class Recipe:
+    """The places of one version of vectors, with their weights. Weights never change.
+
+    ``people`` is how many took part when it was made.
+    """
+
+    version: int
+    people: int
+    length: int
+    """Numbers of a vector, free places included."""
+    places: dict[Key, tuple[int, float]]
+    """By tag or habit: its place in the vector, and its weight."""
+
+    @classmethod
+    def of(cls, version: int, people: int, holders: Mapping[Key, int]) -> Recipe:
+        """A recipe for what people have now; ``holders`` says how many have each thing.
+
+        A habit that one person has gets no place. The rarest come first, so that beyond
+        MAX_LENGTH the commonest are left out.
+        """
+        known = sorted(
+            (count, isinstance(key, str), key)
+            for key, count in holders.items()
+            if count > 1 or isinstance(key, int)
+        )
+        most = MAX_LENGTH - JOURNALING
+        free = max(MIN_FREE, min(len(known), most) // 10)
+        known = known[: most - free]
+        made = cls(version, people, JOURNALING + len(known) + free, {})
+        for count, _, key in known:
+            made.add(key, count)
+        return made
+
+    @property
+    def free(self) -> int:
+        """How many places are free."""
+        return self.length - JOURNALING - len(self.places)
+
+    def add(self, key: Key, holders: int) -> None:
+        """Give a free place to a tag or habit that so many people have. Raises NoPlace."""
+        if self.free <= 0:
+            raise NoPlace
+        self.places[key] = (JOURNALING + len(self.places), self._weight(holders))
+
+    def _weight(self, holders: int) -> float:
+        rarity = math.log(max(self.people, 2) / max(holders, 1))
+        return round(math.pow(max(rarity, 0.0), 1.5), 6)
+
+    def vectors(self, people: Sequence[Made]) -> NDArray[np.int32]:
+        """The vectors in thousandths, one row a person. What has no place does not count."""
+        values = np.zeros((len(people), self.length))
+        for row, made in zip(values, people, strict=True):
+            for tag, (chosen, stories) in made.tags.items():
+                if (found := self.places.get(tag)) is not None:
+                    row[found[0]] = found[1] * (chosen + STORY * math.sqrt(stories))
+            for habit in made.habits:
+                if (found := self.places.get(habit)) is not None:
+                    row[found[0]] = HABIT * found[1]
+        # Plus 1, so that one common tag is no perfect match.
+        values /= np.sqrt((values * values).sum(axis=1, keepdims=True)) + 1
+        for row, made in zip(values, people, strict=True):
+            if made.journaling is not None:
+                # A quarter of a circle: alike adds, unlike adds little, nothing takes away.
+                angle = math.pi / 2 * min(max(made.journaling, 0), MOST_DAYS) / MOST_DAYS
+                row[0] = JOURNALING_WEIGHT * math.cos(angle)
+                row[1] = JOURNALING_WEIGHT * math.sin(angle)
+        return np.rint(values * 1000).astype(np.int32)
+
+    def to_json(self) -> list[list[Any]]:
+        """What ``match_recipes.places`` holds: each key with its weight, in the order of places."""
+        return [[key, weight] for key, (_, weight) in self.places.items()]
+
+    @classmethod
+    def from_json(
+        cls, version: int, people: int, length: int, places: Iterable[Sequence[Any]]
+    ) -> Recipe:
+        """The recipe again."""
+        found = {
+            key: (JOURNALING + place, float(weight)) for place, (key, weight) in enumerate(places)
+        }
+        return cls(version, people, length, found)
+
+
+class NoPlace(Exception):
+    """All places of the recipe are taken: another version is due."""
+
+
+def normalised(numbers: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Vectors of somebody else's recipe, of length 1 and in thousandths; one row a person."""
+    lengths = np.sqrt((numbers * numbers).sum(axis=1, keepdims=True))
+    # A vector of zeros has no direction, and stays one of zeros.
+    return np.rint(1000 * numbers / np.where(lengths > 0, lengths, 1)).astype(np.int32)
+
+
+def as_json(vector: NDArray[np.int32]) -> str:
+    """A vector in thousandths as the JSON array that ``user_features.vector`` keeps."""
+    texts = ["0"] * len(vector)
+    for place in np.flatnonzero(vector).tolist():
+        texts[place] = repr(int(vector[place]) / 1000)
+    return f"[{','.join(texts)}]"
