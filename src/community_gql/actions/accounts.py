@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql.actions.locks import lock_own
+from community_gql.actions.match_rows import lock_match_rows
 from community_gql.actions.validation import Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
@@ -24,6 +25,8 @@ async def delete(session: Transaction, viewer: Viewer, *, id: UUID | None) -> UU
     account back (``deleted_accounts``).
     """
     problems = Problems()
+    # Whoever writes lists of matches locks people, and the cascade locks the rows of lists.
+    await lock_match_rows(session)
     # People are last in the lock order. A write of this account that is under way either commits
     # before this lock, or finds the account gone.
     for model, key in ((m.Story, m.Story.id), (m.UserProfile, m.UserProfile.user_id)):

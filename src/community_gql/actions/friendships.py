@@ -10,6 +10,12 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 
+from community_gql.actions.match_rows import (
+    lock_match_rows,
+    mark_lists,
+    take_out_one,
+    take_out_pair,
+)
 from community_gql.actions.validation import Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
@@ -23,9 +29,11 @@ async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
     """Ask a person for friendship.
 
     If that person has asked already, this accepts their request. Asking again changes nothing.
+    Whoever was asked is no longer among the viewer's matches.
     """
     problems = Problems()
     person: Any = None
+    await lock_match_rows(session)
     if user_id is not None:
         person = await session.first(
             visible(m.User, m.User.auth0_sub)
@@ -51,8 +59,9 @@ async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
                 friendship.status == m.constant(m.FriendshipStatus.PENDING),
                 friendship.requester_id == added.excluded.addressee_id,
             ),
-        ).returning(friendship.id)
+        ).returning(friendship.id, friendship.status)
     )
+    assert viewer.sub is not None
     if made is None:
         made = await session.first(
             visible(friendship, friendship.id).where(
@@ -63,12 +72,20 @@ async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
             ),
             viewer.binds(),
         )
+    elif made.status == m.FriendshipStatus.ACCEPTED:
+        await take_out_pair(session, viewer.sub, person.auth0_sub)
+    else:
+        await take_out_one(session, viewer.sub, person.auth0_sub)
     return int(made.id)
 
 
 async def accept(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
-    """Accept a friendship that the viewer was asked for."""
+    """Accept a friendship that the viewer was asked for.
+
+    The two are no longer among each other's matches.
+    """
     problems = Problems()
+    await lock_match_rows(session)
     friendship = await _lock(session, viewer, problems, id)
     if friendship.addressee_id != viewer.sub:
         problems.add(Code.FORBIDDEN, "Only the person who was asked can accept.", "id")
@@ -77,22 +94,27 @@ async def accept(session: Transaction, viewer: Viewer, *, id: int | None) -> int
         await session.run(
             change(m.Friendship).where(m.Friendship.id == friendship.id).values(**_ACCEPTED)
         )
+        await take_out_pair(session, friendship.requester_id, friendship.addressee_id)
     return int(friendship.id)
 
 
 async def end(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
-    """End a friendship, decline one or take a request back."""
+    """End a friendship, decline one or take a request back.
+
+    The two may match each other again.
+    """
     friendship = await _lock(session, viewer, Problems(), id)
     await session.run(delete_from(m.Friendship).where(m.Friendship.id == friendship.id))
+    await mark_lists(session, friendship.requester_id, friendship.addressee_id)
     return int(friendship.id)
 
 
 async def _lock(session: Transaction, viewer: Viewer, problems: Problems, id: int | None) -> Any:
-    friendship = None
+    friendship, row = None, m.Friendship
     if id is not None:
         friendship = await session.first(
-            visible(m.Friendship, m.Friendship.id, m.Friendship.addressee_id, m.Friendship.status)
-            .where(m.Friendship.id == id)
+            visible(row, row.id, row.requester_id, row.addressee_id, row.status)
+            .where(row.id == id)
             .with_for_update(key_share=True),
             viewer.binds(),
         )

@@ -9,14 +9,29 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Integer, Uuid, any_, bindparam, func, select
-from sqlalchemy.dialects.postgresql import insert
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    DateTime,
+    Double,
+    Integer,
+    String,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    select,
+    text,
+)
 
 from community_gql.actions.locks import lock_writer, require_permission
+from community_gql.actions.match_rows import lock_match_rows
 from community_gql.actions.validation import MAX_VECTOR_LENGTH, MAX_VERSION, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
 from community_gql.errors import Code
+from community_gql.graph.exclusions import EXCLUDED
 from community_gql.graph.visibility import Viewer, visible
 
 WRITE_FEATURES = "write:features"
@@ -43,15 +58,32 @@ class Match:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class SavedFeatures:
+    """How many vectors were saved, and how many left out: of people who are not to be matched."""
+
+    count: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMatches:
+    """The batch, and how many matches were left out: of pairs that must not match."""
+
+    created_at: datetime
+    skipped: int
+
+
 async def put_features(
     session: Transaction, viewer: Viewer, *, features: Sequence[Features]
-) -> int:
-    """Save a batch of vectors, all or none. Returns their number.
+) -> SavedFeatures:
+    """Save a batch of vectors, all or none, but for people who are not to be matched.
 
     All vectors of one version have the same length, in this batch and in the database.
     """
     require_permission(viewer, WRITE_FEATURES)
     problems = Problems()
+    await lock_match_rows(session, shared=True)
     problems.batch("features", features)
     people: dict[UUID, int] = {}
     for place, item in enumerate(features):
@@ -79,30 +111,30 @@ async def put_features(
                 "features", place, "vector",
             )  # fmt: skip
     problems.stop()
-    save = insert(m.UserFeatures)
-    await session.run(
-        save.on_conflict_do_update(
-            index_elements=["user_id"],
-            set_={
-                "vector": save.excluded.vector,
-                "version": save.excluded.version,
-                "updated_at": func.clock_timestamp(),
-            },
-        ),
-        [
-            {"user_id": subs[item.user_id], "vector": list(item.vector), "version": item.version}
-            for item in features
-        ],
+    vectors = [(subs[item.user_id], item) for item in features]
+    # unscoped: the person's choice decides, and is not shown
+    saved = await session.run(
+        _SAVE_FEATURES,
+        {
+            "people": [sub for sub, _ in vectors],
+            "vectors": [orjson.dumps(list(item.vector)).decode() for _, item in vectors],
+            "versions": [item.version for _, item in vectors],
+        },
     )
-    return len(features)
+    return SavedFeatures(len(saved), len(features) - len(saved))
 
 
 async def put_matches(
     session: Transaction, viewer: Viewer, *, matches: Sequence[Match]
-) -> datetime:
-    """Save a batch of matches, all or none. Returns the batch: the ``created_at`` of them all."""
+) -> SavedMatches:
+    """Save the lists of some people as a batch, all or none, in the place of their older ones.
+
+    Left out are pairs that must not match: friends, whom someone asked or dismissed, and those who
+    are not to be matched.
+    """
     require_permission(viewer, WRITE_MATCHES)
     problems = Problems()
+    await lock_match_rows(session, shared=True)
     problems.batch("matches", matches)
     pairs: dict[tuple[UUID | None, UUID | None], int] = {}
     named: list[tuple[UUID | None, tuple[str | int, ...]]] = []
@@ -121,17 +153,71 @@ async def put_matches(
     problems.stop()
     clock = select(func.clock_timestamp())  # unscoped: the time, no rows
     moment: datetime = (await session.first(clock))[0]
-    rows = [
+    owners = [subs[item.user_id] for item in matches]
+    # unscoped: older batches of these people, unseen
+    await session.run(_OLDER, {"people": sorted(set(owners))})
+    saved = await session.run(
+        _SAVE_MATCHES,
         {
-            "user_id": subs[item.user_id],
-            "target_user_id": subs[item.target_user_id],
-            "score": item.score,
-            "created_at": moment,
-        }
-        for item in matches
-    ]
-    await session.run(insert(m.MatchResult), rows)
-    return moment
+            "owners": owners,
+            "targets": [subs[item.target_user_id] for item in matches],
+            "scores": [item.score for item in matches],
+            "moment": moment,
+        },
+    )
+    return SavedMatches(moment, len(matches) - len(saved))
+
+
+_WANTED = "NOT EXISTS (SELECT FROM match_choices c WHERE c.user_id = {} AND NOT c.wanted)"
+# unscoped: writes for those who are to be matched; tells only of how many
+_SAVE_FEATURES = text(f"""
+    WITH saved AS (
+      INSERT INTO user_features AS stored (user_id, vector, version, updated_at)
+      SELECT user_id, vector::jsonb, version, clock_timestamp()
+      FROM unnest(:people, :vectors, :versions) AS given (user_id, vector, version)
+      WHERE {_WANTED.format("given.user_id")}
+      ON CONFLICT (user_id) DO UPDATE SET
+        vector = excluded.vector, version = excluded.version, updated_at = excluded.updated_at
+      RETURNING user_id
+    ), known AS (
+      DELETE FROM stale_features WHERE user_id IN (SELECT user_id FROM saved)
+    ), marked AS (
+      INSERT INTO stale_lists (user_id, at, vector_changed)
+      SELECT user_id, clock_timestamp(), true FROM saved ORDER BY user_id
+      ON CONFLICT (user_id) DO UPDATE SET at = excluded.at, vector_changed = true
+    )
+    SELECT user_id FROM saved
+""").bindparams(
+    bindparam("people", type_=ARRAY(String)),
+    bindparam("vectors", type_=ARRAY(Text)),
+    bindparam("versions", type_=ARRAY(Integer)),
+)
+# unscoped: of the people in the batch; shown to nobody
+_OLDER = text("""
+    WITH gone AS (DELETE FROM match_results WHERE user_id = ANY (:people)),
+    features AS (DELETE FROM stale_features WHERE user_id = ANY (:people)),
+    lists AS (DELETE FROM stale_lists WHERE user_id = ANY (:people) AND NOT vector_changed)
+    SELECT
+""").bindparams(bindparam("people", type_=ARRAY(String)))
+# unscoped: writes for those who may match; tells only of how many
+_SAVE_MATCHES = text(f"""
+    INSERT INTO match_results (user_id, target_user_id, score, created_at)
+    SELECT user_id, target_user_id, score, :moment
+    FROM unnest(:owners, :targets, :scores) WITH ORDINALITY
+      AS given (user_id, target_user_id, score, place)
+    WHERE {_WANTED.format("given.user_id")} AND {_WANTED.format("given.target_user_id")}
+      AND NOT EXISTS (
+        SELECT FROM {EXCLUDED}
+        WHERE excluded.user_id = given.user_id AND excluded.other_id = given.target_user_id
+      )
+    ORDER BY place
+    RETURNING id
+""").bindparams(
+    bindparam("owners", type_=ARRAY(String)),
+    bindparam("targets", type_=ARRAY(String)),
+    bindparam("scores", type_=ARRAY(Double)),
+    bindparam("moment", type_=DateTime(timezone=True)),
+)
 
 
 def _check_vector(problems: Problems, place: int, item: Features) -> None:

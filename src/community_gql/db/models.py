@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -17,32 +17,36 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    ColumnElement,
     Computed,
     DateTime,
     Double,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
     and_,
-    bindparam,
     func,
-    literal_column,
     or_,
     select,
     text,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import CITEXT, JSONB, TSVECTOR
-from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, foreign, mapped_column, relationship
+from sqlalchemy.orm import Mapped, aliased, foreign, mapped_column, relationship
 
-VIEWER = bindparam("viewer", type_=String)
-"""The ``auth0_sub`` of the viewer, NULL for the anonymous one; bound when a statement runs."""
+from community_gql.db.base import VIEWER as VIEWER
+from community_gql.db.base import Base as Base
+from community_gql.db.base import constant as constant
+from community_gql.db.base import now, one_of, owner
+from community_gql.db.match_models import MatchChoice as MatchChoice
+from community_gql.db.match_models import MatchDismissal as MatchDismissal
+from community_gql.db.match_models import MatchingState as MatchingState
+from community_gql.db.match_models import common_habits, common_tags, common_themes
+from community_gql.db.match_models import stale_features as stale_features
+from community_gql.db.match_models import stale_lists as stale_lists
 
 
 class StoryVisibility(enum.StrEnum):
@@ -67,44 +71,6 @@ class FriendshipStatus(enum.StrEnum):
 
     PENDING = "pending"
     ACCEPTED = "accepted"
-
-
-def constant(value: enum.StrEnum) -> ColumnElement[str]:
-    """The stored value as an SQL literal: a bind would hide it from partial indexes."""
-    return literal_column(f"'{value}'", String)
-
-
-def _one_of(column: str, values: type[enum.StrEnum]) -> CheckConstraint:
-    listed = ",".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}")
-
-
-class Base(DeclarativeBase):
-    """Base of all mapped classes."""
-
-    metadata = MetaData(
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "uq": "%(table_name)s_%(column_0_N_name)s_key",
-            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-        }
-    )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        int: BigInteger,
-        datetime: DateTime(timezone=True),
-    }
-
-    __global_key__: ClassVar[str] = "id"
-    """The column whose value stands in the entity's global id."""
-
-
-def _owner(**kwargs: Any) -> Mapped[str]:
-    return mapped_column(String(64), ForeignKey("users.auth0_sub", ondelete="CASCADE"), **kwargs)
-
-
-def _now() -> Mapped[datetime]:
-    return mapped_column(server_default=func.now())
 
 
 user_tags = Table(
@@ -157,15 +123,6 @@ housekeeping = Table(
 )
 """When each job of ``db.housekeeping`` last ran, and the state of its source at that time."""
 
-_own = user_tags.alias("own")
-_other = user_tags.alias("other")
-common_tags = (
-    select(_own.c.user_id, _other.c.user_id.label("other_id"), _own.c.tag_id)
-    .join_from(_own, _other, _own.c.tag_id == _other.c.tag_id)
-    .subquery("common_tags")  # unscoped: everyone may see which tags people chose
-)
-"""Tags that two people share: ``(user_id, other_id, tag_id)``."""
-
 deleted_accounts = Table(
     "deleted_accounts",
     Base.metadata,
@@ -181,14 +138,14 @@ class Friendship(Base):
     __tablename__ = "friendships"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    requester_id: Mapped[str] = _owner()
-    addressee_id: Mapped[str] = _owner()
+    requester_id: Mapped[str] = owner()
+    addressee_id: Mapped[str] = owner()
     status: Mapped[str] = mapped_column(String(16), server_default=FriendshipStatus.PENDING)
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
     accepted_at: Mapped[datetime | None]
 
     __table_args__ = (
-        _one_of("status", FriendshipStatus),
+        one_of("status", FriendshipStatus),
         CheckConstraint("requester_id <> addressee_id", name="no_self"),
         CheckConstraint("(status = 'accepted') = (accepted_at IS NOT NULL)", name="accepted_at"),
         Index(
@@ -224,7 +181,7 @@ class User(Base):
 
     auth0_sub: Mapped[str] = mapped_column(String(64), primary_key=True)
     email: Mapped[str] = mapped_column(CITEXT, unique=True)
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
     public_id: Mapped[UUID] = mapped_column(unique=True, server_default=func.gen_random_uuid())
     """Beyond the seed: the id that the API shows, and the tie-break in cursors."""
     name_key: Mapped[str] = mapped_column(String, server_default="")
@@ -264,6 +221,13 @@ class User(Base):
         viewonly=True,
         lazy="raise",
     )
+    dismissed: Mapped[list[User]] = relationship(
+        secondary=lambda: MatchDismissal.__table__,
+        primaryjoin=lambda: User.auth0_sub == MatchDismissal.user_id,
+        secondaryjoin=lambda: User.auth0_sub == MatchDismissal.target_user_id,
+        viewonly=True,
+        lazy="raise",
+    )
     friend_requests: Mapped[list[Friendship]] = relationship(
         primaryjoin=lambda: and_(
             User.auth0_sub == foreign(Friendship.addressee_id),
@@ -290,11 +254,11 @@ class UserProfile(Base):
 
     __tablename__ = "user_profiles"
 
-    user_id: Mapped[str] = _owner(primary_key=True)
+    user_id: Mapped[str] = owner(primary_key=True)
     display_name: Mapped[str | None] = mapped_column(String(80))
     bio: Mapped[str | None] = mapped_column(Text)
     journaling_frequency: Mapped[int | None] = mapped_column(Integer)
-    updated_at: Mapped[datetime] = _now()
+    updated_at: Mapped[datetime] = now()
 
     __table_args__ = (CheckConstraint("journaling_frequency >= 0", name="journaling_frequency"),)
 
@@ -308,7 +272,7 @@ class Tag(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
     popularity: Mapped[int] = mapped_column(server_default=text("0"))
     """Beyond the seed: how many people chose it, as of the last count (``db.housekeeping``)."""
 
@@ -331,14 +295,14 @@ class Story(Base):
     __tablename__ = "stories"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[str] = _owner()
+    user_id: Mapped[str] = owner()
     title: Mapped[str] = mapped_column(String(140))
     content: Mapped[str] = mapped_column(Text)
     visibility: Mapped[str] = mapped_column(String(16), server_default=StoryVisibility.PRIVATE)
     tags_cached: Mapped[list[str]] = mapped_column(ARRAY(String), server_default=text("'{}'"))
     """The names of its tags, sorted; maintained by triggers, never written by the application."""
-    created_at: Mapped[datetime] = _now()
-    updated_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
+    updated_at: Mapped[datetime] = now()
     search: Mapped[str] = mapped_column(
         TSVECTOR,
         Computed(
@@ -376,15 +340,15 @@ class Habit(Base):
     __tablename__ = "habits"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[str] = _owner()
+    user_id: Mapped[str] = owner()
     name: Mapped[str] = mapped_column(String(80))
     frequency: Mapped[str] = mapped_column(String(24))
     meta: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
 
     __table_args__ = (
         UniqueConstraint("user_id", "name"),
-        _one_of("frequency", HabitFrequency),
+        one_of("frequency", HabitFrequency),
         Index("idx_habits_user_created", "user_id", text("created_at DESC"), text("id DESC")),
     )
 
@@ -397,10 +361,10 @@ class Garden(Base):
     __tablename__ = "gardens"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[str] = _owner(unique=True)
+    user_id: Mapped[str] = owner(unique=True)
     name: Mapped[str] = mapped_column(String(80))
     theme: Mapped[str | None] = mapped_column(String(40))
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
 
     owner: Mapped[User] = relationship(back_populates="garden", lazy="raise")
 
@@ -410,10 +374,10 @@ class UserFeatures(Base):
 
     __tablename__ = "user_features"
 
-    user_id: Mapped[str] = _owner(primary_key=True)
+    user_id: Mapped[str] = owner(primary_key=True)
     vector: Mapped[list[float]] = mapped_column(JSONB)
     version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
-    updated_at: Mapped[datetime] = _now()
+    updated_at: Mapped[datetime] = now()
 
     __table_args__ = (
         Index("idx_user_features_updated", "updated_at"),
@@ -429,10 +393,10 @@ class MatchResult(Base):
     __tablename__ = "match_results"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[str] = _owner()
-    target_user_id: Mapped[str] = _owner()
+    user_id: Mapped[str] = owner()
+    target_user_id: Mapped[str] = owner()
     score: Mapped[float] = mapped_column(Double)
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
 
     __table_args__ = (
         UniqueConstraint("user_id", "target_user_id", "created_at"),
@@ -450,14 +414,32 @@ class MatchResult(Base):
 
     target: Mapped[User] = relationship(foreign_keys=target_user_id, lazy="raise")
     shared_tags: Mapped[list[Tag]] = relationship(
-        secondary=lambda: common_tags,
-        primaryjoin=lambda: and_(
-            MatchResult.user_id == foreign(common_tags.c.user_id),
-            MatchResult.target_user_id == foreign(common_tags.c.other_id),
-        ),
-        secondaryjoin=lambda: Tag.id == foreign(common_tags.c.tag_id),
+        secondary=lambda: common_tags(),
+        primaryjoin=lambda: _between(common_tags()),
+        secondaryjoin=lambda: Tag.id == foreign(common_tags().c.tag_id),
         viewonly=True,
         lazy="raise",
+    )
+    shared_themes: Mapped[list[Tag]] = relationship(
+        secondary=lambda: common_themes(),
+        primaryjoin=lambda: _between(common_themes()),
+        secondaryjoin=lambda: Tag.id == foreign(common_themes().c.tag_id),
+        viewonly=True,
+        lazy="raise",
+    )
+    shared_habits: Mapped[list[Habit]] = relationship(
+        secondary=lambda: common_habits(),
+        primaryjoin=lambda: _between(common_habits()),
+        secondaryjoin=lambda: Habit.id == foreign(common_habits().c.habit_id),
+        viewonly=True,
+        lazy="raise",
+    )
+
+
+def _between(common: Any) -> Any:
+    return and_(
+        MatchResult.user_id == foreign(common.c.user_id),
+        MatchResult.target_user_id == foreign(common.c.other_id),
     )
 
 

@@ -22,9 +22,18 @@ from community_gql.settings import OperatorError
 FILE = Path("docs") / "erd.svg"
 
 COLUMNS = (
-    ("user_profiles", "gardens", "habits", "friendships", "user_features"),
-    ("users", "user_tags", "story_requests", "match_results"),
-    ("stories", "story_tags", "tags", "tag_renames", "deleted_accounts", "housekeeping"),
+    ("user_profiles", "gardens", "habits", "friendships", "user_features", "match_choices"),
+    ("users", "user_tags", "story_requests", "match_results", "match_dismissals", "stale_lists"),
+    (
+        "stories",
+        "story_tags",
+        "tags",
+        "tag_renames",
+        "deleted_accounts",
+        "housekeeping",
+        "match_recipes",
+        "stale_features",
+    ),
 )
 """Which table stands where; a new one needs a place here."""
 

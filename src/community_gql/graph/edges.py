@@ -146,6 +146,8 @@ class ToMany(Edge):
     """To all of a few rows, in one order."""
 
     order: Order
+    limit: int | None = None
+    """The first so many only, looked for parent by parent (LATERAL)."""
 
 
 @dataclass(frozen=True, eq=False)

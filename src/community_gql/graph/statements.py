@@ -65,6 +65,18 @@ def edge_rows(edge: ToOne | ToMany) -> Select[Any]:
     assert edge.parent is not None
     parent, child = aliased(edge.parent), aliased(edge.target.model)
     key = getattr(parent, primary_key(edge.parent))
+    if isinstance(edge, ToMany) and edge.limit is not None:
+        names = edge.order.keys(child, {})
+        keys = [name.label(f"key_{i}") for i, name in enumerate(names)]
+        rows = few(edge, parent, child, [*edge.target.select_list(child), *keys]).lateral("few")
+        ordered = directed(edge.order, [rows.c[name.name] for name in keys], False)
+        columns = [column for column in rows.c if not column.name.startswith("key_")]
+        return (
+            visible(parent, key.label("key"), *columns)
+            .join(rows, true())
+            .where(_among_keys(key))
+            .order_by(*ordered)
+        )
     query = (
         visible(child, key.label("key"), *edge.target.select_list(child))
         .select_from(parent)
@@ -73,6 +85,18 @@ def edge_rows(edge: ToOne | ToMany) -> Select[Any]:
     if isinstance(edge, ToMany):
         query = query.order_by(*directed(edge.order, edge.order.keys(child, {}), False))
     return query
+
+
+def few(edge: ToMany, parent: Any, child: Any, columns: Sequence[Any]) -> Select[Any]:
+    """The first rows that hang on a parent alias, at most ``edge.limit``. Correlated to it."""
+    query = (
+        visible(child, *columns)
+        .where(edge.arrives(parent, child))
+        .order_by(*directed(edge.order, edge.order.keys(child, {}), False))
+    )
+    if edge.limit is not None:
+        query = query.limit(literal_column(str(edge.limit), Integer))
+    return query.correlate(parent)
 
 
 @lru_cache(maxsize=256)

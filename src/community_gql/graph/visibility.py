@@ -74,7 +74,7 @@ def _everyone(_: Any) -> ColumnElement[bool]:
     return true()
 
 
-@_rule_of(m.Habit, m.UserFeatures, m.MatchResult)
+@_rule_of(m.Habit, m.UserFeatures, m.MatchResult, m.MatchChoice, m.MatchDismissal)
 def _owner_only(row: Any) -> ColumnElement[bool]:
     return own(row)
 

@@ -62,7 +62,7 @@ from community_gql.graph.plans import (
     ValuePlan,
     ViewerPlan,
 )
-from community_gql.graph.statements import NEAR_ROWS, directed
+from community_gql.graph.statements import NEAR_ROWS, few
 from community_gql.graph.visibility import is_everyones, visible
 from community_gql.operations.connections import ConnectionCompiler
 from community_gql.operations.cost import CHARACTERS, characters_of
@@ -335,13 +335,8 @@ class Compiler:
         edge = field.source
         child = aliased(edge.target.model, name=self.binds.name("t"))
         entries = self.row(object_type(selected), selected, child, edge.target)
-        items = (
-            visible(child, self.object(entries, child).label(_WHOLE))
-            .where(edge.arrives(entity, child))
-            .order_by(*directed(edge.order, edge.order.keys(child, {}), False))
-            .correlate(entity)
-            .subquery(self.binds.name("l"))
-        )
+        whole = self.object(entries, child).label(_WHOLE)
+        items = few(edge, entity, child, [whole]).subquery(self.binds.name("l"))
         return single(list_sql(items.c[_WHOLE]))
 
     # The root

@@ -216,7 +216,7 @@ class _Cost(Fold[Weight]):
             extra = (count if inner.counts else 0) + (SEARCH if weight.searches else 0)
             return Weight(1 + extra + inner.whole + weight.rows * inner.per_row)
         if isinstance(field, ThroughField):
-            return Weight(field.most * (1 + inner.whole))
+            return Weight(field.extra + field.most * (1 + inner.whole))
         if isinstance(field, NodesField) and plan is not None:
             return Weight(plan.weight.rows * (1 + inner.whole))
         if is_list_type(get_nullable_type(definition.type)):

@@ -84,9 +84,21 @@ def one(relationship: Relation | None, description: str) -> Any:
     return OneField(relationship.key if relationship is not None else None, description)
 
 
-def through(relationship: Relation, order: Order, description: str, *, most: int) -> Any:
-    """All rows that the relationship leads to; for lists of at ``most`` a few."""
-    return ThroughField(relationship.key, order, most, description)
+def through(
+    relationship: Relation,
+    order: Order,
+    description: str,
+    *,
+    most: int,
+    lateral: bool = False,
+    extra: int = 0,
+) -> Any:
+    """All rows that the relationship leads to; for lists of at ``most`` a few.
+
+    ``lateral`` looks for the rows of one parent after the other, and for no more than ``most``:
+    for what many have in common. ``extra`` is what finding them weighs.
+    """
+    return ThroughField(relationship.key, order, most, description, lateral=lateral, extra=extra)
 
 
 def page(

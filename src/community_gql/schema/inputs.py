@@ -219,6 +219,33 @@ class DeleteAccountInput:
 
 
 @described_input
+class UpdateMatchingInput:
+    """What to change of the viewer's choices about being matched. What is absent stays."""
+
+    wanted: Maybe[bool | None] = _patch(
+        "Whether to be matched. False takes the viewer out of everybody's list at once; cannot be "
+        "cleared."
+    )
+    habits: Maybe[bool | None] = _patch(
+        "Whether the viewer's habits count, among others who want that too; cannot be cleared."
+    )
+
+
+@described_input
+class DismissMatchInput:
+    """Whom the viewer does not want among their matches. The other cannot notice."""
+
+    user_id: strawberry.ID = _id("User", "The person's global id.")
+
+
+@described_input
+class RestoreMatchInput:
+    """Whom the viewer may match again."""
+
+    user_id: strawberry.ID = _id("User", "The person's global id.")
+
+
+@described_input
 class FeaturesInput:
     """A person's feature vector."""
 
@@ -230,7 +257,10 @@ class FeaturesInput:
 
 @described_input
 class PutFeaturesInput:
-    """A batch of feature vectors, saved all or none. Needs the permission `write:features`."""
+    """A batch of feature vectors, saved all or none. Needs the permission `write:features`.
+
+    People who do not want to be matched are left out.
+    """
 
     features: list[FeaturesInput] = _needed(f"At most {validation.MAX_BATCH:,}; one a person.")
 
@@ -249,7 +279,9 @@ class MatchInput:
 class PutMatchesInput:
     """A batch of matches, saved all or none. Needs the permission `write:matches`.
 
-    `User.matches` shows a person's newest batch only, so send all matches of a person in one.
+    It replaces the matches that these people have, so send all matches of a person in one. Pairs
+    that must not match are left out: friends, whom someone asked or dismissed, and people who do
+    not want to be matched.
     """
 
     matches: list[MatchInput] = _needed(f"At most {validation.MAX_BATCH:,}; each pair once.")

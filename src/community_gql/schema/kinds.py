@@ -158,16 +158,34 @@ class OneField(EdgeField[RowsPlan]):
 class ThroughField(EdgeField[RowsPlan]):
     """``through(m.Story.tags)``: to all of a few rows."""
 
-    def __init__(self, relationship: str, order: Order, most: int, description: str) -> None:
+    def __init__(
+        self,
+        relationship: str,
+        order: Order,
+        most: int,
+        description: str,
+        *,
+        lateral: bool,
+        extra: int,
+    ) -> None:
         super().__init__(description)
-        self._relationship, self._order = relationship, order
+        self._relationship, self._order, self._lateral = relationship, order, lateral
         self.most = most
         """How many there are at most, by the rules for writes: what the cost counts."""
+        self.extra = extra
+        """What finding them weighs, whatever is found."""
 
     @cached_property
     def source(self) -> ToMany:
         """Where the rows come from."""
-        return ToMany(self.coordinate, self._parent, self._relationship, self._target, self._order)
+        return ToMany(
+            self.coordinate,
+            self._parent,
+            self._relationship,
+            self._target,
+            self._order,
+            self.most if self._lateral else None,
+        )
 
     def plan(self, arguments: Mapping[str, Any]) -> RowsPlan:
         """The same for every parent."""

@@ -14,6 +14,7 @@ from community_gql.actions import (
     friendships,
     gardens,
     habits,
+    match_choices,
     matching,
     profiles,
     stories,
@@ -21,8 +22,18 @@ from community_gql.actions import (
 )
 from community_gql.schema import inputs
 from community_gql.schema.fields import derived, described_type, result, result_edge
+from community_gql.schema.ids import write_id
 from community_gql.schema.payloads import Payload, deleted_id, mutation
-from community_gql.schema.types import Edge, Friendship, Garden, Habit, Story, Tag, User
+from community_gql.schema.types import (
+    Edge,
+    Friendship,
+    Garden,
+    Habit,
+    Story,
+    Tag,
+    User,
+    Viewer,
+)
 
 
 @described_type
@@ -178,11 +189,41 @@ class DeleteAccountPayload(Payload):
 
 
 @described_type
+class UpdateMatchingPayload(Payload):
+    """The viewer with their choices."""
+
+    viewer: Viewer | None = result("The viewer; null when it was refused.")
+
+
+@described_type
+class DismissMatchPayload(Payload):
+    """The match that is gone."""
+
+    deleted_match_id: strawberry.ID | None = derived(
+        lambda outcome: None if outcome.key is None else write_id("Match", outcome.key),
+        "The global id that the match had; null when it was refused, and when there was none.",
+    )
+
+
+@described_type
+class RestoreMatchPayload(Payload):
+    """The person who may come back."""
+
+    user: User | None = result("The person; null when it was refused.")
+
+
+@described_type
 class PutFeaturesPayload(Payload):
     """The batch that was saved."""
 
     count: int | None = derived(
-        lambda outcome: outcome.key, "How many vectors were saved; null when it was refused."
+        lambda outcome: outcome.key and outcome.key.count,
+        "How many vectors were saved; null when it was refused.",
+    )
+    skipped: int | None = derived(
+        lambda outcome: outcome.key and outcome.key.skipped,
+        "How many were left out, of people who do not want to be matched; null when it was "
+        "refused.",
     )
 
 
@@ -191,8 +232,12 @@ class PutMatchesPayload(Payload):
     """The batch that was saved."""
 
     created_at: datetime | None = derived(
-        lambda outcome: outcome.key,
+        lambda outcome: outcome.key and outcome.key.created_at,
         "The batch: what `Match.createdAt` says of each of them; null when it was refused.",
+    )
+    skipped: int | None = derived(
+        lambda outcome: outcome.key and outcome.key.skipped,
+        "How many were left out, of pairs that must not match; null when it was refused.",
     )
 
 
@@ -299,6 +344,21 @@ class Mutation:
         inputs.DeleteAccountInput,
         accounts.delete,
         "Delete the viewer's account with everything in it, for good.",
+    )
+    update_matching: UpdateMatchingPayload | None = mutation(
+        inputs.UpdateMatchingInput,
+        match_choices.update,
+        "Change the viewer's choices about being matched.",
+    )
+    dismiss_match: DismissMatchPayload | None = mutation(
+        inputs.DismissMatchInput,
+        match_choices.dismiss,
+        "Take a person out of the viewer's matches, for good.",
+    )
+    restore_match: RestoreMatchPayload | None = mutation(
+        inputs.RestoreMatchInput,
+        match_choices.restore,
+        "Let a dismissed person come back among the viewer's matches.",
     )
     put_features: PutFeaturesPayload | None = mutation(
         inputs.PutFeaturesInput,

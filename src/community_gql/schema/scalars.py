@@ -105,6 +105,14 @@ describe_enum(
     ACCEPTED="Both people are friends.",
 )
 describe_enum(
+    m.MatchingState,
+    "How far the matching of a person is.",
+    OFF="They do not want to be matched.",
+    NOTHING_TO_GO_BY="They chose no tags and used none on a public story.",
+    WAITING="Something changed: their list is about to be made anew.",
+    READY="Their list is up to date. It may be empty: nobody suits them well enough.",
+)
+describe_enum(
     Code,
     "Why an input was refused.",
     called="UserErrorCode",

@@ -9,10 +9,25 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import strawberry
-from sqlalchemy import ARRAY, DateTime, Integer, String, bindparam, case, func, literal_column
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    DateTime,
+    Integer,
+    String,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    not_,
+    or_,
+)
+from sqlalchemy.orm import aliased
 
 from community_gql.db import models as m
 from community_gql.graph.paging import Page
+from community_gql.graph.visibility import visible
 from community_gql.schema import filters
 from community_gql.schema.fields import (
     Argument,
@@ -240,6 +255,46 @@ class Match(Node):
     shared_tags: list[Tag] = through(
         m.MatchResult.shared_tags, filters.BY_NAME, "The tags that both chose, by name.", most=50
     )
+    reasons: MatchReasons = one(None, "What they have in common, as far as the viewer may see it.")
+
+
+def _same_journaling(match: Any) -> Any:
+    own, other = aliased(m.UserProfile), aliased(m.UserProfile)
+    return (
+        visible(own, own.journaling_frequency)
+        .join(other, other.journaling_frequency == own.journaling_frequency)
+        .where(own.user_id == match.user_id, other.user_id == match.target_user_id)
+        .correlate(match)
+        .scalar_subquery()
+    )
+
+
+@entity(m.MatchResult)
+class MatchReasons:
+    """What two people who suit each other have in common, as of now: it is never stored."""
+
+    tags: list[Tag] = through(
+        m.MatchResult.shared_tags, filters.BY_NAME, "The tags that both chose, by name.", most=50
+    )
+    themes: list[Tag] = through(
+        m.MatchResult.shared_themes,
+        filters.BY_NAME,
+        "Other tags that each chose or used on a public story, by name; at most 50.",
+        most=50,
+        lateral=True,
+        extra=5,
+    )
+    habits: list[Habit] = through(
+        m.MatchResult.shared_habits,
+        filters.BY_NAME,
+        "The viewer's own habits that the other has too, by name; at most 50. Empty unless both "
+        "want their habits to count.",
+        most=50,
+        lateral=True,
+    )
+    journaling: int | None = computed(
+        _same_journaling, "How many days a week both mean to write, where it is the same."
+    )
 
 
 @entity(m.Friendship)
@@ -262,6 +317,57 @@ class Features:
     updated_at: datetime = column("When it was computed.")
 
 
+def _choice(user: Any, column: str, default: str) -> Any:
+    choice = aliased(m.MatchChoice)
+    chosen = visible(choice, getattr(choice, column)).where(choice.user_id == user.auth0_sub)
+    return func.coalesce(chosen.correlate(user).scalar_subquery(), literal_column(default, Boolean))
+
+
+def _listed_at(user: Any) -> Any:
+    match = aliased(m.MatchResult)
+    newest = visible(match, func.max(match.created_at)).where(match.user_id == user.auth0_sub)
+    return newest.correlate(user).scalar_subquery()
+
+
+def _matching_state(user: Any) -> Any:
+    features, match = aliased(m.UserFeatures), aliased(m.MatchResult)
+    one = literal_column("1")
+    has_features = visible(features, one).where(features.user_id == user.auth0_sub)
+    has_matches = visible(match, one).where(match.user_id == user.auth0_sub)
+    # unscoped: whether the person who reads this has a mark
+    marked = [
+        exists().where(t.c.user_id == user.auth0_sub) for t in (m.stale_features, m.stale_lists)
+    ]
+    state = m.MatchingState
+    return case(
+        (not_(_choice(user, "wanted", "true")), m.constant(state.OFF)),
+        (or_(*marked), m.constant(state.WAITING)),
+        (
+            or_(has_features.correlate(user).exists(), has_matches.correlate(user).exists()),
+            m.constant(state.READY),
+        ),
+        else_=m.constant(state.NOTHING_TO_GO_BY),
+    )
+
+
+@entity(m.User)
+class Matching:
+    """What the viewer chose about being matched, and how far it is."""
+
+    wanted: bool = computed(
+        lambda user: _choice(user, "wanted", "true"),
+        "Whether they want matches, and to be among those of others; true until they choose.",
+    )
+    habits: bool = computed(
+        lambda user: _choice(user, "habits", "false"),
+        "Whether their habits count, among others who want that too; false until they choose.",
+    )
+    state: m.MatchingState = computed(_matching_state, "How far it is.")
+    listed_at: datetime | None = computed(
+        _listed_at, "When their list became what it is; null while there is none."
+    )
+
+
 @entity(m.User)
 class Viewer:
     """The signed-in person, with what only they can see."""
@@ -278,6 +384,13 @@ class Viewer:
     )
     features: Features | None = one(
         m.User.features, "The numbers by which they are matched, once computed."
+    )
+    matching: Matching = one(None, "Their choices about being matched, and how far it is.")
+    not_interested: Connection[User] = page(
+        m.User.dismissed,
+        orders=filters.UserOrder,
+        filter=filters.UserFilter,
+        description="The people whom they do not want among their matches.",
     )
     friends: Connection[User] = page(
         m.User.friends,
