@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -36,7 +37,7 @@ def brute(
 def computed(
     rows: Rows, excluded: Mapping[int, Sequence[int]], top: int, **options: int
 ) -> list[list[tuple[int, int]]]:
-    scorer = Scorer(Vectors.of([rows], rows.shape[1]))
+    scorer = Scorer(Vectors.of(rows))
     lists = best_lists(scorer, np.arange(len(rows)), excluded, top, **options)
     return [
         [(int(who), int(score)) for who, score in zip(people, scores, strict=True) if who >= 0]
@@ -122,9 +123,18 @@ def test_the_kernel_of_the_processor_changes_nothing() -> None:
         assert done.stdout.strip() == here
 
 
+def test_parts_are_joined() -> None:
+    rows = COMMUNITIES["sparse"]
+    joined = Vectors.joined([Vectors.of(rows[:7]), Vectors.of(rows[7:7]), Vectors.of(rows[7:])])
+    whole = Vectors.of(rows)
+    assert len(Vectors.joined([])) == 0
+    for one, other in zip(dataclasses.astuple(joined), dataclasses.astuple(whole), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_whoever_is_forgotten_is_in_no_list() -> None:
     rows = COMMUNITIES["tied"]
-    scorer = Scorer(Vectors.of([rows], rows.shape[1]))
+    scorer = Scorer(Vectors.of(rows))
     gone = [3, 4, 1000]
     scorer.forget(gone)
     lists = best_lists(scorer, np.arange(len(rows)), {}, 20)
@@ -142,7 +152,7 @@ def test_who_is_reached_is_everyone_whose_list_changes(name: str) -> None:
     after[changed] = np.roll(rows, 31, axis=0)[changed]
     before, now = computed(rows, {}, 20), computed(after, {}, 20)
     floors = np.array([one[-1][1] if len(one) == 20 else LEAST for one in before], np.int32)
-    reaches = reached(Scorer(Vectors.of([after], rows.shape[1])), changed, floors)
+    reaches = reached(Scorer(Vectors.of(after)), changed, floors)
     held = {own for own, one in enumerate(before) if {who for who, _ in one} & {*changed.tolist()}}
     stale = {*np.flatnonzero(reaches).tolist(), *held, *changed.tolist()}
     different = {own for own in range(len(rows)) if before[own] != now[own]}

@@ -1,4 +1,4 @@
-"""The commands: ``dev``, ``serve``, ``explain``, ``stats``, ``who``, ``db``, ``tags``, ...
+"""The commands: ``dev``, ``serve``, ``explain``, ``stats``, ``db``, ``tags``, ``matching``, ...
 
 Only the modules of this package may import inside functions: importing SQLAlchemy, Alembic and
 Strawberry takes more than half a second, and ``--help`` or a mistyped option should be quick.
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from community_gql.cli import db, dev, explain, schema, seeing, serve, tags, token
+from community_gql.cli import db, dev, explain, matching, schema, seeing, serve, tags, token
 from community_gql.cli.console import err
 from community_gql.settings import OperatorError, require_docstrings
 
@@ -31,6 +31,7 @@ for commands in TOP:
     app.add_typer(commands)
 app.add_typer(db.commands, name="db")
 app.add_typer(tags.commands, name="tags")
+app.add_typer(matching.commands, name="matching")
 app.add_typer(schema.commands, name="schema")
 
 

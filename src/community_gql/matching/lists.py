@@ -47,18 +47,28 @@ class Vectors:
     """How many columns there are."""
 
     @classmethod
-    def of(cls, parts: Sequence[NDArray[np.int32]], length: int) -> Vectors:
-        """Of dense parts, one below the other."""
-        counts = [np.count_nonzero(part, axis=1) for part in parts]
-        found = [np.nonzero(part) for part in parts]
-        starts = np.concatenate([[0], *counts]).cumsum().astype(np.int64)
-        columns = [column.astype(np.int32) for _, column in found]
-        values = [part[at].astype(np.float32) for part, at in zip(parts, found, strict=True)]
+    def of(cls, dense: NDArray[np.int32]) -> Vectors:
+        """Of dense rows."""
+        rows, columns = np.nonzero(dense)
+        counts = np.bincount(rows, minlength=len(dense))
+        starts = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
+        values = dense[rows, columns].astype(np.float32)
+        return cls(starts, columns.astype(np.int32), values, dense.shape[1])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Vectors]) -> Vectors:
+        """Parts of equal length, one below the other."""
+        if not parts:
+            return cls.of(np.zeros((0, 1), np.int32))
+        ends = np.cumsum([part.starts[-1] for part in parts])
+        starts = [
+            part.starts[1:] + end - part.starts[-1] for part, end in zip(parts, ends, strict=True)
+        ]
         return cls(
-            starts,
-            np.concatenate([np.zeros(0, np.int32), *columns]),
-            np.concatenate([np.zeros(0, np.float32), *values]),
-            length,
+            np.concatenate([[0], *starts]).astype(np.int64),
+            np.concatenate([part.columns for part in parts]),
+            np.concatenate([part.values for part in parts]),
+            parts[0].length,
         )
 
     def __len__(self) -> int:

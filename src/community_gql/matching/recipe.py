@@ -63,6 +63,8 @@ class Recipe:
     """Numbers of a vector, free places included."""
     places: dict[Key, tuple[int, float]]
     """By tag or habit: its place in the vector, and its weight."""
+    most_holders: int | None = None
+    """What so many people have, or more, gets no place; None where there were places for all."""
 
     @classmethod
     def of(cls, version: int, people: int, holders: Mapping[Key, int]) -> Recipe:
@@ -78,10 +80,12 @@ class Recipe:
         )
         most = MAX_LENGTH - JOURNALING
         free = max(MIN_FREE, min(len(known), most) // 10)
+        beyond = known[most - free :]
         known = known[: most - free]
         made = cls(version, people, JOURNALING + len(known) + free, {})
         for count, _, key in known:
             made.add(key, count)
+        made.most_holders = beyond[0][0] if beyond else None
         return made
 
     @property
@@ -90,7 +94,12 @@ class Recipe:
         return self.length - JOURNALING - len(self.places)
 
     def add(self, key: Key, holders: int) -> None:
-        """Give a free place to a tag or habit that so many people have. Raises NoPlace."""
+        """Give a free place to a tag or habit that so many people have, unless it is too common.
+
+        Raises NoPlace.
+        """
+        if self.most_holders is not None and holders >= self.most_holders:
+            return
         if self.free <= 0:
             raise NoPlace
         self.places[key] = (JOURNALING + len(self.places), self._weight(holders))
@@ -125,13 +134,18 @@ class Recipe:
 
     @classmethod
     def from_json(
-        cls, version: int, people: int, length: int, places: Iterable[Sequence[Any]]
+        cls,
+        version: int,
+        people: int,
+        length: int,
+        places: Iterable[Sequence[Any]],
+        most_holders: int | None = None,
     ) -> Recipe:
         """The recipe again."""
         found = {
             key: (JOURNALING + place, float(weight)) for place, (key, weight) in enumerate(places)
         }
-        return cls(version, people, length, found)
+        return cls(version, people, length, found, most_holders)
 
 
 class NoPlace(Exception):

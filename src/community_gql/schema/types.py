@@ -331,7 +331,7 @@ def _listed_at(user: Any) -> Any:
 
 def _matching_state(user: Any) -> Any:
     features, match = aliased(m.UserFeatures), aliased(m.MatchResult)
-    one = literal_column("1")
+    one: Any = literal_column("1")
     has_features = visible(features, one).where(features.user_id == user.auth0_sub)
     has_matches = visible(match, one).where(match.user_id == user.auth0_sub)
     # unscoped: whether the person who reads this has a mark

@@ -136,6 +136,12 @@ class Settings(BaseSettings):
         description="Whether queries are compiled to one SQL statement: `on` from the second "
         "request for the same query, `always` from the first (for tests), or `off`.",
     )
+    matching: Literal["built-in", "features", "machine"] = Field(
+        default="built-in",
+        description="Who fills the matches: `built-in` computes vectors and lists (`community-gql "
+        "matching run`), `features` lists from the vectors that a program puts, `machine` nothing: "
+        "a program puts both (see `docs/matching.md`).",
+    )
     max_body_bytes: int = Field(
         default=256 * 1024,
         ge=1024,
@@ -406,7 +412,7 @@ class Environment(EnvSettingsSource):
         """Strip and, for the log level, lower the text before pydantic sees it."""
         if isinstance(value, str):
             value = value.strip()
-            if field_name in ("log_level", "pushdown"):
+            if field_name in ("log_level", "pushdown", "matching"):
                 value = value.lower()
         return super().prepare_field_value(field_name, field, value, value_is_complex)
 

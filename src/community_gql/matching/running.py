@@ -1,0 +1,448 @@
+"""Keeping features and lists up to date, in transactions that each leave everything right.
+
+A run has three steps: the vectors of those who are marked, whose lists that concerns, and those
+lists. All state is in the marks (``stale_features``, ``stale_lists``), so whoever is stopped goes
+on with the same command. A mark is deleted only if nobody renewed it meanwhile.
+
+One session at a time does the first two steps, under an advisory lock; any number share the
+third, and the first two wait until none is at it: those who make lists keep the vectors that they
+loaded. Needs a direct connection, like migrations: the locks are the session's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Literal
+
+import asyncpg
+import numpy as np
+
+from community_gql.graph.exclusions import MATCH_ROWS
+from community_gql.matching import sql, stored
+from community_gql.matching.lists import MAX_TOP, TOP, UNIT, Scorer, best_lists, reached
+from community_gql.matching.material import HABIT_PEOPLE, Material, holders, holders_of, material
+from community_gql.matching.recipe import RECIPE, Key, NoPlace, Recipe, as_json
+from community_gql.matching.stored import MACHINE, Loaded, StoredList, Version
+from community_gql.settings import OperatorError
+from community_gql.settings.checks import plain_address
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+Mode = Literal["built-in", "features", "machine"]
+"""The setting MATCHING."""
+
+STEPS = 0x636F6D6D79
+"""Key of the advisory lock of sessions: exclusive in the first two steps, shared in the third."""
+PEOPLE, LISTS = 1000, 500
+"""People of a transaction that writes vectors, and one that writes lists."""
+WEEK = timedelta(days=7)
+MOST_CHANGED = 0.3
+"""Where a larger part of the vectors changed, all lists are made anew, without asking which."""
+ATTEMPTS = 5
+PAUSE = 0.05
+_REPEATED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.ForeignKeyViolationError,  # somebody was deleted meanwhile, by hand
+)
+
+
+class MatchingError(OperatorError):
+    """The run cannot go on; the text says why and what helps."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did: vectors that changed, lists it looked at, and lists that changed."""
+
+    vectors: int = 0
+    looked_at: int = 0
+    lists: int = 0
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of its own. Raises MatchingError for what the operator can do something about.
+
+    Whoever is interrupted hangs up, and the server rolls back by itself.
+    """
+    settings = {"application_name": "community-gql matching", "jit": "off"}
+    settings |= dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), "0")
+    try:
+        connection = await asyncpg.connect(plain_address(url), server_settings=settings)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+    except asyncpg.UndefinedTableError as error:
+        raise MatchingError(
+            f"the database lacks a table ({error}). Run the migrations: community-gql db upgrade"
+        ) from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise MatchingError(
+            f"the database failed: {error}. Once it can be reached, the same command goes on."
+        ) from error
+
+
+async def run(
+    url: str, mode: Mode, progress: Progress, *, top: int | None = None, renew: bool = False
+) -> Report:
+    """Bring features and lists of the database at ``url`` up to date. Raises MatchingError."""
+    async with connected(url) as connection:
+        return await Run(connection, mode, progress, top=top, renew=renew).run()
+
+
+class Run:
+    """A run over one connection. ``top`` is how many matches a list has; None: as before."""
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        mode: Mode,
+        progress: Progress,
+        *,
+        top: int | None = None,
+        renew: bool = False,
+    ) -> None:
+        self._connection, self._mode, self._progress = connection, mode, progress
+        self._top, self._renew = top, renew
+        self._version: Version | None = None
+        self._loaded: Loaded | None = None
+        self._scorer: Scorer | None = None
+        self.report = Report()
+
+    async def run(self) -> Report:
+        """Bring everything up to date. Raises MatchingError."""
+        if self._mode == "machine":
+            raise MatchingError(
+                "MATCHING is machine: a program puts the lists of all people with putMatches, and "
+                "this command would write over them. Set MATCHING to built-in or features."
+            )
+        if self._top is not None and not 1 <= self._top <= MAX_TOP:
+            raise MatchingError(f"--top is {self._top}, but a list has 1 to {MAX_TOP} matches.")
+        if not await self._try(""):
+            self._progress("lists of another run", 0, 0)
+            await self._wait("_shared")
+            async with self._holding("_shared"):
+                self._version = await stored.current(self._connection)
+                if self._version is not None:
+                    await self._make_lists()
+            await self._wait("")
+        async with contextlib.AsyncExitStack() as held:
+            async with self._holding(""):
+                await self._settle_version()
+                if self._mode == "built-in":
+                    await self._make_vectors()
+                await self._mark_lists()
+                await self._wait("_shared")
+                await held.enter_async_context(self._holding("_shared"))
+            whole = await self._make_lists()
+        if whole:
+            await self._connection.execute("VACUUM (ANALYZE) match_results")
+        return self.report
+
+    # --- the lock ---
+
+    async def _try(self, kind: str) -> bool:
+        asked = f"SELECT pg_try_advisory_lock{kind}({STEPS})"
+        return bool(await self._connection.fetchval(asked))
+
+    async def _wait(self, kind: str) -> None:
+        # Asked again and again: a statement that waits would hold a snapshot.
+        while not await self._try(kind):  # noqa: ASYNC110
+            await asyncio.sleep(PAUSE)
+
+    @contextlib.asynccontextmanager
+    async def _holding(self, kind: str) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            if not self._connection.is_closed():
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await self._connection.execute(f"SELECT pg_advisory_unlock{kind}({STEPS})")
+
+    async def _transaction(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """The result of ``work`` in a transaction; again when others were in its way."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self._connection.transaction():
+                    return await work()
+            except _REPEATED:
+                if attempt == ATTEMPTS:
+                    raise
+                await asyncio.sleep(PAUSE * attempt)
+        raise AssertionError("unreachable")
+
+    async def _lock_rows(self) -> None:
+        await self._connection.execute(f"SELECT pg_advisory_xact_lock_shared({MATCH_ROWS})")
+
+    # --- the version ---
+
+    async def _settle_version(self) -> None:
+        """Say which vectors lists are made of; where that changes, mark everybody."""
+        self._version = await stored.current(self._connection)
+        if self._mode == "built-in":
+            await self._settle_recipe()
+        else:
+            await self._settle_machines_version()
+        version = self._known()
+        if self._top is not None and self._top != version.top:
+            await self._transaction(self._change_top)
+
+    def _known(self) -> Version:
+        assert self._version is not None
+        return self._version
+
+    async def _change_top(self) -> None:
+        assert self._top is not None
+        version = self._known()
+        version.top = self._top
+        await self._connection.execute(
+            "UPDATE match_recipes SET places = places || jsonb_build_object('top', $2::int) "
+            "WHERE version = $1",
+            version.version,
+            self._top,
+        )
+        await self._connection.execute(sql.ALL_LISTS, version.version, False)
+
+    async def _settle_recipe(self) -> None:
+        foreign = await self._connection.fetchrow(sql.FOREIGN)
+        if foreign and not self._renew:
+            raise MatchingError(
+                f"{foreign['people']:,} vectors are of version {foreign['version']}, which this "
+                "command did not make: a program puts them. Set MATCHING=features to make lists of "
+                "them, or replace them once and for all: community-gql matching run --renew"
+            )
+        current = self._version
+        if (
+            self._renew
+            or current is None
+            or current.recipe != RECIPE
+            or current.created_at < datetime.now(UTC) - WEEK
+        ):
+            await self._transaction(self._begin_recipe)
+            self._renew = False
+
+    async def _begin_recipe(self) -> None:
+        """A new version of all vectors."""
+        people, having = await holders(self._connection)
+        number = 1 + await self._connection.fetchval(sql.NEWEST)
+        recipe = Recipe.of(number, people, having)
+        top = self._top or (self._version.top if self._version else TOP)
+        await stored.save(self._connection, number, RECIPE, people, stored.kept(recipe, top))
+        await self._connection.execute(sql.ALL_FEATURES)
+        await self._connection.execute(sql.FORGET_VERSIONS, number)
+        self._version = await stored.current(self._connection)
+
+    async def _settle_machines_version(self) -> None:
+        number = await self._connection.fetchval(sql.MACHINES)
+        if number is None:
+            raise MatchingError(
+                "MATCHING is features, but no program has put vectors yet. Put some with "
+                "putFeatures, or set MATCHING=built-in to have them computed."
+            )
+        if self._version is None or self._version.version != number or self._renew:
+            await self._transaction(lambda: self._begin_machines_version(number))
+            self._renew = False
+
+    async def _begin_machines_version(self, number: int) -> None:
+        top = self._top or (self._version.top if self._version else TOP)
+        await self._connection.execute("DELETE FROM match_recipes WHERE version = $1", number)
+        await stored.save(self._connection, number, MACHINE, 0, {"top": top})
+        await self._connection.execute(sql.ALL_LISTS, number, True)
+        self._version = await stored.current(self._connection)
+
+    # --- step 1: vectors ---
+
+    async def _make_vectors(self) -> None:
+        """The vectors of all who are marked now."""
+        while True:
+            (marked,) = await self._connection.fetch(sql.MARKED_FEATURES)
+            until, total = marked
+            some, done = partial(self._some, until), 0
+            try:
+                while marks := await self._transaction(some):
+                    done += marks
+                    self._progress("vectors", done, max(total, done))
+                return
+            except NoPlace:
+                await self._transaction(self._begin_recipe)
+
+    async def _some(self, until: datetime) -> int:
+        """Vectors for some of the marks up to a moment; how many marks there were."""
+        connection = self._connection
+        marks = await connection.fetch(sql.SOME_FEATURES, until, PEOPLE)
+        if not marks:
+            return 0
+        self._version = await stored.current(connection)
+        recipe = self._known().made()
+        people = [sub for sub, _ in marks]
+        found = await material(connection, people)
+        await self._find_places(recipe, found, until)
+        made = [(sub, item) for sub, item in found.items() if not item.made.is_empty]
+        vectors = recipe.vectors([item.made for _, item in made])
+        gone = sorted({*people} - {sub for sub, _ in made})
+        await self._lock_rows()
+        changed = await connection.fetch(
+            sql.SAVE_VECTORS,
+            [sub for sub, _ in made],
+            [as_json(vector) for vector in vectors],
+            [item.habits for _, item in made],
+            recipe.version,
+        )
+        changed += await connection.fetch(
+            "DELETE FROM user_features WHERE user_id = ANY ($1) RETURNING user_id", gone
+        )
+        await connection.execute(sql.MARK_CHANGED, [sub for (sub,) in changed])
+        self.report.vectors += len(changed)
+        # Last: whoever writes waits for the rest of this transaction to renew a mark.
+        await connection.execute(sql.UNMARK_FEATURES, people, [at for _, at in marks])
+        return len(marks)
+
+    async def _find_places(
+        self, recipe: Recipe, found: dict[str, Material], until: datetime
+    ) -> None:
+        """Give places to what nobody had before."""
+        missing: set[Key] = set()
+        for item in found.values():
+            missing.update(tag for tag in item.made.tags if tag not in recipe.places)
+            missing.update(name for name in item.made.habits if name not in recipe.places)
+        if not missing:
+            return
+        tags = [key for key in missing if isinstance(key, int)]
+        habits = [key for key in missing if isinstance(key, str)]
+        counts = await holders_of(self._connection, tags, habits)
+        before = len(recipe.places)
+        for key in sorted(tags) + sorted(habits):
+            if isinstance(key, int) or counts.get(key, 0) > 1:
+                recipe.add(key, counts.get(key, 0))
+        if len(recipe.places) == before:
+            return
+        version = self._known()
+        await stored.save(
+            self._connection, version.version, RECIPE, version.people,
+            stored.kept(recipe, version.top),
+        )  # fmt: skip
+        # A habit counts from its second person on: then for the first as well.
+        new = [name for name in habits if name in recipe.places]
+        await self._connection.execute(
+            f"INSERT INTO stale_features (user_id, at) "
+            f"SELECT user_id, $2 FROM ({HABIT_PEOPLE}) AS having ORDER BY user_id "
+            "ON CONFLICT (user_id) DO NOTHING",
+            new,
+            until,
+        )
+
+    # --- step 2: whose lists ---
+
+    async def _mark_lists(self) -> None:
+        """Mark the lists that changed vectors may concern."""
+        connection, version = self._connection, self._known()
+        changed = await connection.fetch(
+            "SELECT user_id, at FROM stale_lists WHERE vector_changed ORDER BY user_id"
+        )
+        if not changed:
+            return
+        await self._load()
+        assert self._loaded is not None
+        assert self._scorer is not None
+        people = [sub for sub, _ in changed]
+        rows = np.array(sorted(self._loaded.rows[p] for p in people if p in self._loaded.rows))
+        concerned: Sequence[str] | None = None
+        if len(people) <= MOST_CHANGED * len(self._loaded.people):
+            floors = await stored.floors(connection, self._loaded, version.top)
+            scorer = self._scorer
+            found = await asyncio.to_thread(reached, scorer, rows.astype(np.int64), floors)
+            concerned = [self._loaded.people[row] for row in np.flatnonzero(found).tolist()]
+
+        async def mark() -> None:
+            await connection.execute(sql.SEEN, people, [at for _, at in changed])
+            if concerned is None:
+                await connection.execute(sql.ALL_LISTS, version.version, False)
+            else:
+                await connection.execute(sql.MARK_CONCERNED, concerned)
+            await connection.execute(sql.MARK_HOLDING, people)
+
+        await self._transaction(mark)
+
+    async def _load(self) -> None:
+        if self._loaded is None:
+            self._loaded = await stored.load(self._connection, self._known())
+            self._scorer = await asyncio.to_thread(Scorer, self._loaded.vectors)
+
+    # --- step 3: lists ---
+
+    async def _make_lists(self) -> bool:
+        """Make the lists that are marked; whether it was a good part of all of them."""
+        total = await self._connection.fetchval(sql.MARKED_LISTS)
+        if not total:
+            return False
+        await self._load()
+        assert self._loaded is not None
+        last, done, rounds = "", 0, 0
+        while True:
+            some: list[asyncpg.Record] = await self._transaction(partial(self._write, last))
+            if some:
+                rounds, last, done = 0, some[-1]["user_id"], done + len(some)
+                self._progress("lists", done, max(total, done))
+            elif last and not rounds:
+                last, rounds = "", 1  # what was marked again meanwhile
+            else:
+                break
+        return self.report.lists > 0.2 * len(self._loaded.people) and done > LISTS
+
+    async def _write(self, after: str) -> list[asyncpg.Record]:
+        """Claim some marks of people behind ``after``, and write their lists; the marks."""
+        connection, loaded, scorer = self._connection, self._loaded, self._scorer
+        assert loaded is not None
+        assert scorer is not None
+        await self._lock_rows()  # before any row, as whoever takes people out of lists does
+        claimed: list[asyncpg.Record] = await connection.fetch(sql.CLAIM, after, LISTS)
+        if not claimed:
+            return []
+        owners = [row["user_id"] for row in claimed]
+        excluded: dict[int, list[int]] = {}
+        for owner, other in await connection.fetch(sql.EXCLUDED_FROM, owners):
+            if owner in loaded.rows and other in loaded.rows:
+                excluded.setdefault(loaded.rows[owner], []).append(loaded.rows[other])
+        before = await stored.stored_lists(connection, owners)
+        lists = await asyncio.to_thread(self._lists, owners, excluded)
+        changed = {owner: lists[owner] for owner in owners if lists[owner] != before[owner]}
+        version = self._known().version
+        missing = await stored.replace(connection, changed, version) if changed else {}
+        # Who has no vector any more is in no list from now on; lists that lack them are made again.
+        gone = await stored.without_vector(connection, {*missing}.union(*missing.values()), version)
+        scorer.forget([loaded.rows[person] for person in gone])
+        short = missing.keys() - gone
+        finished = [row for row in claimed if row["user_id"] not in short]
+        await connection.execute(
+            sql.UNMARK_LISTS, [row["user_id"] for row in finished], [row["at"] for row in finished]
+        )
+        self.report.looked_at += len(finished)
+        self.report.lists += len(changed)
+        return claimed
+
+    def _lists(
+        self, owners: Sequence[str], excluded: dict[int, list[int]]
+    ) -> dict[str, StoredList]:
+        loaded, scorer, version = self._loaded, self._scorer, self._known()
+        assert loaded is not None
+        assert scorer is not None
+        known = [owner for owner in owners if owner in loaded.rows]
+        rows = np.array([loaded.rows[owner] for owner in known], np.int64)
+        made = best_lists(scorer, rows, excluded, version.top)
+        lists: dict[str, StoredList] = {owner: [] for owner in owners}
+        for owner, people, scores in zip(
+            known, made.people.tolist(), made.scores.tolist(), strict=True
+        ):
+            lists[owner] = [
+                (loaded.people[row], min(score, UNIT))
+                for row, score in zip(people, scores, strict=True)
+                if row >= 0
+            ]
+        return lists

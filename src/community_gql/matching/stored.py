@@ -1,0 +1,233 @@
+"""Recipes, vectors and lists as the database has them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from community_gql.matching.lists import LEAST, UNIT, Vectors
+from community_gql.matching.recipe import Recipe, normalised
+from community_gql.settings import OperatorError
+
+MACHINE = 0
+"""What ``match_recipes.recipe`` says of vectors that a machine puts."""
+_NUMBERS = 4_000_000
+"""How many numbers of vectors are in memory at once while they are loaded."""
+
+
+@dataclass(slots=True)
+class Version:
+    """A row of ``match_recipes``: the vectors that lists are made of now."""
+
+    version: int
+    recipe: int
+    people: int
+    top: int
+    """How many matches a list has at most."""
+    length: int
+    places: list[Any]
+    most_holders: int | None
+    created_at: datetime
+
+    def made(self) -> Recipe:
+        """The recipe of these vectors."""
+        return Recipe.from_json(
+            self.version, self.people, self.length, self.places, self.most_holders
+        )
+
+
+CURRENT = """
+    SELECT version, recipe, coalesce(people, 0) AS people, places, created_at FROM match_recipes
+    ORDER BY created_at DESC, version DESC LIMIT 1
+"""
+
+
+async def current(connection: asyncpg.Connection) -> Version | None:
+    """The version that lists are made of now; None before the first run."""
+    row = await connection.fetchrow(CURRENT)
+    if row is None:
+        return None
+    kept = orjson.loads(row["places"])
+    return Version(
+        row["version"], row["recipe"], row["people"], kept["top"], kept.get("length", 0),
+        kept.get("places", []), kept.get("most_holders"), row["created_at"],
+    )  # fmt: skip
+
+
+async def save(
+    connection: asyncpg.Connection, version: int, recipe: int, people: int, kept: dict[str, Any]
+) -> None:
+    """Save a version as the current one, or change it."""
+    await connection.execute(
+        "INSERT INTO match_recipes (version, recipe, people, places, created_at) "
+        "VALUES ($1, $2, $3, $4, clock_timestamp()) "
+        "ON CONFLICT (version) DO UPDATE SET places = excluded.places",
+        version, recipe, people, orjson.dumps(kept).decode(),
+    )  # fmt: skip
+
+
+def kept(recipe: Recipe, top: int) -> dict[str, Any]:
+    """What ``match_recipes.places`` holds of a recipe."""
+    return {
+        "top": top,
+        "length": recipe.length,
+        "most_holders": recipe.most_holders,
+        "places": recipe.to_json(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All people with a vector of a version, in the order of their public ids."""
+
+    people: list[str]
+    rows: dict[str, int]
+    """By person, their place in ``people`` and ``vectors``."""
+    vectors: Vectors
+
+
+VECTORS = """
+    SELECT f.user_id, f.vector::text FROM user_features f JOIN users u ON u.auth0_sub = f.user_id
+    WHERE f.version = $1 ORDER BY u.public_id
+"""
+
+
+async def load(connection: asyncpg.Connection, version: Version) -> Loaded:
+    """The vectors of a version. Raises OperatorError for one that is not a list of numbers."""
+    people: list[str] = []
+    parts = [part async for part in _parts(connection, version, people)]
+    return Loaded(people, {sub: row for row, sub in enumerate(people)}, Vectors.joined(parts))
+
+
+async def _parts(
+    connection: asyncpg.Connection, version: Version, people: list[str]
+) -> AsyncIterator[Vectors]:
+    length = await connection.fetchval(
+        "SELECT jsonb_array_length(vector) FROM user_features WHERE version = $1 LIMIT 1",
+        version.version,
+    )
+    async with connection.transaction():  # a snapshot is not needed: changes are marked
+        cursor = await connection.cursor(VECTORS, version.version)
+        while rows := await cursor.fetch(max(1, _NUMBERS // (length or 1))):
+            people.extend(sub for sub, _ in rows)
+            try:
+                numbers = np.array([orjson.loads(text) for _, text in rows], np.float64)
+            except (TypeError, ValueError):
+                numbers = np.zeros(0)
+            if numbers.shape != (len(rows), length):
+                raise OperatorError(
+                    f"the vectors of version {version.version} are not all lists of {length} "
+                    "numbers. Put them again with putFeatures, which checks them."
+                )
+            yield Vectors.of(thousandths(numbers, version))
+
+
+def thousandths(numbers: NDArray[np.float64], version: Version) -> NDArray[np.int32]:
+    """Stored vectors as lists are made of them."""
+    if version.recipe == MACHINE:
+        return normalised(numbers)
+    return np.rint(numbers * 1000).astype(np.int32)
+
+
+FLOORS = """
+    SELECT user_id, count(*), min(score)
+    FROM match_results
+    JOIN (
+      SELECT user_id, max(created_at) AS created_at FROM match_results GROUP BY user_id
+    ) AS newest USING (user_id, created_at)
+    GROUP BY user_id
+"""
+
+
+async def floors(connection: asyncpg.Connection, loaded: Loaded, top: int) -> NDArray[np.int32]:
+    """For each person the score that reaches their list: see ``lists.reached``."""
+    found = np.full(len(loaded.people), LEAST, np.int32)
+    for sub, count, least in await connection.fetch(FLOORS):
+        row = loaded.rows.get(sub)
+        if row is not None and count >= top:
+            found[row] = round(least * UNIT)
+    return found
+
+
+StoredList = list[tuple[str, int]]
+"""A person's matches, best first: who, and the score in millionths."""
+
+
+async def stored_lists(
+    connection: asyncpg.Connection, owners: Sequence[str]
+) -> dict[str, StoredList | None]:
+    """The lists of these people; None for one that is of several batches, to be written anew."""
+    rows = await connection.fetch(
+        "SELECT user_id, target_user_id, score, created_at FROM match_results "
+        "WHERE user_id = ANY ($1) ORDER BY user_id, score DESC, id DESC",
+        owners,
+    )
+    found: dict[str, StoredList | None] = {owner: [] for owner in owners}
+    batches: dict[str, datetime] = {}
+    for owner, target, score, batch in rows:
+        listed = found[owner]
+        if listed is None or batches.setdefault(owner, batch) != batch:
+            found[owner] = None
+        else:
+            listed.append((target, round(score * UNIT)))
+    return found
+
+
+# A list is written from its end: at equal scores the higher id comes first.
+INSERT = """
+    INSERT INTO match_results (user_id, target_user_id, score, created_at)
+    SELECT given.user_id, given.target_user_id, least(given.score, 1), $4
+    FROM unnest($1::varchar[], $2::varchar[], $3::float8[]) WITH ORDINALITY
+      AS given (user_id, target_user_id, score, place)
+    JOIN user_features AS own ON own.user_id = given.user_id AND own.version = $5
+    JOIN user_features AS other ON other.user_id = given.target_user_id AND other.version = $5
+    ORDER BY given.place DESC
+    RETURNING user_id, target_user_id
+"""
+
+
+async def replace(
+    connection: asyncpg.Connection, lists: dict[str, StoredList], version: int
+) -> dict[str, set[str]]:
+    """Write these lists in the place of older ones, each as a batch of now.
+
+    Returns by owner who was left out, having no vector any more.
+    """
+    moment = await connection.fetchval("SELECT clock_timestamp()")
+    await connection.execute("DELETE FROM match_results WHERE user_id = ANY ($1)", list(lists))
+    pairs = [(owner, *match) for owner, listed in lists.items() for match in listed]
+    rows = await connection.fetch(
+        INSERT,
+        [owner for owner, _, _ in pairs],
+        [target for _, target, _ in pairs],
+        [score / UNIT for _, _, score in pairs],
+        moment,
+        version,
+    )
+    written = {(owner, target) for owner, target in rows}
+    missing: dict[str, set[str]] = {}
+    for owner, target, _ in pairs:
+        if (owner, target) not in written:
+            missing.setdefault(owner, set()).add(target)
+    return missing
+
+
+async def without_vector(
+    connection: asyncpg.Connection, people: Collection[str], version: int
+) -> set[str]:
+    """Those of these people who have no vector of this version."""
+    if not people:
+        return set()
+    rows = await connection.fetch(
+        "SELECT user_id FROM user_features WHERE user_id = ANY ($1) AND version = $2",
+        list(people),
+        version,
+    )
+    return {*people} - {sub for (sub,) in rows}
