@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from community_gql.db import migrate
-from community_gql.dev import seeding
+from community_gql.dev import filling, seeding
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.settings.checks import plain_address
 
@@ -112,7 +112,7 @@ def _seed(url: str, people: int, say: Say) -> None:
             shown.add(quarter)
             say(f"seeding {what}: {done:,} of {total:,}")
 
-    asyncio.run(seeding.seed(url, people=people, seed=SEED, progress=progress))
+    asyncio.run(filling.fill(url, people=people, seed=SEED, progress=progress))
 
 
 class Recording:

@@ -22,7 +22,7 @@ from benchmarks.issuing import issuing
 from benchmarks.processes import Process, free_port
 from benchmarks.running import Field
 from benchmarks.systems import HandWritten, LoadersOnly, Project, Strawberry
-from community_gql.dev import seeding
+from community_gql.dev import filling
 from community_gql.dev.embedded import EmbeddedPostgres
 from tests.support import graph
 
@@ -47,7 +47,7 @@ def database(
     name = f"benchmark_{worker_id}"
     postgres.create_database(name, template=migrated_template)
     asyncio.run(
-        seeding.seed(postgres.url(name), people=PEOPLE, progress=lambda what, done, total: None)
+        filling.fill(postgres.url(name), people=PEOPLE, progress=lambda what, done, total: None)
     )
     yield Database(postgres, name, PEOPLE)
     postgres.psql(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -209,6 +209,13 @@ TRIGGERS = (
         " OR OLD.user_id <> NEW.user_id",
     ),
     """
+    CREATE TRIGGER match_choices_set_updated_at BEFORE UPDATE ON match_choices
+    FOR EACH ROW WHEN (
+      OLD.user_id IS DISTINCT FROM NEW.user_id OR OLD.wanted IS DISTINCT FROM NEW.wanted
+      OR OLD.habits IS DISTINCT FROM NEW.habits
+    ) EXECUTE FUNCTION set_updated_at()
+    """,
+    """
     CREATE TRIGGER match_user_goes BEFORE DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION match_user_goes()
     """,

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from community_gql.dev import seeding
+from community_gql.dev import filling
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings.checks import plain_address
 from tests.identity.issuer import free_port
@@ -51,7 +51,7 @@ def live(
     name = f"live_{worker_id}"
     workbench.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
     url = workbench.server.url(name)
-    workbench.run(seeding.seed(url, people=40, progress=lambda *_: None))
+    workbench.run(filling.fill(url, people=40, progress=lambda *_: None))
     issuer, port = tmp_path_factory.mktemp("issuer"), free_port()
     with server.process(url, issuer, port, cost_per_minute=10**9):
         yield Live(f"http://127.0.0.1:{port}", url, issuer, workbench)

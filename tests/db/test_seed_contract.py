@@ -63,6 +63,17 @@ ADDED = {
     "trigger stories.tags_cached_is_kept_insert": "tags_cached is written by triggers only",
     "trigger stories.tags_cached_is_kept_update": "tags_cached is written by triggers only",
     "index habits.idx_habits_user_created": "pages of a person's habits",
+    **{
+        f"trigger {table}.{name}_{operation}": "marks for matching"
+        for table, name, operations in (
+            ("user_tags", "match_tags_changed", "insert update delete"),
+            ("habits", "match_habits_changed", "insert update delete"),
+            ("user_profiles", "match_row_changed", "insert update delete"),
+            ("stories", "match_row_changed", "update delete"),
+        )
+        for operation in operations.split()
+    },
+    "trigger users.match_user_goes": "marks for matching",
     "trigger user_features.user_features_set_updated_at": "updated_at",
     "constraint match_results.match_results_score_check": "a score lies in [0, 1]",
     "index user_features.idx_user_features_version": "the length of a version's vectors",
@@ -76,6 +87,11 @@ NEW_TABLES = {
     "story_requests": "the idempotency keys of createStory",
     "tag_renames": "popular tags on their way to a new name",
     "housekeeping": "when the popularity of tags was last counted",
+    "match_choices": "what people chose about being matched",
+    "match_dismissals": "whom people do not want among their matches",
+    "match_recipes": "how the vectors of each version are made",
+    "stale_features": "whose vector may have changed",
+    "stale_lists": "whose list of matches may have changed",
     "deleted_accounts": "a token issued before the deletion does not bring the account back",
 }
 
@@ -88,6 +104,12 @@ FUNCTIONS = {
     "function profiles_changed()": "keeps users.name_key",
     "function without_accents(text)": "what users.name_key is made of",
     "function set_updated_at()": "updated_at",
+    "function mark_stale_features(character varying[])": "marks for matching",
+    "function match_tags_changed()": "marks for matching",
+    "function match_story_tags_changed()": "marks for matching",
+    "function match_row_changed()": "marks for matching",
+    "function match_habits_changed()": "marks for matching",
+    "function match_user_goes()": "marks for matching",
 }
 
 

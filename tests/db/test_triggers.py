@@ -255,6 +255,7 @@ NOT_MEANINGFUL = {
     },
     "user_profiles": {"updated_at": "is what is set"},
     "user_features": {"updated_at": "is what is set"},
+    "match_choices": {"updated_at": "is what is set"},
 }
 """The columns whose change does not move `updated_at`, and why."""
 

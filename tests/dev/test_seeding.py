@@ -183,18 +183,11 @@ async def test_every_kind_of_row_is_there(seeded: str) -> None:
         }
         assert await groups("SELECT cardinality(tags_cached) FROM stories") == {0, 1, 2, 3, 4}
         assert await groups("SELECT journaling_frequency FROM user_profiles") == set(range(8))
-        assert await groups("SELECT jsonb_array_length(vector) FROM user_features") == {16}
-        assert await groups("SELECT created_at FROM match_results GROUP BY 1") == {
-            await connection.fetchval("SELECT max(created_at) FROM match_results")
-        }
         per_person = (
             "SELECT (SELECT count(*)::int FROM {} WHERE user_id = auth0_sub) FROM users WHERE "
             "auth0_sub IN (SELECT user_id FROM {})"
         )
         assert await groups(per_person.format("habits", "users u(user_id)")) == set(range(6))
-        assert await groups(per_person.format("match_results", "match_results")) == set(
-            range(5, 11)
-        )
         assert max(await groups(per_person.format("user_tags", "users u(user_id)"))) == 8
 
 
@@ -207,7 +200,6 @@ async def test_every_kind_of_row_is_there(seeded: str) -> None:
         ("friends before both had joined", "friendships f JOIN users u ON u.auth0_sub IN "
          "(requester_id, addressee_id) WHERE f.created_at < u.created_at"),
         ("accepted before asked", "friendships WHERE accepted_at < created_at"),
-        ("a match with oneself", "match_results WHERE user_id = target_user_id"),
         ("blank titles", "stories WHERE trim(title) <> title OR title = ''"),
         ("blank texts", "stories WHERE trim(content) <> content OR length(content) < 40"),
         ("slots left open", "stories WHERE title || content ~ '[{}]'"),
@@ -216,9 +208,6 @@ async def test_every_kind_of_row_is_there(seeded: str) -> None:
         ("other subs", "users WHERE auth0_sub !~ '^auth0\\|([0-9a-f]{24}|[a-z-]+)$'"),
         ("other addresses", "users WHERE email !~ '^[a-z0-9.]+@example\\.com$' AND "
          "email <> 'chien-shiung@example.com'"),
-        ("vectors not of length 1", "(SELECT (SELECT sum(x::float ^ 2) FROM "
-         "jsonb_array_elements_text(vector) AS e(x)) AS square FROM user_features) AS v "
-         "WHERE abs(square - 1) > 0.01"),
     ],
 )  # fmt: skip
 async def test_nothing_is_impossible(seeded: str, what: str, sql: str) -> None:
@@ -249,23 +238,21 @@ async def test_the_numbers_are_believable(seeded: str) -> None:
     assert names > 60, "everybody's name is ASCII"
 
 
-async def test_matches_are_the_cosine_of_the_vectors(seeded: str) -> None:
-    wrong = await ask(
-        seeded,
-        """
-        SELECT count(*) FROM match_results
-        JOIN user_features a ON a.user_id = match_results.user_id
-        JOIN user_features b ON b.user_id = target_user_id
-        CROSS JOIN LATERAL (
-          SELECT sum(x::float * y::float) AS cosine
-          FROM ROWS FROM (jsonb_array_elements_text(a.vector), jsonb_array_elements_text(b.vector))
-            AS pair (x, y)
-        ) AS computed
-        WHERE abs(score - (1 + cosine) / 2) > 0.001
-        """,
+async def test_friendships_follow_what_people_care_for(seeded: str) -> None:
+    """Twice as often as by chance, two friends used the same rare tag in public."""
+    common = """
+        SELECT avg((EXISTS (
+          SELECT FROM user_tags a JOIN user_tags b ON b.tag_id = a.tag_id
+          WHERE a.user_id = one.auth0_sub AND b.user_id = other.auth0_sub
+        ))::int)::float8
+        FROM users one JOIN users other ON one.auth0_sub < other.auth0_sub
+    """
+    friends = (
+        " WHERE EXISTS (SELECT FROM friendships f WHERE (f.requester_id, f.addressee_id) IN "
+        "((one.auth0_sub, other.auth0_sub), (other.auth0_sub, one.auth0_sub)))"
     )
-    assert wrong == 0
-    assert await ask(seeded, "SELECT max(score) - min(score) FROM match_results") > 0.2
+    by_chance, of_friends = await ask(seeded, common), await ask(seeded, common + friends)
+    assert of_friends > 1.2 * by_chance
 
 
 # --- the people who are always there --------------------------------------------------------
@@ -288,7 +275,7 @@ async def test_the_founders_show_who_sees_what(seeded: str) -> None:
             )
             assert len(seen) == 3
         for sub in (founder.auth0_sub for founder in FOUNDERS):
-            for table in ("user_profiles", "habits", "user_features", "match_results", "user_tags"):
+            for table in ("user_profiles", "habits", "user_tags"):
                 sql = f"SELECT EXISTS (SELECT FROM {table} WHERE user_id = $1)"
                 assert await connection.fetchval(sql, sub), f"{sub} lacks {table}"
             garden = "SELECT EXISTS (SELECT FROM gardens WHERE user_id = $1)"

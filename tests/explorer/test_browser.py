@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from community_gql.dev import seeding
+from community_gql.dev import filling
 from tests.http.server import free_port, served
 from tests.identity.browser import chromium
 from tests.support import server
@@ -44,7 +44,7 @@ def seeded(program: str, workbench: Any, migrated_template: str, worker_id: str)
     name = f"explorer_{worker_id}"
     workbench.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
     url: str = workbench.server.url(name)
-    asyncio.run(seeding.seed(url, people=30, seed=1, progress=lambda *_: None))
+    asyncio.run(filling.fill(url, people=30, seed=1, progress=lambda *_: None))
     yield url
     workbench.execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -158,8 +158,11 @@ def test_lists_that_can_grow_are_connections() -> None:
         and isinstance(get_named_type(field.type), GraphQLObjectType | GraphQLInterfaceType)
         and not coordinate.split(".")[0].endswith(("Connection", "Payload"))
     }
-    # At most 50, 20, 50 and 100.
-    assert lists == {"User.tags", "Story.tags", "Match.sharedTags", "Query.nodes"}
+    # At most 50, 20, 50 and 100; reasons at most 50 each.
+    assert lists == {
+        *("User.tags", "Story.tags", "Match.sharedTags", "Query.nodes"),
+        *("MatchReasons.tags", "MatchReasons.themes", "MatchReasons.habits"),
+    }
 
 
 def test_no_argument_has_a_default_that_collides_with_another() -> None:
@@ -185,7 +188,8 @@ def test_objects_stand_where_tables_have_foreign_keys() -> None:
     keys = [c for c in FIELDS if re.search(r"(Id|Ids|Sub|_id)$", c)]
 
     # The id of what is gone is all that there is of it.
-    assert [c for c in keys if c.split(".")[1] != "deletedId"] == []
+    gone = {"deletedId", "deletedMatchId"}
+    assert [c for c in keys if c.split(".")[1] not in gone] == []
     assert {str(f.type) for c, f in FIELDS.items() if c.endswith(".id")} == {"ID!"}
 
 
@@ -213,6 +217,8 @@ NULLABLE = {
     "Profile.journalingFrequency": "the seed's column",
     "Garden.theme": "the seed's column",
     "Friendship.acceptedAt": "while it is pending",
+    "MatchReasons.journaling": "where it is not the same",
+    "Matching.listedAt": "while there is no list",
     "Viewer.features": "until they are computed",
     "Viewer.sessionExpiresAt": "a viewer without a token",
     "PageInfo.startCursor": "an empty page",

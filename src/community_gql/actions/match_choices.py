@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql.actions.match_rows import (
@@ -50,14 +49,11 @@ async def update(
     wanted_before, habits_before = (before.wanted, before.habits) if before else (True, False)
     wanted_now = changes.get("wanted", wanted_before)
     habits_now = changes.get("habits", habits_before)
-    now = func.clock_timestamp()
-    save = insert(choice).values(
-        user_id=viewer.sub, wanted=wanted_now, habits=habits_now, updated_at=now
-    )
+    save = insert(choice).values(user_id=viewer.sub, wanted=wanted_now, habits=habits_now)
     await session.run(
         save.on_conflict_do_update(
             index_elements=["user_id"],
-            set_={"wanted": wanted_now, "habits": habits_now, "updated_at": now},
+            set_={"wanted": wanted_now, "habits": habits_now},
         )
     )
     if (wanted_before and not wanted_now) or (habits_before and not habits_now):

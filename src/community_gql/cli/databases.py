@@ -56,11 +56,11 @@ def prepare(url: str, *, people: int, seed: int) -> None:
 
 
 def fill(url: str, *, people: int, seed: int) -> None:
-    """Seed the database and show the progress."""
-    from community_gql.dev import seeding
+    """Seed the database, compute who matches whom, and show the progress."""
+    from community_gql.dev import filling
 
     with shown_progress("seeding") as progress:
-        report = asyncio.run(seeding.seed(url, people=people, seed=seed, progress=progress))
+        report = asyncio.run(filling.fill(url, people=people, seed=seed, progress=progress))
     rows = ", ".join(f"{count:,} {table}" for table, count in report.rows.items())
     say(f"seeded in {report.seconds:.1f} s: {rows}")
 

@@ -15,6 +15,7 @@ import threading
 from rich.markup import escape
 
 from community_gql.cli.console import err, say
+from community_gql.cli.refreshing import refreshed
 from community_gql.cli.reload import end_with_parent
 from community_gql.cli.serve import serve_on
 from community_gql.settings import OperatorError, Settings, require_docstrings
@@ -30,7 +31,9 @@ def serve_development(listener: socket.socket, settings: Settings) -> None:
 
     issuer = DevelopmentIssuer(settings.data_dir / "issuer")
     people = functools.partial(known_people, settings.database_url)
-    serve_on(listener, create_app(settings, development=issuer, people=people), settings)
+    application = create_app(settings, development=issuer, people=people)
+    with refreshed(settings):
+        serve_on(listener, application, settings)
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -58,11 +59,14 @@ class MatchingError(OperatorError):
 
 @dataclass(slots=True)
 class Report:
-    """What a run did: vectors that changed, lists it looked at, and lists that changed."""
+    """What a run did: vectors that changed, lists it looked at, lists that changed."""
 
     vectors: int = 0
     looked_at: int = 0
     lists: int = 0
+    matches: int = 0
+    """In those lists."""
+    seconds: float = 0.0
 
 
 @contextlib.asynccontextmanager
@@ -90,15 +94,31 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def run(
-    url: str, mode: Mode, progress: Progress, *, top: int | None = None, renew: bool = False
+    url: str,
+    mode: Mode,
+    progress: Progress,
+    *,
+    top: int | None = None,
+    renew: bool = False,
+    adopt: bool = False,
 ) -> Report:
-    """Bring features and lists of the database at ``url`` up to date. Raises MatchingError."""
+    """Bring features and lists of the database at ``url`` up to date. Raises MatchingError.
+
+    For ``top``, ``renew`` and ``adopt`` see ``Run``.
+    """
+    started = time.monotonic()
     async with connected(url) as connection:
-        return await Run(connection, mode, progress, top=top, renew=renew).run()
+        report = await Run(connection, mode, progress, top=top, renew=renew, adopt=adopt).run()
+    report.seconds = time.monotonic() - started
+    return report
 
 
 class Run:
-    """A run over one connection. ``top`` is how many matches a list has; None: as before."""
+    """A run over one connection.
+
+    ``top`` is how many matches a list has; None: as before. ``renew`` computes everything anew;
+    ``adopt`` does so at the very first run, where it would refuse to replace vectors of others.
+    """
 
     def __init__(
         self,
@@ -108,9 +128,10 @@ class Run:
         *,
         top: int | None = None,
         renew: bool = False,
+        adopt: bool = False,
     ) -> None:
         self._connection, self._mode, self._progress = connection, mode, progress
-        self._top, self._renew = top, renew
+        self._top, self._renew, self._adopt = top, renew, adopt
         self._version: Version | None = None
         self._loaded: Loaded | None = None
         self._scorer: Scorer | None = None
@@ -212,7 +233,8 @@ class Run:
 
     async def _settle_recipe(self) -> None:
         foreign = await self._connection.fetchrow(sql.FOREIGN)
-        if foreign and not self._renew:
+        adopts = self._adopt and self._version is None
+        if foreign and not self._renew and not adopts:
             raise MatchingError(
                 f"{foreign['people']:,} vectors are of version {foreign['version']}, which this "
                 "command did not make: a program puts them. Set MATCHING=features to make lists of "
@@ -332,7 +354,7 @@ class Run:
         new = [name for name in habits if name in recipe.places]
         await self._connection.execute(
             f"INSERT INTO stale_features (user_id, at) "
-            f"SELECT user_id, $2 FROM ({HABIT_PEOPLE}) AS having ORDER BY user_id "
+            f"SELECT user_id, $2 FROM ({HABIT_PEOPLE}) AS holding ORDER BY user_id "
             "ON CONFLICT (user_id) DO NOTHING",
             new,
             until,
@@ -425,6 +447,7 @@ class Run:
         )
         self.report.looked_at += len(finished)
         self.report.lists += len(changed)
+        self.report.matches += sum(map(len, changed.values()))
         return claimed
 
     def _lists(

@@ -73,8 +73,8 @@ MARK_CONCERNED = """
 """
 MARK_HOLDING = """
     INSERT INTO stale_lists (user_id, at)
-    SELECT DISTINCT user_id, clock_timestamp() FROM match_results WHERE target_user_id = ANY ($1)
-    ORDER BY user_id
+    SELECT user_id, clock_timestamp() FROM match_results WHERE target_user_id = ANY ($1)
+    GROUP BY user_id ORDER BY user_id
     ON CONFLICT (user_id) DO UPDATE SET at = excluded.at
 """
 SEEN = """

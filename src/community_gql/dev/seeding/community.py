@@ -1,9 +1,10 @@
 """The rows of a made-up community, as a pure function of its size and seed.
 
-People are made a thousand at a time and in the order they joined. Whom they know and whom they
-match is drawn from their own thousand and from a bounded pool of those before them, so memory
-does not grow with the community. All chance comes from one ``random.Random``; the same arguments
-give the same rows, in the same order.
+People are made a thousand at a time and in the order they joined. Whom they know is drawn from
+their own thousand and from a bounded pool of those before them, so memory does not grow with the
+community. Some friendships follow what people care for, so that matching has something to find.
+All chance comes from one ``random.Random``; the same arguments give the same rows, in the same
+order.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from math import sqrt
-from operator import itemgetter, mul
+from operator import itemgetter
 from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -31,16 +31,17 @@ Row = tuple[Any, ...]
 BATCH = 1000
 """People per batch, whose rows take about ten megabytes."""
 POOL = 4096
-"""How many of the people before a batch its people can know or match."""
-CANDIDATES = 32
-"""With how many others a person is compared for the match batch."""
+"""How many of the people before a batch its people can know."""
+KINDRED = 0.6
+"""The part of the friendships that follow themes."""
+ACQUAINTED = 8
+"""Among how many others the one with the most common themes becomes the friend, then."""
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 """Times are microseconds before the end of the seeded time, like these."""
 JOINING_DAYS = 1095
 WRITING_DAYS = 730
-MATCHED = 21 * HOUR
 
 COLUMNS = {
     "users": ("auth0_sub", "email", "created_at", "public_id", "name_key"),
@@ -54,8 +55,6 @@ COLUMNS = {
         *("created_at", "updated_at"),
     ),
     "story_tags": ("story_id", "tag_id"),
-    "user_features": ("user_id", "vector", "version", "updated_at"),
-    "match_results": ("id", "user_id", "target_user_id", "score", "created_at"),
 }
 """The seeded tables but for tags, with the columns of their rows; parents before children."""
 
@@ -77,11 +76,11 @@ class Tag(NamedTuple):
 
 
 class Member(NamedTuple):
-    """What the others need to know of a person; ``vector`` has length 1, for cosines."""
+    """What the others need to know of a person."""
 
     sub: str
     joined: int
-    vector: tuple[float, ...] | None
+    themes: frozenset[int]
 
 
 class Draft(NamedTuple):
@@ -136,14 +135,13 @@ class Community:
             if first == 0:
                 self._introduce_founders(batch)
             self._publish(batch)
-            self._match(batch)
             self._remember(batch.members)
             yield batch
 
     # --- a person ---------------------------------------------------------------------------
 
     def _found(self, batch: Batch, founder: Founder) -> None:
-        member = Member(founder.auth0_sub, self._waking(JOINING_DAYS), self._vector(founder.themes))
+        member = Member(founder.auth0_sub, self._waking(JOINING_DAYS), frozenset(founder.themes))
         self._enter(batch, member, founder.email, founder.name)
         self._profile(batch, member, founder.name, founder.bio, founder.journaling_frequency)
         self._tag(batch, member, (self.place_of[name] for name in founder.tags))
@@ -169,8 +167,9 @@ class Community:
         themes = [int(chance() * len(THEMES)) for _ in range(3)]
         # The community grows faster and faster: more people joined late than early.
         days = 1 + int((JOINING_DAYS - 1) * (1 - (number / self.people) ** 0.7))
-        vector = self._vector(themes) if chance() < 0.92 else None
-        member = Member(f"auth0|{random.getrandbits(96):024x}", self._waking(days), vector)
+        member = Member(
+            f"auth0|{random.getrandbits(96):024x}", self._waking(days), frozenset(themes)
+        )
 
         has_profile, has_name = chance() < 0.9, chance() < 0.97
         shown = name if has_profile and has_name else None
@@ -213,15 +212,6 @@ class Community:
     def _garden(self, batch: Batch, member: Member, name: str, theme: str | None) -> None:
         row = (self._next_id("gardens"), member.sub, name, theme, self._since(member.joined))
         batch.rows["gardens"].append(row)
-
-    def _vector(self, themes: Sequence[int]) -> tuple[float, ...]:
-        """Return how much a person cares for each theme, between -1 and 1."""
-        chance = self.chance
-        raw = [0.5 * chance() - 0.25 for _ in THEMES]
-        for theme, weight in zip(themes, (1.0, 0.7, 0.5), strict=True):
-            raw[theme] += weight
-        length = sqrt(sum(map(mul, raw, raw)))
-        return tuple([round(number / length, 4) for number in raw])
 
     # --- stories ----------------------------------------------------------------------------
 
@@ -280,10 +270,23 @@ class Community:
         chance = self.chance
         before = len(batch.members) - 1
         known = len(self.pool) + before
-        for place in {int(chance() * known) for _ in range(int(self.random.expovariate(0.22)))}:
+        if not known:
+            return
+        number = int(self.random.expovariate(0.22))
+        for place in {self._acquaint(batch, member, known) for _ in range(number)}:
             other = self._known(batch, place)
             pair = (member, other) if chance() < 0.6 else (other, member)
             self._friendship(batch, *pair, accepted=chance() < 0.8)
+
+    def _acquaint(self, batch: Batch, member: Member, known: int) -> int:
+        """Return the place of someone to befriend: anyone, or the one who cares for the same."""
+        chance = self.chance
+        if chance() >= KINDRED:
+            return int(chance() * known)
+        return max(
+            (int(chance() * known) for _ in range(ACQUAINTED)),
+            key=lambda place: len(member.themes & self._known(batch, place).themes),
+        )
 
     def _introduce_founders(self, batch: Batch) -> None:
         members = {member.sub: member for member in batch.members[: len(FOUNDERS)]}
@@ -311,32 +314,6 @@ class Community:
                 self._since(asked) if accepted else None,
             )
         )
-
-    def _match(self, batch: Batch) -> None:
-        """Compare each person with some others and keep the best five to ten."""
-        chance, random, rows = self.chance, self.random, batch.rows["match_results"]
-        computed = self._at(MATCHED)
-        known = len(self.pool) + len(batch.members)
-        for number, member in enumerate(batch.members):
-            if member.vector is None:
-                continue
-            moment = self._at(MATCHED + int((member.joined - MATCHED) * chance() ** 4))
-            batch.rows["user_features"].append((member.sub, str(list(member.vector)), 1, moment))
-            own = len(self.pool) + number
-            if known <= CANDIDATES:
-                places = set(range(known))
-            else:
-                places = {int(chance() * known) for _ in range(CANDIDATES)}
-            places.discard(own)
-            scores = [
-                (sum(map(mul, member.vector, other.vector)), other.sub)
-                for place in places
-                if (other := self._known(batch, place)).vector is not None
-            ]
-            scores.sort(reverse=True)
-            for cosine, sub in scores[: random.randrange(5, 11)]:
-                score = min(1.0, max(0.0, round((1 + cosine) / 2, 6)))
-                rows.append((self._next_id("match_results"), member.sub, sub, score, computed))
 
     def _known(self, batch: Batch, place: int) -> Member:
         """Return the person at a place in the pool followed by the batch."""
