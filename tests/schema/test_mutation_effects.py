@@ -607,13 +607,16 @@ async def test_a_batch_of_matches_has_one_moment_and_the_newest_is_shown(
         return [(node["user"]["id"], node["score"], node["createdAt"]) for node in nodes]
 
     ada, bea = scene.ada, scene.bea
-    first = await put((ada, bea, 0.25), (ada, cleo, 1), (bea, ada, 0))
+    first = await put((ada, bea, 0.25), (ada, cleo, 1), (cleo, ada, 0))
     assert await seen(ada) == [(cleo.id, 1, first), (bea.id, 0.25, first)]
-    assert await seen(bea) == [(ada.id, 0, first)]
+    assert await seen(cleo) == [(ada.id, 0, first)]
     second = await put((ada, bea, 0.5))
     assert second > first
     assert await seen(ada) == [(bea.id, 0.5, second)]
-    assert await seen(bea) == [(ada.id, 0, first)]
+    assert await seen(cleo) == [(ada.id, 0, first)]
+    # The older batches of those who got a new one are gone.
+    batches = await db.fetch("SELECT user_id, created_at FROM match_results")
+    assert len(batches) == len({row["user_id"] for row in batches}) == 2
 
 
 async def test_all_that_is_wrong_with_a_batch_is_said_and_nothing_is_saved(

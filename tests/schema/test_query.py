@@ -66,6 +66,13 @@ async def known(api: Client, db: asyncpg.Connection) -> Known:
     await make.features(db, ada, [0.5, -1, 1e-7], version=3, updated_at=day(7))
     (match,) = await make.match_batch(db, ada, {bo: 0.875}, day(8))
     await make.match_batch(db, ada, {cy: 0.99}, day(7.5))  # an older batch
+    bos_story = await make.story(db, bo, "Later", tags=[oak], created_at=day(2.5))
+    bos = await make.habit(db, bo, "Walk")
+    for sub in (ada.sub, bo.sub):
+        await db.execute("INSERT INTO match_choices VALUES ($1, true, true)", sub)
+    await db.execute("INSERT INTO match_dismissals VALUES ($1, $2)", ada.sub, cy.sub)
+    await db.execute("UPDATE user_profiles SET journaling_frequency = 5")
+    await db.execute("DELETE FROM stale_features")
     friends = await make.friendship(db, ada, bo, created_at=day(9), accepted_at=day(10))
     asking = await make.friendship(db, cy, ada, accepted=False, created_at=day(11))
 
@@ -73,6 +80,7 @@ async def known(api: Client, db: asyncpg.Connection) -> Known:
         return [{"id": row.id} for row in rows]
 
     (ada_, bo_, cy_), (moss_, oak_) = ids(ada, bo, cy), ids(moss, oak)
+    assert bos.id != walk.id
     user = {
         "id": ada.id,
         "createdAt": joined.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -135,7 +143,15 @@ async def known(api: Client, db: asyncpg.Connection) -> Known:
             "createdAt": at(8),
             "user": bo_,
             "sharedTags": [moss_],
+            "reasons": {"journaling": 5},
         },
+        "MatchReasons": {
+            "tags": [moss_],
+            "themes": [oak_],
+            "habits": ids(walk),
+            "journaling": 5,
+        },
+        "Matching": {"wanted": True, "habits": True, "state": "READY", "listedAt": at(8)},
         "Friendship": {
             "id": friends.id,
             "status": "ACCEPTED",
@@ -151,6 +167,8 @@ async def known(api: Client, db: asyncpg.Connection) -> Known:
             "permissions": ["manage:tags", "write:matches"],
             "sessionExpiresAt": None,  # taken from the answer
             "features": {"version": 3},
+            "matching": {"state": "READY"},
+            "notInterested": {"nodes": [cy_]},
             "friends": {"nodes": [bo_]},
             "friendRequests": {"nodes": ids(asking)},
         },
@@ -161,7 +179,7 @@ async def known(api: Client, db: asyncpg.Connection) -> Known:
             "user": bo_,
             "users": {"nodes": [ada_, bo_, cy_]},
             "story": {"id": first.id},
-            "stories": {"nodes": ids(first)},
+            "stories": {"nodes": ids(first, bos_story)},
             "tag": oak_,
             "tags": {"nodes": [moss_, oak_]},
         },
@@ -174,6 +192,8 @@ SELECTED = {
     "User.profile": "{ displayName }",
     "Story.excerpt": "(length: 18)",
     "Viewer.features": "{ version }",
+    "Viewer.matching": "{ state }",
+    "Match.reasons": "{ journaling }",
     "Query.viewer": "{ user { id } }",
 }
 """What is selected of a field where it is not the id of its object."""
@@ -182,6 +202,8 @@ QUERIES = {
     "User": "user(id: $id) { %s }",
     "Profile": "viewer { user { profile { %s } } }",
     "Features": "viewer { features { %s } }",
+    "Matching": "viewer { matching { %s } }",
+    "MatchReasons": "viewer { user { matches { nodes { reasons { %s } } } } }",
     "Viewer": "viewer { %s }",
     "Query": "%s",
 }
@@ -217,7 +239,7 @@ def test_every_type_and_field_is_expected_below() -> None:
 
 TYPES = [
     *("User", "Profile", "Story", "Habit", "Garden", "Tag", "Match", "Friendship"),
-    *("Features", "Viewer", "Query"),
+    *("Features", "MatchReasons", "Matching", "Viewer", "Query"),
 ]
 
 
@@ -248,8 +270,8 @@ async def test_every_field_of(known: Known, type_name: str) -> None:
     )
 
     found = answer.data
-    while found.keys() != expected.keys() and len(found) == 1:
-        (found,) = found.values()
+    while isinstance(found, list) or (found.keys() != expected.keys() and len(found) == 1):
+        (found,) = found if isinstance(found, list) else found.values()
     if type_name == "Viewer":
         expires = datetime.fromisoformat(found["sessionExpiresAt"])
         assert timedelta(hours=11) < expires - datetime.now(UTC) <= timedelta(hours=12)
