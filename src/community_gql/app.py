@@ -32,6 +32,7 @@ from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.identity.wiring import development_identity, provider_identity
 from community_gql.operations.documents import TrustedDocuments
+from community_gql.operations.live import Live
 from community_gql.operations.pipeline import Operations
 from community_gql.settings import Settings, SettingsError
 from community_gql.telemetry import tracing
@@ -62,12 +63,15 @@ def create_app(
     operations = _operations(database, settings, near_rows)
     config = endpoint_config(settings, development=development is not None)
     requests = Requests() if settings.metrics is not None else None
+    housekeeping = Housekeeping(database, retention=settings.live_retention)
+    live = Live(operations, database, interval=settings.live_interval)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as running:
             await running.enter_async_context(identity.running())
-            await running.enter_async_context(Housekeeping(database).running())
+            await running.enter_async_context(housekeeping.running())
+            await running.enter_async_context(live.running())
             if requests is not None:
                 gauges = Gauges(requests, database, operations)
                 await running.enter_async_context(gauges.running())

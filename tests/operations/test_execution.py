@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from graphql import GraphQLField, get_named_type, is_composite_type, parse
+from graphql import GraphQLField, get_named_type, is_composite_type, is_leaf_type, parse
 from sqlalchemy import text, true
 
 from community_gql.db import models as m
@@ -47,7 +47,9 @@ def example(field: GraphQLField) -> str:
 
 
 def selected(type_: Any, depth: int) -> str:
-    """All fields of a type, as deep as said."""
+    """All fields of a type, as deep as said; nothing of a scalar."""
+    if is_leaf_type(type_):
+        return ""
     parts = []
     for name, field in type_.fields.items():
         inner = get_named_type(field.type)

@@ -33,6 +33,7 @@ COLUMNS = (
         "housekeeping",
         "match_recipes",
         "stale_features",
+        "changes",
     ),
 )
 """Which table stands where; a new one needs a place here."""

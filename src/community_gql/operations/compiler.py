@@ -49,12 +49,15 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
+from community_gql.db.changes import MOMENT_SQL
 from community_gql.db.models import VIEWER
 from community_gql.graph.edges import Shape
 from community_gql.graph.plans import (
+    ChangesPlan,
     Lookup,
     LookupPlan,
     LookupsPlan,
+    MomentPlan,
     PagePlan,
     Plans,
     ResultPlan,
@@ -66,6 +69,7 @@ from community_gql.graph.statements import NEAR_ROWS, few
 from community_gql.graph.visibility import is_everyones, visible
 from community_gql.operations.connections import ConnectionCompiler
 from community_gql.operations.cost import CHARACTERS, characters_of
+from community_gql.operations.events import EventCompiler
 from community_gql.operations.json_sql import (
     Entries,
     TextMeter,
@@ -177,8 +181,8 @@ class Compiler:
         """Whether a page of it wants a plan for its values."""
 
     def compile(self, operation: OperationDefinitionNode, max_bytes: int) -> Statement:
-        """The statement of the query."""
-        root = core.query_type
+        """The statement of the query, or of one event of the subscription."""
+        root = core.get_root_type(operation.operation)
         assert root is not None
         entries = [
             (selected.key, self.root_field(root, selected))
@@ -361,6 +365,10 @@ class Compiler:
                 return self.lookup(selected, plan.lookup, key)
             case LookupsPlan():
                 return self._lookups(selected, plan)
+            case MomentPlan():
+                return single(literal_column(MOMENT_SQL, String))
+            case ChangesPlan():
+                return self.object(EventCompiler(self, selected, plan).entries())
             case RowsPlan() | ValuePlan() | ResultPlan():
                 raise NotCompiled(f"{root.name}.{selected.name} is loaded in a way of its own")
             case _:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from community_gql.db.database import Database, Transaction, constraint
+from community_gql.db.database import Database, Snapshot, Transaction, constraint
 from community_gql.db.labels import unlabelled
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, Unavailable
@@ -48,6 +48,10 @@ class Context:
     """Whether something was written that stays, whatever happens to the answer."""
     label: str | None = None
     """What names the operation in its statements, see ``db/labels.py``."""
+    shared: Snapshot | None = None
+    """What is read through instead of a snapshot of its own; it stays open afterwards."""
+    event: Any = None
+    """What a subscription tells, where its field does not find that out itself."""
     _loaders: Loaders | None = None
     _statements: int = 0
     _ended: bool = False
@@ -72,7 +76,7 @@ class Context:
         if self._loaders is None:
             if self._ended:  # an error elsewhere ended it early
                 raise Unavailable("The operation has ended.")
-            snapshot = self.database.snapshot(
+            snapshot = self.shared or self.database.snapshot(
                 custom_plan=self.plans.custom_plan, caller=self._caller, deadline=self.deadline
             )
             snapshot.texts, snapshot.explained = self.texts, self.explained
@@ -133,9 +137,10 @@ class Context:
         loaders, self._loaders = self._loaders, None
         if loaders is not None:
             try:
-                # A server that hangs does not even end a transaction.
-                async with asyncio.timeout_at(self.deadline):
-                    await loaders.snapshot.close()
+                if self.shared is None:
+                    # A server that hangs does not even end a transaction.
+                    async with asyncio.timeout_at(self.deadline):
+                        await loaders.snapshot.close()
             except TimeoutError:
                 pass  # it goes on behind
             finally:
