@@ -30,6 +30,7 @@ from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.identity.wiring import development_identity, provider_identity
 from community_gql.operations.documents import TrustedDocuments
+from community_gql.operations.live import Live
 from community_gql.operations.pipeline import Operations
 from community_gql.settings import Settings, SettingsError
 
@@ -57,10 +58,12 @@ def create_app(
         identity = provider_identity(database, settings)
     operations = _operations(database, settings, near_rows)
     config = endpoint_config(settings, development=development is not None)
+    housekeeping = Housekeeping(database, retention=settings.live_retention)
+    live = Live(operations, database, interval=settings.live_interval)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with identity.running(), Housekeeping(database).running():
+        async with identity.running(), housekeeping.running(), live.running():
             warming = asyncio.create_task(operations.warm())
             yield
             warming.cancel()

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import asyncpg
-from graphql import parse, validate
+from graphql import get_named_type, is_leaf_type, parse, validate
 
 from community_gql.operations.documents import TrustedDocuments
 from community_gql.schema.executable import core
@@ -160,6 +160,9 @@ def selections() -> Iterator[str]:
                 {"input": EXAMPLES[field](ids)} if field in EXAMPLES else {}
             )
             assert arguments.keys() <= definition.args.keys()
+            if is_leaf_type(get_named_type(definition.type)):
+                yield f"client.{kind}({json.dumps({field: True})})"
+                continue
             asked: dict[str, Any] = {"__typename": True}
             asked |= {"__args": arguments} if arguments else {}
             asked |= {"userErrors": {"__scalar": True}} if kind == "mutation" else {}

@@ -18,6 +18,7 @@ FIELDS = {name: fields for name, _, fields in documents()}
 
 VARIABLES: dict[str, Any] = {
     "ReadViewerQuery": lambda s: {},
+    "ReadMomentQuery": lambda s: {},
     "ReadNodeQuery": lambda s: {"id": s.story.id},
     "ReadNodesQuery": lambda s: {"ids": [s.moss.id, s.garden.id]},
     "ReadStoryQuery": lambda s: {"id": s.story.id},

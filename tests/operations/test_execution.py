@@ -47,7 +47,9 @@ def example(field: GraphQLField) -> str:
 
 
 def selected(type_: Any, depth: int) -> str:
-    """All fields of a type, as deep as said."""
+    """All fields of a type, as deep as said; nothing of a scalar."""
+    if not is_composite_type(type_):
+        return ""
     parts = []
     for name, field in type_.fields.items():
         inner = get_named_type(field.type)

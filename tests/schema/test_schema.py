@@ -185,7 +185,7 @@ def test_objects_stand_where_tables_have_foreign_keys() -> None:
     keys = [c for c in FIELDS if re.search(r"(Id|Ids|Sub|_id)$", c)]
 
     # The id of what is gone is all that there is of it.
-    assert [c for c in keys if c.split(".")[1] != "deletedId"] == []
+    assert [c for c in keys if c.split(".")[1] not in ("deletedId", "goneId")] == []
     assert {str(f.type) for c, f in FIELDS.items() if c.endswith(".id")} == {"ID!"}
 
 
@@ -217,6 +217,11 @@ NULLABLE = {
     "Viewer.sessionExpiresAt": "a viewer without a token",
     "PageInfo.startCursor": "an empty page",
     "PageInfo.endCursor": "an empty page",
+    "Subscription.viewer": "signed out",
+    "Subscription.node": "a lookup",
+    "StoryChange.story": "it is gone",
+    "StoryChange.storyEdge": "it did not appear",
+    "StoryChange.goneId": "it is not gone",
 }
 """The only fields of a query that may be null, and when."""
 

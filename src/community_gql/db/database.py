@@ -43,6 +43,8 @@ class Database:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.pool = Pool(url, PoolConfig(**options))
+        self.after_commit: Callable[[], None] = _nothing
+        """Called after each commit of this process."""
 
     @property
     def engine(self) -> AsyncEngine:
@@ -111,6 +113,7 @@ class Database:
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
                 result: T = await _Attempt(self.pool, action, caller).result(deadline)
+                self.after_commit()
                 return result
             except DBAPIError as error:
                 if sqlstate(error) not in REPEATED or attempt == WRITE_ATTEMPTS:
@@ -135,6 +138,10 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self.pool.close()
+
+
+def _nothing() -> None:
+    """Nobody waits for commits."""
 
 
 class _Attempt:

@@ -1,7 +1,7 @@
-"""What a serving process does now and then, so that no request has to: the popularity of tags.
+"""What a serving process does now and then, so that no request has to.
 
-Every process looks once a minute. One at a time does the work, under an advisory lock, and only
-when ``user_tags`` has changed since the last count.
+Every process looks once a minute. One at a time does the work, under an advisory lock: it counts
+the popularity of tags, if ``user_tags`` has changed since the last count, and forgets old changes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 
 from sqlalchemy import text
 
+from community_gql.db.changes import forget_changes
 from community_gql.db.database import Database, Transaction
 from community_gql.errors import Unavailable
 
@@ -80,8 +81,11 @@ async def count_popularity(session: Transaction) -> bool:
 class Housekeeping:
     """The clock of one process: ``async with housekeeping.running():``."""
 
-    def __init__(self, database: Database, every: float = EVERY) -> None:
-        self._database, self._every = database, every
+    def __init__(
+        self, database: Database, every: float = EVERY, *, retention: float = 3600
+    ) -> None:
+        """``retention`` is how many seconds changes are kept."""
+        self._database, self._every, self._retention = database, every, retention
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -100,7 +104,12 @@ class Housekeeping:
             await asyncio.sleep(self._every * random.uniform(0.5, 1))
             try:
                 await self._database.write(count_popularity)
+                while await self._database.write(self._forget):
+                    pass
             except Unavailable:
                 pass  # the next look does it
             except Exception as error:
                 _log.error("Housekeeping failed.", exc_info=error)
+
+    async def _forget(self, session: Transaction) -> bool:
+        return await forget_changes(session, self._retention)

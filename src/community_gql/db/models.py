@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -156,6 +158,25 @@ housekeeping = Table(
     Column("seen", BigInteger),
 )
 """When each job of ``db.housekeeping`` last ran, and the state of its source at that time."""
+
+changes = Table(
+    "changes",
+    Base.metadata,
+    Column("xid", BigInteger, primary_key=True,
+           server_default=text("pg_current_xact_id()::text::bigint")),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("entity", String(32), nullable=False),
+    Column("key", String(64), nullable=False),
+    Column("people", ARRAY(String(64)), nullable=False),
+    Column("user_id", String(64)),
+    Column("visibility", String(16)),
+    Column("tags_cached", ARRAY(String)),
+    Column("created_at", DateTime(timezone=True)),
+    Column("text_changed", Boolean),
+    Column("friends_changed", Boolean),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)  # fmt: skip
+"""What has changed of late, written by triggers; see ``db.changes``."""
 
 _own = user_tags.alias("own")
 _other = user_tags.alias("other")

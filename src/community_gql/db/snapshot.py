@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import asyncpg
 from sqlalchemy import Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +17,9 @@ from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import Unavailable
 
 READ_ATTEMPTS = 3
+# The settings of the session, which the pool keeps track of, stay as they are.
+_CUSTOM = "SET LOCAL plan_cache_mode = force_custom_plan"
+_GENERIC = "SET LOCAL plan_cache_mode = force_generic_plan"
 
 
 class Snapshot:
@@ -55,6 +59,44 @@ class Snapshot:
                 return await awaited(self._run(statement, values))
         except TimeoutError:
             raise Unavailable(TOO_LONG) from None
+
+    async def value(
+        self, text: str, arguments: Sequence[Any], *, custom_plan: bool = False
+    ) -> Sequence[Any]:
+        """All rows of a SELECT with ``$1``, ``$2``, ..., run on the driver itself.
+
+        Something must have been read before. A statement that fails leaves the snapshot as it was,
+        unless the database is away.
+        """
+        try:
+            async with asyncio.timeout_at(self._deadline), self._turn:
+                if self._closed:
+                    raise Unavailable("The operation has ended.")
+                return await awaited(self._value(text, arguments, custom_plan))
+        except TimeoutError:
+            raise Unavailable(TOO_LONG) from None
+
+    async def _value(self, text: str, arguments: Sequence[Any], custom_plan: bool) -> Sequence[Any]:
+        assert self._connection is not None, "a snapshot begins with a statement of SQLAlchemy's"
+        raw = await self._connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        self.statements += 1
+        try:
+            with away_is_unavailable(), self.stopwatch.running():
+                async with driver.transaction():  # a savepoint
+                    if custom_plan:
+                        await driver.execute(_CUSTOM)  # unscoped: a setting
+                    # unscoped: runs what was compiled from scoped selects
+                    rows: Sequence[Any] = await driver.fetch(text, *arguments)
+                    if custom_plan:
+                        await driver.execute(_GENERIC)  # unscoped: a setting
+            return rows
+        except asyncpg.PostgresError:
+            raise
+        except BaseException as error:
+            self._closed = True
+            detached(self._release(error))
+            raise
 
     async def _run(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         with away_is_unavailable():

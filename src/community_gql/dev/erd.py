@@ -24,7 +24,7 @@ FILE = Path("docs") / "erd.svg"
 COLUMNS = (
     ("user_profiles", "gardens", "habits", "friendships", "user_features"),
     ("users", "user_tags", "story_requests", "match_results"),
-    ("stories", "story_tags", "tags", "tag_renames", "deleted_accounts", "housekeeping"),
+    ("stories", "story_tags", "tags", "tag_renames", "deleted_accounts", "housekeeping", "changes"),
 )
 """Which table stands where; a new one needs a place here."""
 

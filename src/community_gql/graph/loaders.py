@@ -13,7 +13,7 @@ from aiodataloader import DataLoader
 
 from community_gql.db.database import Snapshot
 from community_gql.graph.paging import Page
-from community_gql.graph.plans import Batch, Counts, PagePlan
+from community_gql.graph.plans import Batch, Counts, MomentPlan, PagePlan
 from community_gql.graph.statements import KEYS, NEAR_ROWS
 from community_gql.graph.visibility import Viewer
 
@@ -47,7 +47,8 @@ class Loaders:
 
     async def _run(self, batch: Batch, keys: list[Any]) -> list[Any]:
         values = {**self._binds, **batch.values()}
-        if not (isinstance(batch, PagePlan | Counts) and batch.edge.parent is None):
+        is_root = isinstance(batch, PagePlan | Counts) and batch.edge.parent is None
+        if not (is_root or isinstance(batch, MomentPlan)):
             values[KEYS] = keys
         statement = batch.statement(self._near_rows)
         return batch.collect(await self.snapshot.run(statement, values), keys)

@@ -219,6 +219,10 @@ class Cursors:
         bound = orjson.dumps([coordinate, order, filters], default=str)
         return Cursors(self.kinds, hashlib.blake2b(bound, digest_size=6).hexdigest())
 
+    def with_digest(self, digest: str) -> Cursors:
+        """The same for the list, order and filter that another's ``digest`` names."""
+        return Cursors(self.kinds, digest)
+
     def write(self, values: Sequence[Any]) -> str:
         """The cursor of the row with these key values."""
         texts = (kind.write(value) for kind, value in zip(self.kinds, values, strict=True))

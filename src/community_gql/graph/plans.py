@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select
 
+from community_gql.db.changes import Moment
 from community_gql.errors import BadRequest
 from community_gql.graph import statements
 from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue
@@ -303,8 +304,57 @@ class PagePlan:
         return [found[key] for key in keys]
 
 
-Plan = PagePlan | RowsPlan | ValuePlan | LookupPlan | LookupsPlan | ViewerPlan | ResultPlan
-Batch = Lookup | RowsPlan | ValuePlan | Counts | PagePlan
+@dataclass(frozen=True)
+class MomentPlan(_Simple):
+    """The moment that the answer shows."""
+
+    def statement(self, near_rows: int) -> Select[Any]:
+        """Reads it."""
+        return statements.moment()
+
+    def collect(self, rows: Iterable[Row], keys: Sequence[Any]) -> list[str]:
+        """The same text for each key."""
+        ((_, moment),) = rows
+        return [moment] * len(keys)
+
+
+@dataclass(frozen=True)
+class ChangesPlan:
+    """What becomes of the rows of a root list with a filter."""
+
+    edge: ToPage
+    filters: Values
+    after: Moment | None
+    """Up to where whoever asks was told; None for from now on."""
+    digest: str
+    """What the cursors of the list in its default order begin with."""
+
+    form = None
+    weight = _LIGHT
+    custom_plan = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members of the filter that were given."""
+        return _names(self.filters)
+
+    def values(self) -> dict[str, Any]:
+        """The filter's."""
+        return _bound(self.filters)
+
+
+Plan = (
+    PagePlan
+    | RowsPlan
+    | ValuePlan
+    | LookupPlan
+    | LookupsPlan
+    | ViewerPlan
+    | ResultPlan
+    | MomentPlan
+    | ChangesPlan
+)
+Batch = Lookup | RowsPlan | ValuePlan | Counts | PagePlan | MomentPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
+from community_gql.db.changes import MOMENT_SQL
 from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue, primary_key
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order, beyond, cursor_binds
 from community_gql.graph.visibility import visible
@@ -49,6 +50,14 @@ def _among_keys(column: Any) -> ColumnElement[bool]:
 
 def _root_key() -> ColumnElement[str]:
     return literal_column("''", String).label("key")
+
+
+@lru_cache(maxsize=1)
+def moment() -> Select[Any]:
+    """The moment that the statement shows, behind an empty key."""
+    # unscoped: no table, but what the answer's snapshot is
+    found: Any = select(_root_key(), literal_column(MOMENT_SQL, String))
+    return found  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=256)

@@ -18,12 +18,15 @@ from sqlalchemy import (
     Select,
     and_,
     any_,
+    case,
     func,
     inspect,
+    null,
     or_,
     select,
     true,
 )
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.sql.elements import True_
 
 from community_gql.db import models as m
@@ -109,6 +112,26 @@ def _friends_of_viewer() -> ColumnElement[Any]:
     friends = m.friends.alias("friends_of_viewer")
     return func.array(
         select(friends.c.friend_id).where(friends.c.user_id == VIEWER).scalar_subquery()
+    )
+
+
+def audience(story: Any) -> ColumnElement[Any]:
+    """Who may see a story, as the row tells it: an array of ``auth0_sub``, NULL for everyone.
+
+    The rule seen from the other side, for those who look for the few viewers of a row instead of
+    the rows of a viewer. It only narrows: what is shown still passes the rule.
+    """
+    friends = m.friends.alias("friends_of_author")
+    befriended: Any = func.array(
+        select(friends.c.friend_id).where(friends.c.user_id == story.user_id).scalar_subquery()
+    )
+    return case(
+        (story.visibility == constant(m.StoryVisibility.PUBLIC), null()),
+        (
+            story.visibility == constant(m.StoryVisibility.FRIENDS),
+            func.array_append(befriended, story.user_id),
+        ),
+        else_=array([story.user_id]),
     )
 
 

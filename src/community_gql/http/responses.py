@@ -1,14 +1,11 @@
 """Writing the answer of a GraphQL request to HTTP (September 2026, section 5).
 
-Every error leaves with a known ``extensions.code``. What is not a PublicError is a fault of ours:
-the client sees an ``errorId``, the log sees everything but the request's values.
+Every error leaves with a known ``extensions.code``, see ``operations/shown.py``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +19,8 @@ from community_gql.errors import BadRequest, PublicError
 from community_gql.http.rate_limit import RateLimited
 from community_gql.http.requests import JSON_TYPE, RESPONSE_TYPE
 from community_gql.http.security import OVER_TLS, PLAIN, RawHeaders
-from community_gql.logs import describe
+from community_gql.operations.shown import public, unexpected
+from community_gql.operations.shown import written as written
 
 STATUS: dict[str, int] = {
     "GRAPHQL_PARSE_FAILED": 400,
@@ -48,8 +46,6 @@ also the code of what HTTP itself refuses; its status then is HTTP's."""
 
 PARTIAL = 294
 """Data and errors, for clients of the new media type."""
-
-_faults = logging.getLogger("community_gql.faults")
 
 Json = dict[str, Any]
 
@@ -151,7 +147,7 @@ def is_known(if_none_match: str, tag: str) -> bool:
 
 def refusal(error: PublicError) -> Answer:
     """The answer to a request that this error refuses, with the fields that go with it."""
-    answer = Answer(STATUS[error.code], errors=[_public(error)])
+    answer = Answer(STATUS[error.code], errors=[public(error)])
     if isinstance(error, RateLimited):
         answer.headers = {**error.balance.headers(), "Retry-After": str(error.wait)}
     elif answer.status == 503:
@@ -163,7 +159,7 @@ def refusal(error: PublicError) -> Answer:
 
 def http_refusal(status: int, message: str, headers: Mapping[str, str]) -> Answer:
     """The answer to a request that HTTP refuses."""
-    return Answer(status, errors=[_public(BadRequest(message))], headers=dict(headers))
+    return Answer(status, errors=[public(BadRequest(message))], headers=dict(headers))
 
 
 def refusals(errors: Sequence[GraphQLError], values: Any = None) -> Answer:
@@ -175,46 +171,4 @@ def refusals(errors: Sequence[GraphQLError], values: Any = None) -> Answer:
 
 def fault(error: BaseException, values: Any = None) -> Answer:
     """The answer to a request that failed by a fault of ours, which is logged."""
-    return Answer(500, errors=[_fault(error, values)])
-
-
-def written(errors: Sequence[GraphQLError], values: Any) -> list[Json]:
-    """The errors as a client may see them; ``values`` are what no log may show."""
-    return [_written(error, values) for error in errors]
-
-
-def _written(error: GraphQLError, values: Any) -> Json:
-    original = error.original_error
-    while isinstance(original, GraphQLError) and original.original_error is not None:
-        original = original.original_error
-    if isinstance(original, PublicError):
-        shown = _public(original)
-    elif original is None or isinstance(original, GraphQLError):
-        # graphql-core's own: a value that cannot be coerced, found while executing.
-        shown = _public(BadRequest(error.message))
-    else:
-        shown = _fault(original, values, error.path)
-    if error.locations:
-        shown["locations"] = [location.formatted for location in error.locations]
-    if error.path is not None:
-        shown["path"] = error.path
-    return shown
-
-
-def _public(error: PublicError) -> Json:
-    return {"message": error.message, "extensions": {"code": error.code}}
-
-
-def _fault(error: BaseException, values: Any, path: Sequence[Any] | None = None) -> Json:
-    error_id = uuid.uuid4().hex
-    _faults.error(
-        "fault %s at %s\n%s",
-        error_id,
-        ".".join(map(str, path or ())) or "the request",
-        describe(error, values),
-        extra={"errorId": error_id},
-    )
-    return {
-        "message": "Something went wrong on our side. Quote the errorId when you report it.",
-        "extensions": {"code": "INTERNAL", "errorId": error_id},
-    }
+    return Answer(500, errors=[unexpected(error, values)])

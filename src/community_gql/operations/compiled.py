@@ -135,7 +135,7 @@ class Pushdown:
         if self._mode == "off":
             return _OFF
         operation = prepared.operation
-        if operation.node.operation is not OperationType.QUERY:
+        if operation.node.operation is OperationType.MUTATION:
             return _WRITES
         if not operation.seen and self._mode == "on":
             operation.seen = True

@@ -49,12 +49,15 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
+from community_gql.db.changes import MOMENT_SQL
 from community_gql.db.models import VIEWER
 from community_gql.graph.edges import Shape
 from community_gql.graph.plans import (
+    ChangesPlan,
     Lookup,
     LookupPlan,
     LookupsPlan,
+    MomentPlan,
     PagePlan,
     Plans,
     ResultPlan,
@@ -65,6 +68,7 @@ from community_gql.graph.plans import (
 from community_gql.graph.statements import NEAR_ROWS, directed
 from community_gql.graph.visibility import is_everyones, visible
 from community_gql.operations.connections import ConnectionCompiler
+from community_gql.operations.events import EventCompiler
 from community_gql.operations.json_sql import (
     Entries,
     built,
@@ -139,8 +143,8 @@ class Compiler:
         """Whether a page of it wants a plan for its values."""
 
     def compile(self, operation: OperationDefinitionNode, max_bytes: int) -> Statement:
-        """The statement of the query."""
-        root = core.query_type
+        """The statement of the query, or of one event of the subscription."""
+        root = core.get_root_type(operation.operation)
         assert root is not None
         entries = [
             (selected.key, self._root_field(root, selected))
@@ -172,7 +176,7 @@ class Compiler:
         )
         return of_row(row)
 
-    def _only(self, query: Callable[..., Select[Any]], entries: Entries) -> ColumnElement[Any]:
+    def only(self, query: Callable[..., Select[Any]], entries: Entries) -> ColumnElement[Any]:
         """The object of the only row of ``query(*columns)``, or NULL."""
         one: ColumnElement[Any] = literal_column("1")
         if not fits(entries):
@@ -275,7 +279,7 @@ class Compiler:
                 found = visible(child, *columns).where(edge.arrives(entity, child))
             return found.correlate(entity)
 
-        return self._only(query, entries)
+        return self.only(query, entries)
 
     def _asks_for_key_alone(self, selected: Selected, shape: Shape) -> bool:
         """Whether all that is asked of a row, and hangs on it, starts from its primary key."""
@@ -318,6 +322,10 @@ class Compiler:
                 return self._lookup(selected, plan.lookup, key)
             case LookupsPlan():
                 return self._lookups(selected, plan)
+            case MomentPlan():
+                return single(literal_column(MOMENT_SQL, String))
+            case ChangesPlan():
+                return self.object(EventCompiler(self, selected, plan).entries())
             case RowsPlan() | ValuePlan() | ResultPlan():
                 raise NotCompiled(f"{root.name}.{selected.name} is loaded in a way of its own")
             case _:
@@ -341,7 +349,7 @@ class Compiler:
             found = visible(entity, *columns).where(getattr(entity, lookup.by) == key)
             return found.correlate(*sources) if sources else found
 
-        return self._only(query, entries)
+        return self.only(query, entries)
 
     def _lookups(self, selected: Selected, plan: LookupsPlan) -> ColumnElement[Any]:
         """A list of lookups of several types: those of one type share a subselect."""

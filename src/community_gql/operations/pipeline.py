@@ -23,17 +23,20 @@ from graphql import (
 )
 
 from community_gql.db.database import Database
+from community_gql.db.pool import detached
+from community_gql.db.states import AWAY
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
-from community_gql.operations.compiled import Afford, Mode, Pushdown
+from community_gql.operations.compiled import Afford, Mode, Pushdown, State
 from community_gql.operations.cost import AnswerTooLarge, check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
 from community_gql.operations.persisted import PersistedQueries
 from community_gql.operations.prepared import OperationCache, Params, Prepared
 from community_gql.operations.shape import LIMITS, MAX_ANSWER_BYTES
+from community_gql.operations.statement import Statement
 from community_gql.schema.context import Context
 from community_gql.schema.executable import core
 
@@ -89,14 +92,14 @@ class Operations:
     ) -> None:
         """For ``near_rows`` see ``page_of``; another number than the shipped one is for tests."""
         self._database, self._cost_limit = database, cost_limit
-        self._near_rows = near_rows
+        self.near_rows = near_rows
         self.trusted = trusted or TrustedDocuments()
         self.persisted = PersistedQueries(
             enabled=persisted_queries and self.trusted.mode != "enforce"
         )
         self.documents = Documents(document_cache_bytes)
         self.cache = OperationCache()
-        self._max_answer_bytes = max_answer_bytes
+        self.max_answer_bytes = max_answer_bytes
         self.pushdown = Pushdown(pushdown, max_answer_bytes)
 
     def prepare(self, params: Params, *, open_schema: bool, hint: str = "") -> Prepared:
@@ -144,6 +147,17 @@ class Operations:
         """Whether the request's own text was read before, or it brings none."""
         return params.query is None or params.query in self.documents
 
+    def statement(self, prepared: Prepared) -> Statement | None:
+        """The statement of an operation that will run again; None as long as there is none.
+
+        What is not compiled yet is compiled meanwhile.
+        """
+        prepared.operation.seen = True
+        found = self.pushdown.find(prepared, self.near_rows)
+        if found.state is State.MISSING:
+            detached(self.pushdown.compile(prepared, self.near_rows))
+        return found.statement
+
     async def execute(
         self,
         prepared: Prepared,
@@ -162,7 +176,13 @@ class Operations:
         worth it. ``stopwatch`` counts the time of its statements, also when it fails; ``texts``
         collects them. Raises Unavailable when the database cannot answer and the answer would
         hold nothing, and AnswerTooLarge for a query whose data is longer than an answer may be.
+        Raises BadRequest for a subscription, see ``Live``.
         """
+        if prepared.kind is OperationType.SUBSCRIPTION:
+            raise BadRequest(
+                "A subscription has no one answer: follow it over WebSocket (graphql-transport-ws) "
+                "or as an event stream (Accept: text/event-stream)."
+            )
         stopwatch = stopwatch or Stopwatch()
         context = Context(
             viewer,
@@ -171,7 +191,7 @@ class Operations:
             deadline,
             stopwatch,
             texts,
-            self._near_rows,
+            self.near_rows,
             prepared.plans,
         )
         errors: list[GraphQLError] = []
@@ -183,9 +203,9 @@ class Operations:
         finally:
             if context.is_open:
                 await asyncio.shield(context.close())
-        if _is_lost(data, errors, prepared.kind):
-            raise Unavailable("The database cannot answer at the moment. Try again shortly.")
-        if isinstance(data, dict) and len(orjson.dumps(data)) > self._max_answer_bytes:
+        if is_lost(data, errors, prepared.kind):
+            raise Unavailable(AWAY)
+        if isinstance(data, dict) and len(orjson.dumps(data)) > self.max_answer_bytes:
             data, errors = None, [self._too_large(prepared.kind)]
         return Outcome(
             data,
@@ -199,7 +219,7 @@ class Operations:
 
     def _too_large(self, kind: OperationType) -> GraphQLError:
         """The error of a mutation whose answer is too long; raises it for a query."""
-        error = AnswerTooLarge(self._max_answer_bytes)
+        error = AnswerTooLarge(self.max_answer_bytes)
         if kind is OperationType.QUERY:
             raise error
         # What was written stays written, and the answer must not say otherwise.
@@ -224,7 +244,7 @@ class Operations:
                     )
                 except (Refused, PublicError):
                     continue
-                await self.pushdown.compile(prepared, self._near_rows)
+                await self.pushdown.compile(prepared, self.near_rows)
             await asyncio.sleep(_WARMING_PAUSE)
 
     def close(self) -> None:
@@ -254,14 +274,14 @@ def _structured(error: GraphQLError) -> str | None:
     return None
 
 
-def _is_lost(data: object, errors: Sequence[GraphQLError], kind: OperationType) -> bool:
+def is_lost(data: object, errors: Sequence[GraphQLError], kind: OperationType) -> bool:
     """Whether the database went away so that nothing of the answer is worth having.
 
     A mutation may have committed some of its fields: their results are not thrown away.
     """
     if not any(isinstance(_origin(error), Unavailable) for error in errors):
         return False
-    if kind is OperationType.QUERY or not isinstance(data, dict):
+    if kind is not OperationType.MUTATION or not isinstance(data, dict):
         return True
     return all(value is None for value in data.values())
 

@@ -42,6 +42,7 @@ from community_gql.graph.plans import Plan, Plans, PlanWeight
 from community_gql.lru import LruCache
 from community_gql.operations.cost import cost_of
 from community_gql.operations.plans import FieldArguments, edges_of
+from community_gql.operations.selections import Selections
 from community_gql.schema.executable import core
 
 _ENTRY_BYTES, _PLAN_BYTES, _BYTES_PER_TOKEN = 6000, 1500, 750
@@ -251,6 +252,15 @@ class Prepared:
     def kind(self) -> OperationType:
         """Whether it reads or writes."""
         return self.operation.node.operation
+
+    @property
+    def root_plan(self) -> Plan | None:
+        """The plan of the first root field; a subscription has no other."""
+        root = core.get_root_type(self.kind)
+        assert root is not None
+        selections = Selections(self.operation.fragments, self.variables)
+        (selected, *_) = selections.of(root, [self.operation.node.selection_set])
+        return self.plans.of(selected.node)
 
 
 class OperationCache:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
 from graphql import FieldNode
-from sqlalchemy import ColumnElement, bindparam
+from sqlalchemy import BigInteger, ColumnElement, String, bindparam
 from sqlalchemy.types import TypeEngine
 
 from community_gql.graph.plans import Plan, Plans
 from community_gql.graph.visibility import Viewer
 
+_NO_EVENT: dict[str, Any] = {}
+EVENT: dict[str, TypeEngine[Any]] = {
+    "event_kind": String(),
+    "event_moment": String(),
+    "event_digest": String(),
+    "event_key": BigInteger(),
+    "event_gone": BigInteger(),
+}
+"""The bind parameters of an event, of ``StoryEvent``, and their types."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Statement:
     """A compiled operation: its text, and where the value of each ``$n`` comes from."""
 
@@ -24,23 +36,61 @@ class Statement:
     """The values in order; places named below are to be filled in."""
     viewer: list[tuple[int, str]]
     """Place, name in ``Viewer.binds()``."""
+    event: list[tuple[int, str]]
+    """Place, name in ``StoryEvent.binds()``."""
     varying: list[tuple[int, int, str]]
     """Place, id of the field node, name in ``values()`` of its plan."""
     custom_plan: bool
     """Whether PostgreSQL should plan it for its values each time, see ``PagePlan.custom_plan``."""
 
 
-def arguments_of(statement: Statement, plans: Plans, viewer: Mapping[str, Any]) -> list[Any]:
-    """The values of ``$1``, ``$2``, ... for one request."""
+def arguments_of(
+    statement: Statement,
+    plans: Plans,
+    viewer: Mapping[str, Any],
+    event: Mapping[str, Any] = _NO_EVENT,
+) -> list[Any]:
+    """The values of ``$1``, ``$2``, ... for one request, or for one event."""
     arguments = list(statement.arguments)
     for place, name in statement.viewer:
         arguments[place] = viewer[name]
+    for place, name in statement.event:
+        arguments[place] = event[name]
     values: dict[int, dict[str, Any]] = {}
     for place, node, local in statement.varying:
         if node not in values:
             values[node] = plans.varying[node].values()
         arguments[place] = values[node][local]
     return arguments
+
+
+_BIND = re.compile(r"(?<![\w$])\$(\d+)(?!\d)(::)?")
+
+
+@lru_cache(maxsize=128)
+def many_of(statement: Statement) -> tuple[str, list[str], list[int]]:
+    """The statement for many viewers and events: its text, names and places.
+
+    Its arguments are those that the statement has at these places, then an array of texts for
+    each name. Its rows are in the order of the arrays.
+    """
+    named = dict((*statement.viewer, *statement.event))
+    names = sorted(set(named.values()))
+    others = [place for place in range(len(statement.arguments)) if place not in named]
+    numbers = {place: number for number, place in enumerate(others, 1)}
+
+    def written(bind: re.Match[str]) -> str:
+        place, cast = int(bind[1]) - 1, bind[2] or ""
+        if place in named:
+            assert cast, "a bind without a cast would be a text"
+            return f'v$."{named[place]}"{cast}'
+        return f"${numbers[place]}{cast}"
+
+    inner = _BIND.sub(written, statement.text)
+    arrays = ", ".join(f"${len(others) + number}::text[]" for number in range(1, len(names) + 1))
+    columns = ", ".join(f'"{name}"' for name in names)
+    source = f"unnest({arrays}) WITH ORDINALITY AS v$({columns}, n)"
+    return f"SELECT ({inner}) FROM {source} ORDER BY v$.n", names, others
 
 
 class Binds:
@@ -81,7 +131,7 @@ class Binds:
 
         The values of varying plans are left open; the others are part of the statement.
         """
-        statement = Statement(compiled.string, [], [], [], custom_plan)
+        statement = Statement(compiled.string, [], [], [], [], custom_plan)
         viewer = Viewer().binds()
         known: dict[int, dict[str, Any]] = {}
         for place, name in enumerate(compiled.positiontup):
@@ -96,6 +146,8 @@ class Binds:
                     value = known[node][local]
             elif name in viewer:
                 statement.viewer.append((place, name))
+            elif name in EVENT:
+                statement.event.append((place, name))
             else:
                 value = compiled.params[name]
             statement.arguments.append(value)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from community_gql.db.database import Database, Transaction, constraint
+from community_gql.db.database import Database, Snapshot, Transaction, constraint
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, Unavailable
 from community_gql.graph.loaders import Loaders
@@ -40,6 +40,10 @@ class Context:
     """See ``page_of``."""
     plans: Plans = field(default_factory=Plans)
     """What each field node asks for."""
+    shared: Snapshot | None = None
+    """What is read through instead of a snapshot of its own; it stays open afterwards."""
+    event: Any = None
+    """What a subscription tells, where its field does not find that out itself."""
     _loaders: Loaders | None = None
     _statements: int = 0
     _ended: bool = False
@@ -64,7 +68,7 @@ class Context:
         if self._loaders is None:
             if self._ended:  # an error elsewhere ended it early
                 raise Unavailable("The operation has ended.")
-            snapshot = self.database.snapshot(
+            snapshot = self.shared or self.database.snapshot(
                 custom_plan=self.plans.custom_plan, caller=self._caller, deadline=self.deadline
             )
             snapshot.texts = self.texts
@@ -117,7 +121,8 @@ class Context:
         loaders, self._loaders = self._loaders, None
         if loaders is not None:
             try:
-                await loaders.snapshot.close()
+                if self.shared is None:
+                    await loaders.snapshot.close()
             finally:
                 self._statements += loaders.snapshot.statements
                 self.stopwatch.seconds += loaders.snapshot.stopwatch.seconds

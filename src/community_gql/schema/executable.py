@@ -11,9 +11,12 @@ from community_gql.schema.kinds import EdgeField, declared
 from community_gql.schema.mutation import Mutation
 from community_gql.schema.query import Query
 from community_gql.schema.scalars import CONFIG
+from community_gql.schema.subscription import Subscription
 from community_gql.schema.types import NODES
 
-schema = strawberry.Schema(query=Query, mutation=Mutation, types=NODES, config=CONFIG)
+schema = strawberry.Schema(
+    query=Query, mutation=Mutation, subscription=Subscription, types=NODES, config=CONFIG
+)
 
 core: GraphQLSchema = schema._schema
 """The graphql-core schema behind it: what documents are validated against and executed on."""

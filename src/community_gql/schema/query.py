@@ -9,8 +9,9 @@ import strawberry
 
 from community_gql.errors import BadRequest
 from community_gql.graph.edges import Shape
+from community_gql.graph.loaders import ROOT as ROOT_KEY
 from community_gql.graph.paging import MAX_PAGE_SIZE
-from community_gql.graph.plans import Lookup, LookupPlan, LookupsPlan, ViewerPlan
+from community_gql.graph.plans import Lookup, LookupPlan, LookupsPlan, MomentPlan, ViewerPlan
 from community_gql.graph.search import fold_tag
 from community_gql.schema import filters
 from community_gql.schema.context import Context
@@ -70,6 +71,18 @@ class NodesField(EdgeField[LookupsPlan]):
         return [load(item, context) for item in plan.items]
 
 
+class MomentField(EdgeField[MomentPlan]):
+    """``moment``: up to where an answer tells."""
+
+    def plan(self, arguments: Mapping[str, Any]) -> MomentPlan:
+        """The same for everyone."""
+        return MomentPlan()
+
+    def resolve(self, source: Any, context: Context, plan: MomentPlan) -> Awaitable[str]:
+        """The moment of the operation's snapshot."""
+        return context.loaders.load(plan, ROOT_KEY)
+
+
 @described_type
 class Query:
     """Everything that can be read. What the viewer may not see is as if it were not there."""
@@ -101,6 +114,11 @@ class Query:
     )
     tags: Connection[Tag] = page(
         None, orders=filters.TagOrder, filter=filters.TagFilter, description="The vocabulary."
+    )
+    moment: str = loaded(
+        MomentField,
+        "The moment that this answer shows, for `after` of `Subscription.stories`: what follows "
+        "there has no gap. Opaque, and good for an hour.",
     )
 
 

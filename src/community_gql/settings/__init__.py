@@ -168,6 +168,20 @@ class Settings(BaseSettings):
         description="Seconds a connection is kept open between two requests. Keep it longer than "
         "the proxy in front keeps its own, or the proxy may use one that is just being closed.",
     )
+    live_interval: float = Field(
+        default=0.1,
+        ge=0.01,
+        le=60,
+        description="Seconds between two looks of a worker process for changes that its "
+        "subscriptions follow. Without subscriptions it does not look.",
+    )
+    live_retention: float = Field(
+        default=3600,
+        ge=60,
+        le=7 * 24 * 3600,
+        description="Seconds for which changes are kept: so long a subscription can go on after "
+        "it was cut off.",
+    )
     drain_seconds: float = Field(
         default=5,
         ge=0,

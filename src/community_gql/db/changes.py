@@ -1,0 +1,260 @@
+"""What has changed since a moment: the record that triggers keep in the table ``changes``.
+
+A moment is a snapshot of PostgreSQL's: which transactions had committed. What is new is what is
+visible now and was not then. So nothing is missed and nothing comes twice, in whatever order
+transactions begin and commit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Double,
+    any_,
+    bindparam,
+    literal_column,
+    select,
+    text,
+    union_all,
+)
+
+from community_gql.db import models as m
+from community_gql.db.database import Database, Transaction
+from community_gql.db.snapshot import Snapshot
+
+MOST_TEXT = 2048
+"""Characters of a moment that are read; what is longer is too old."""
+MOST_CHANGES = 10_000
+"""So many changes are read at once; of more it is only told that they are too many."""
+STEP = 10_000
+"""About so many changes are forgotten in one transaction."""
+
+_XMAX = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+MOMENT_SQL = """(
+  (SELECT system_identifier::text FROM pg_control_system())
+  || '-' || CASE WHEN pg_is_in_recovery() THEN '00000000'
+    ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END
+  || '-' || (SELECT oid::text FROM pg_database WHERE datname = current_database())
+  || '-' || pg_current_snapshot()::text
+)"""
+"""The text of the moment that a statement shows. A standby's is one that nobody remembers."""
+_POLL = f"""
+SELECT CASE WHEN EXISTS (SELECT FROM changes WHERE xid >= $1 AND xid < {_XMAX})
+    OR EXISTS (SELECT FROM changes WHERE xid = ANY ($2::bigint[]))
+  THEN NULL ELSE pg_current_snapshot()::text END
+"""
+# unscoped: the moment itself, and a number of the server's own
+_NOW = text(f"""
+    SELECT {MOMENT_SQL} AS moment,
+      coalesce((SELECT seen FROM housekeeping WHERE job = 'changes'), 0) AS gone
+""")
+_FORM = re.compile(r"(\d{1,20}-[0-9A-F]{8}-\d{1,10})-([\d:,~]+)", re.ASCII)
+_SNAPSHOT = re.compile(r"(\d{1,19}):(\d{1,19}):((?:\d{1,19}(?:,\d{1,19})*)?)", re.ASCII)
+
+
+class Seen(NamedTuple):
+    """Which transactions a snapshot shows: those below ``xmax`` that are not in ``xip``."""
+
+    xmin: int
+    xmax: int
+    xip: frozenset[int]
+
+    def shows(self, xid: int) -> bool:
+        """Whether it shows what that transaction has written."""
+        return xid < self.xmax and xid not in self.xip
+
+    @classmethod
+    def read(cls, text: str) -> Seen:
+        """The snapshot that PostgreSQL writes so. Raises ValueError."""
+        if (found := _SNAPSHOT.fullmatch(text)) is None:
+            raise ValueError("not a snapshot")
+        xmin, xmax, xip = found.groups()
+        numbers = frozenset(map(int, xip.split(","))) if xip else frozenset()
+        if max(int(xmin), int(xmax), *numbers) >= 2**63:
+            raise ValueError("not a snapshot")
+        return cls(int(xmin), int(xmax), numbers)
+
+    def __str__(self) -> str:
+        """As PostgreSQL writes it."""
+        return f"{self.xmin}:{self.xmax}:{','.join(map(str, sorted(self.xip)))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Up to where somebody was told.
+
+    Mostly one snapshot. Somebody who was told in part is at the newer one with the keys up to a
+    bound, and at the older one with the rest.
+    """
+
+    place: str
+    """The server, its timeline and its database: xids mean nothing elsewhere."""
+    seen: Seen
+    """The oldest of its snapshots."""
+    ahead: tuple[tuple[int, Seen], ...] = ()
+    """Bounds in ascending order, and the newer snapshot for the keys up to each."""
+
+    @classmethod
+    def read(cls, text: str) -> Moment:
+        """The moment with this text. Raises ValueError for what we would not have written."""
+        if (found := _FORM.fullmatch(text)) is None:
+            raise ValueError("not a moment")
+        place, told = found.groups()
+        *parts, last = told.split("~")
+        snapshots, bounds = parts[::2], [int(bound) for bound in parts[1::2]]
+        ahead = zip(bounds, map(Seen.read, snapshots), strict=True)
+        moment = cls(place, Seen.read(last), tuple(ahead))
+        if bounds != sorted(set(bounds)) or str(moment) != text:
+            raise ValueError("not in the form that we write")
+        return moment
+
+    def __str__(self) -> str:
+        """Its text, about 50 characters."""
+        ahead = "".join(f"{seen}~{bound}~" for bound, seen in self.ahead)
+        return f"{self.place}-{ahead}{self.seen}"
+
+    def knows(self, key: int, xid: int) -> bool:
+        """Whether somebody at this moment was told what that transaction did to this key."""
+        for bound, seen in self.ahead:
+            if key <= bound:
+                return seen.shows(xid)
+        return self.seen.shows(xid)
+
+    def upto(self, key: int, now: Moment) -> Moment:
+        """The moment of somebody who was also told what ``now`` shows of the keys up to ``key``."""
+        later = ((bound, seen) for bound, seen in self.ahead if bound > key)
+        return Moment(self.place, self.seen, ((key, now.seen), *later))
+
+
+FORGOTTEN = Moment("", Seen(0, 0, frozenset()))
+"""A moment that nobody remembers."""
+
+
+class Change(NamedTuple):
+    """A row that was written: inserted, updated or deleted."""
+
+    xid: int
+    id: int
+    """In the order in which one row was changed."""
+    entity: str
+    """Its table."""
+    key: str
+    """Its primary key; the public key of a person; ``*`` for all rows of the table."""
+    people: list[str]
+    """Whose row it is, by ``auth0_sub``."""
+    is_new: bool
+    """Of a story: whether it was written by this."""
+    text_changed: bool | None
+    friends_changed: bool | None
+    """Of a friendship: whether two people became friends by it, or ceased to be."""
+    at: datetime
+
+
+class Now(NamedTuple):
+    """The moment that a snapshot shows."""
+
+    moment: Moment
+    gone: int
+    """Changes of transactions below this are not kept any more."""
+
+    def remembers(self, then: Moment) -> bool:
+        """Whether everything that changed since then is still known."""
+        newest = max((then.seen, *(seen for _, seen in then.ahead)), key=lambda seen: seen.xmax)
+        return (
+            then.place == self.moment.place
+            and newest.xmax <= self.moment.seen.xmax
+            and min(then.seen.xmin, then.seen.xmax, *then.seen.xip) >= self.gone
+        )
+
+
+async def now(snapshot: Snapshot) -> Now:
+    """The moment that the snapshot shows. It begins with this."""
+    (found,) = await snapshot.run(_NOW, {})
+    return Now(Moment.read(found.moment), found.gone)
+
+
+_table = m.changes.c
+_is_new = _table.user_id.is_(None) & (_table.entity == literal_column("'stories'"))
+_columns = [
+    *(_table.xid, _table.id, _table.entity, _table.key, _table.people, _is_new.label("is_new")),
+    *(_table.text_changed, _table.friends_changed, _table.at),
+]
+# Two scans of the index. As one condition it would walk all changes in order.
+# unscoped: what has changed, for the server itself
+_LATER = select(*_columns).where(
+    _table.xid >= bindparam("xmax", type_=BigInteger),
+    _table.xid < literal_column(_XMAX, BigInteger),
+)
+# unscoped: the same
+_THEN_RUNNING = select(*_columns).where(
+    _table.xid == any_(bindparam("xip", type_=ARRAY(BigInteger)))
+)
+_SINCE = union_all(_LATER, _THEN_RUNNING).limit(literal_column(str(MOST_CHANGES + 1)))
+
+
+async def changes_since(snapshot: Snapshot, seen: Seen) -> list[Change] | None:
+    """What the snapshot shows and ``seen`` did not, in the order of each row's changes.
+
+    None for more than MOST_CHANGES.
+    """
+    rows = await snapshot.run(_SINCE, {"xmax": seen.xmax, "xip": sorted(seen.xip)})
+    if len(rows) > MOST_CHANGES:
+        return None
+    return sorted((Change(*row) for row in rows), key=lambda change: change.id)
+
+
+async def still(database: Database, seen: Seen) -> Seen | None:
+    """The snapshot of now, if nothing has changed since ``seen``; else None."""
+    arguments: Sequence[Any] = (seen.xmax, sorted(seen.xip))
+    found = await database.value(_POLL, arguments)
+    return None if found is None else Seen.read(found)
+
+
+# A moment of before the bound may have to be answered with what is deleted here. Nothing that a
+# transaction still runs beside is deleted, so that moments of now remain good. Rows of a future
+# transaction come from another server, by a restored dump.
+# unscoped: deletes what is old
+_FORGET = text(f"""
+    WITH oldest AS (
+      SELECT xid, at FROM changes ORDER BY xid FETCH FIRST {STEP} ROWS WITH TIES
+    ), bound AS (
+      SELECT least(
+        coalesce(
+          (SELECT min(xid) FROM oldest WHERE at >= now() - make_interval(secs => :seconds)),
+          (SELECT max(xid) + 1 FROM oldest)
+        ),
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+      ) AS xid
+    ), gone AS (
+      DELETE FROM changes USING bound
+      WHERE changes.xid < bound.xid OR changes.xid >= {_XMAX} RETURNING changes.xid
+    ), noted AS (
+      INSERT INTO housekeeping (job, done_at, seen)
+      SELECT 'changes', now(), max(gone.xid) + 1 FROM gone, bound WHERE gone.xid < bound.xid
+      HAVING count(*) > 0
+      ON CONFLICT (job) DO UPDATE
+        SET done_at = excluded.done_at, seen = greatest(housekeeping.seen, excluded.seen)
+    )
+    SELECT count(*) FROM gone
+""").bindparams(bindparam("seconds", type_=Double))
+# unscoped: an advisory lock
+_ALONE = text("SELECT pg_try_advisory_xact_lock(:key)")
+_LOCK = 0x636F6D6D77
+
+
+async def forget_changes(session: Transaction, seconds: float) -> bool:
+    """Forget changes that are older than so many seconds; whether there may be more of them.
+
+    Of several processes at once one does it.
+    """
+    if not (await session.first(_ALONE, {"key": _LOCK}))[0]:
+        return False
+    (count,) = await session.first(_FORGET, {"seconds": seconds})
+    return bool(count >= STEP)

@@ -1,0 +1,212 @@
+"""What becomes of a list, for all who follow it from one moment."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from community_gql.db.changes import Change, Moment
+from community_gql.db.database import Snapshot
+from community_gql.graph.followers import Changed, Places, Told, audiences, net, told
+from community_gql.graph.for_many import EACH, written
+from community_gql.operations.rendering import Rendered, Renderer, Request
+from community_gql.operations.subscriptions import Delivery, Feed, Form
+from community_gql.schema.subscription import StoryChangeKind, StoryEvent
+
+MOST_EVENTS = 100
+"""So many events one subscription is sent at once; instead of more it is told to reload."""
+MOST_STORIES = 1000
+"""Of so many stories it is asked whom to tell of them; of more everyone reloads."""
+SLICE = 2000
+"""For so many followers one statement asks."""
+
+Deliveries = list[tuple[Delivery, list[Feed]]]
+"""What is sent to whom, in this order."""
+_What = tuple[int, StoryChangeKind]
+"""The key of a story, and what became of it."""
+
+
+@dataclass(slots=True)
+class Step:
+    """From one moment to the next, for the feeds that are at the first."""
+
+    snapshot: Snapshot
+    renderer: Renderer
+    base: Moment
+    now: Moment
+    feeds: Sequence[Feed]
+    _told: dict[_What, list[Feed]] = field(default_factory=lambda: defaultdict(list))
+    _reloading: set[Feed] = field(default_factory=set)
+
+    async def deliveries(self, changes: Sequence[Change] | None) -> Deliveries:
+        """What each feed is sent; nothing for most. None stands for too many changes."""
+        stories: list[Changed] = []
+        if changes is None:
+            self._reloading.update(self.feeds)
+        else:
+            new = [change for change in changes if self._is_new(change)]
+            stories = net(new)
+            self._find_reloading(new, stories)
+        following = [feed for feed in self.feeds if feed not in self._reloading]
+        if stories and following:
+            await self._ask(stories, following)
+        if len(stories) > MOST_EVENTS:
+            counts = Counter(feed for feeds in self._told.values() for feed in feeds)
+            self._reloading.update(feed for feed, n in counts.items() if n > MOST_EVENTS)
+        return await self._rendered({story.key: story for story in stories})
+
+    def _is_new(self, change: Change) -> bool:
+        if change.entity == "stories" and change.key != "*":
+            return not self.base.knows(int(change.key), change.xid)
+        return not self.base.seen.shows(change.xid)
+
+    def _find_reloading(self, changes: Iterable[Change], stories: list[Changed]) -> None:
+        """Who won or lost a friend, and everyone when everything may have changed."""
+        people: set[str] = set()
+        everyone = len(stories) > MOST_STORIES
+        for change in changes:
+            if change.entity in ("stories", "friendships") and change.key == "*":
+                everyone = True
+            if change.friends_changed:
+                people.update(change.people)
+        if everyone or people:
+            self._reloading.update(
+                feed for feed in self.feeds if everyone or feed.viewer.sub in people
+            )
+
+    async def _ask(self, stories: list[Changed], feeds: list[Feed]) -> None:
+        """Find out who is told of which stories."""
+        for_all: list[Changed] = []
+        for_some: list[Changed] = []
+        some: set[str] = set()
+        by_key = {story.key: story for story in stories}
+        for key, everyone, people in await self.snapshot.run(
+            audiences(), Places.of(stories)._asdict()
+        ):
+            (for_all if everyone else for_some).append(by_key[key])
+            some.update(() if everyone else people)
+        if len(for_all) > MOST_EVENTS:
+            # Without a filter all of them are in the list, or were.
+            self._reloading.update(feed for feed in feeds if not feed.plan.filters)
+            feeds = [feed for feed in feeds if feed.plan.filters]
+        await self._ask_about(for_all, feeds)
+        await self._ask_about(for_some, [feed for feed in feeds if feed.viewer.sub in some])
+
+    async def _ask_about(self, stories: list[Changed], feeds: list[Feed]) -> None:
+        if not stories or not feeds:
+            return
+        values = Places.of(stories)._asdict()
+        groups: dict[tuple[str, ...], dict[Hashable, list[Feed]]] = {}
+        for feed in feeds:
+            group = groups.setdefault(feed.plan.names, {})
+            group.setdefault(feed.question, []).append(feed)
+        for names, group in groups.items():
+            alike = list(group.values())
+            text, parts = told(alike[0][0].plan.edge, names)
+            given = [values[place] for place in parts.places]
+            for start in range(0, len(alike), SLICE):
+                part = alike[start : start + SLICE]
+                columns = [_column(name, part) for name in parts.names]
+                for row in await self.snapshot.value(text, [*given, *columns]):
+                    self._note(Told(*row), part)
+
+    def _note(self, found: Told, asked: list[list[Feed]]) -> None:
+        kinds = (
+            (StoryChangeKind.APPEARED, found.appeared),
+            (StoryChangeKind.CHANGED, found.changed),
+            (StoryChangeKind.GONE, found.gone),
+        )
+        for kind, places in kinds:
+            if places:
+                told = self._told[found.key, kind]
+                for place in places:
+                    told += asked[place - 1]
+
+    async def _rendered(self, stories: dict[int, Changed]) -> Deliveries:
+        moments = {key: self.base.upto(key, self.now) for key in stories}
+        if stories:
+            moments[max(stories)] = self.now
+        events = _Events(moments, self.now)
+        asked: dict[Request, list[Feed]] = {}
+        for form, alike in _by_form(self._reloading).items():
+            asked |= self.renderer.requests(form, events.reload, alike)
+        for (key, kind), feeds in sorted(self._told.items()):
+            if self._reloading:
+                feeds = [feed for feed in feeds if feed not in self._reloading]
+            for form, alike in _by_form(feeds).items():
+                for digest, same in _by_digest(kind, alike).items():
+                    event = events.of(kind, key, digest)
+                    asked |= self.renderer.requests(form, event, same)
+        answers = await self.renderer.render(list(asked))
+        return [
+            (self._delivery(request.event, answer, moments, stories), feeds)
+            for (request, feeds), answer in zip(asked.items(), answers, strict=True)
+        ]
+
+    def _delivery(
+        self,
+        event: StoryEvent | None,
+        answer: Rendered,
+        moments: dict[int, Moment],
+        stories: dict[int, Changed],
+    ) -> Delivery:
+        assert event is not None
+        key = event.key or event.gone
+        return Delivery(
+            answer.payload,
+            self.now if key is None else moments[key],
+            event.moment,
+            answer.shared,
+            key is None,
+            None if key is None else stories[key].last.at.timestamp(),
+        )
+
+
+def _by_form(feeds: Iterable[Feed]) -> dict[Form, list[Feed]]:
+    found: dict[Form, list[Feed]] = defaultdict(list)
+    for feed in feeds:
+        found[feed.form].append(feed)
+    return found
+
+
+def _by_digest(kind: StoryChangeKind, feeds: list[Feed]) -> dict[str, list[Feed]]:
+    """By what their cursors begin with, which stands in the edge of what appeared."""
+    if kind is not StoryChangeKind.APPEARED:
+        return {"": feeds}
+    found: dict[str, list[Feed]] = defaultdict(list)
+    for feed in feeds:
+        found[feed.plan.digest].append(feed)
+    return found
+
+
+class _Events:
+    """The events of a step, each once."""
+
+    def __init__(self, moments: dict[int, Moment], now: Moment) -> None:
+        self._texts = {key: str(moment) for key, moment in moments.items()}
+        self.reload = StoryEvent(StoryChangeKind.RELOAD, str(now))
+        self._made: dict[tuple[StoryChangeKind, int, str], StoryEvent] = {}
+
+    def of(self, kind: StoryChangeKind, key: int, digest: str) -> StoryEvent:
+        """What is told of a story to those whose cursors begin with ``digest``."""
+        event = self._made.get((kind, key, digest))
+        if event is None:
+            is_gone = kind is StoryChangeKind.GONE
+            event = StoryEvent(
+                kind,
+                self._texts[key],
+                digest,
+                key=None if is_gone else key,
+                gone=key if is_gone else None,
+            )
+            self._made[kind, key, digest] = event
+        return event
+
+
+def _column(name: str, asked: list[list[Feed]]) -> list[str | None]:
+    """The values of a column of the statement, one for each question."""
+    if name == "viewer":
+        return [feeds[0].viewer.sub for feeds in asked]
+    member = name.removeprefix(EACH)
+    return [written(dict(feeds[0].plan.filters)[member]) for feeds in asked]

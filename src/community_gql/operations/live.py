@@ -1,0 +1,339 @@
+"""Live updates: the subscriptions of one process, and the tick that serves them all.
+
+While somebody subscribes, the process looks every ``interval`` seconds, and after each commit of
+its own, whether something has changed. Then one snapshot tells everyone what it shows and the last
+one did not. Nothing waits for a subscriber: who has no room keeps their moment and is told later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from sqlalchemy import ARRAY, String, any_, bindparam
+
+from community_gql.db import models as m
+from community_gql.db.changes import FORGOTTEN, Change, Moment, Now, changes_since, now, still
+from community_gql.db.database import Database, Snapshot
+from community_gql.errors import BadRequest, Unavailable
+from community_gql.graph.plans import ChangesPlan, LookupPlan, ViewerPlan
+from community_gql.graph.visibility import Viewer, is_machine, visible
+from community_gql.operations.feeds import Deliveries, Step
+from community_gql.operations.pipeline import Operations
+from community_gql.operations.prepared import Prepared
+from community_gql.operations.rendering import Renderer
+from community_gql.operations.states import States
+from community_gql.operations.subscriptions import (
+    Delivery,
+    EndReason,
+    Feed,
+    State,
+    Subscriber,
+    Subscription,
+    form_of,
+)
+from community_gql.schema.subscription import moment_of
+
+__all__ = ["EndReason", "Live", "Subscriber", "Subscription"]
+
+Charge = Callable[[str, int], Awaitable[bool]]
+"""Takes points from the budget of a key, and says whether it held them."""
+
+GAP = 0.02
+"""Seconds between two looks at least, however often something is committed here."""
+AWAY_SECONDS = 1.0
+"""How long a database that is away is left alone."""
+FULL_EVERY = 5.0
+"""How often it is looked whether this is still the same database."""
+MOMENTS = 50
+"""For so many different moments one tick looks; the others come next."""
+TURN = 0.005
+"""Seconds of sending after which others have their turn."""
+PAUSE = 1.0
+"""Seconds for which an empty purse is not looked into."""
+
+_THERE = visible(m.User, m.User.auth0_sub).where(
+    m.User.auth0_sub == any_(bindparam("subs", type_=ARRAY(String)))
+)
+_log = logging.getLogger("community_gql.live")
+
+
+class Live:
+    """The subscriptions of one process.
+
+    ``charge`` pays for each event: the operation's cost, or one point for what is made for all.
+    """
+
+    def __init__(
+        self,
+        operations: Operations,
+        database: Database,
+        *,
+        interval: float = 0.1,
+        charge: Charge | None = None,
+    ) -> None:
+        self._operations, self._database = operations, database
+        self._interval, self._charge = interval, charge
+        self._level: set[Feed] = set()
+        """Those that were told up to the common moment."""
+        self._behind: set[Feed] = set()
+        """Those with a moment of their own: they are new, or had no room."""
+        self._states = States()
+        self._by_person: dict[str, set[Subscription]] = defaultdict(set)
+        self._common: Moment | None = None
+        """Up to where everyone was told who has no moment of their own."""
+        self._looked_at = 0.0
+        """When the common moment was last found to be of this database."""
+        self._nudge = asyncio.Event()
+        self._turn_began = 0.0
+
+    async def subscribe(
+        self,
+        prepared: Prepared,
+        viewer: Viewer,
+        subscriber: Subscriber,
+        *,
+        key: str,
+        after: str | None = None,
+    ) -> Subscription:
+        """Begin a subscription, whose first event may come before this returns.
+
+        ``prepared`` is of kind SUBSCRIPTION. ``key`` is the caller's key for the budget and the
+        share of the pool. ``after`` is a Last-Event-ID, used where the operation itself has no
+        ``after``. Raises PublicError before the first event.
+        """
+        plan = prepared.root_plan
+        subscription: Subscription
+        if isinstance(plan, ChangesPlan):
+            moment = plan.after or (moment_of(after) if after else FORGOTTEN)
+            form = form_of(prepared, plan)
+            feed = Feed(plan, moment, form, viewer, subscriber, key, self._forget)
+            self._behind.add(feed)
+            subscription = feed
+        elif isinstance(plan, ViewerPlan | LookupPlan):
+            form = form_of(prepared, plan)
+            state = State(plan, form, viewer, subscriber, key, self._forget)
+            self._states.add(state)
+            subscription = state
+        else:
+            raise BadRequest("This is not an operation that can be followed.")
+        if viewer.sub is not None:
+            self._by_person[viewer.sub].add(subscription)
+        self._operations.statement(prepared)  # compiled from now on, if it can be
+        self._nudge.set()
+        return subscription
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve the subscriptions until the end of the block."""
+        self._database.after_commit = self._committed
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def __len__(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._level) + len(self._behind) + len(self._states)
+
+    def _forget(self, subscription: Subscription) -> None:
+        if isinstance(subscription, Feed):
+            self._level.discard(subscription)
+            self._behind.discard(subscription)
+        elif isinstance(subscription, State):
+            self._states.remove(subscription)
+        person = subscription.viewer.sub
+        if person is not None and (found := self._by_person.get(person)) is not None:
+            found.discard(subscription)
+            if not found:
+                del self._by_person[person]
+
+    def _committed(self) -> None:
+        if self:
+            self._nudge.set()
+
+    async def _run(self) -> None:
+        while True:
+            if not self:
+                self._common = None
+                await self._nudge.wait()
+            self._nudge.clear()
+            pause = GAP
+            try:
+                await self._tick()
+            except Unavailable:
+                pause, self._looked_at = AWAY_SECONDS, 0.0
+            except Exception as error:
+                pause, self._looked_at = AWAY_SECONDS, 0.0
+                _log.error("A tick of live updates failed.", exc_info=error)
+            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(self._interval - pause, 0)):
+                    await self._nudge.wait()
+
+    async def _tick(self) -> None:
+        waiting = any(feed.is_ready() for feed in self._behind) or self._states.due()
+        if self._common is not None and not waiting and await self._is_still():
+            return
+        deliveries: list[tuple[Moment, Deliveries]] = []
+        snapshot = self._database.snapshot()
+        try:
+            found = await now(snapshot)
+            renderer = Renderer(self._operations, self._database, snapshot)
+            common = await self._since(snapshot, found, self._common)
+            gone = await self._wake(snapshot, common)
+            cohorts = self._catching_up()
+            if self._common is not None and common != []:
+                cohorts.append((self._common, self._all_level(self._common)))
+            for base, feeds in cohorts:
+                changes = common
+                if base is not self._common:
+                    changes = await self._since(snapshot, found, base)
+                step = Step(snapshot, renderer, base, found.moment, feeds)
+                deliveries.append((base, await step.deliveries(changes)))
+            answers = await self._states.read(renderer, self._states.due())
+        finally:
+            await snapshot.close()
+        for base, feeds in cohorts:
+            if base is not self._common:
+                for feed in feeds:
+                    self._place(feed, None)
+        self._common, self._looked_at = found.moment, time.monotonic()
+        for subscription in gone:
+            subscription.close()
+            subscription.subscriber.end(EndReason.ACCOUNT_GONE)
+        self._turn_began = time.perf_counter()
+        for base, sent in deliveries:
+            await self._send_events(base, sent)
+        for state, delivery in answers.items():
+            await self._send_state(state, delivery)
+
+    def _place(self, feed: Feed, moment: Moment | None) -> None:
+        """Give a feed a moment of its own, or with None the common one."""
+        if feed.closed:
+            return
+        feed.moment = moment
+        (self._behind.add if moment else self._behind.discard)(feed)
+        (self._level.discard if moment else self._level.add)(feed)
+
+    async def _is_still(self) -> bool:
+        """Whether nothing has changed; then the common moment is that of now."""
+        common = self._common
+        if common is None or time.monotonic() - self._looked_at > FULL_EVERY:
+            return False
+        seen = await still(self._database, common.seen)
+        if seen is None:
+            return False
+        self._common = Moment(common.place, seen)
+        return True
+
+    def _all_level(self, common: Moment) -> list[Feed]:
+        """The feeds at the common moment. Those that cannot be told now keep it as their own."""
+        ready = [feed for feed in self._level if feed.is_ready()]
+        for feed in self._level.difference(ready):
+            self._place(feed, common)
+        return ready
+
+    def _catching_up(self) -> list[tuple[Moment, list[Feed]]]:
+        """The feeds that can be told now of what they missed, by their moments."""
+        found: dict[Moment, list[Feed]] = {}
+        for feed in self._behind:
+            if feed.moment is None or not feed.is_ready():
+                continue
+            if feed.moment not in found and len(found) >= MOMENTS:
+                self._nudge.set()  # the others come at once
+                continue
+            found.setdefault(feed.moment, []).append(feed)
+        return list(found.items())
+
+    async def _since(
+        self, snapshot: Snapshot, found: Now, moment: Moment | None
+    ) -> list[Change] | None:
+        """What has changed since the moment; None where that is not known, or too much."""
+        if moment is None:
+            return []
+        if not found.remembers(moment):
+            return None
+        return await changes_since(snapshot, moment.seen)
+
+    async def _wake(self, snapshot: Snapshot, changes: list[Change] | None) -> list[Subscription]:
+        """Wake states, and return the subscriptions of people whose accounts are gone."""
+        if changes is None:
+            self._states.wake_all()
+            return []
+        await self._states.wake(snapshot, changes)
+        people = {
+            person
+            for change in changes
+            if change.entity == "users"
+            for person in change.people
+            if person in self._by_person and not is_machine(person)
+        }
+        if not people:
+            return []
+        there = {row[0] for row in await snapshot.run(_THERE, {"subs": sorted(people)})}
+        return [found for person in people - there for found in self._by_person.get(person, ())]
+
+    async def _send_events(self, base: Moment, deliveries: Deliveries) -> None:
+        """Send to each what is for them. Who cannot take all of it keeps their moment."""
+        reached: dict[Feed, Moment] = {}
+        left: set[Feed] = set()
+        try:
+            for delivery, feeds in deliveries:
+                for number, feed in enumerate(feeds):
+                    if feed in left:
+                        continue
+                    if await self._may_send(feed, delivery):
+                        self._tell(feed, delivery)
+                        reached[feed] = delivery.moment or base
+                    else:
+                        left.add(feed)
+                        self._place(feed, reached.get(feed, base))
+                    if not number % 16:
+                        await self._give_way()
+        except Exception as error:
+            _log.error("Sending live updates failed.", exc_info=error)
+            for _, feeds in deliveries:
+                for feed in feeds:
+                    self._place(feed, reached.get(feed, base))
+
+    async def _send_state(self, state: State, delivery: Delivery) -> None:
+        if state.closed:
+            return
+        if self._states.is_new(state, delivery):
+            if not await self._may_send(state, delivery):
+                return  # it stays awake
+            self._tell(state, delivery)
+        self._states.settle(state, delivery)
+        await self._give_way()
+
+    async def _may_send(self, subscription: Subscription, delivery: Delivery) -> bool:
+        if subscription.closed or not subscription.subscriber.has_room():
+            return False
+        if self._charge is not None:
+            points = 1 if delivery.shared else max(subscription.form.prepared.cost, 1)
+            if not await self._charge(subscription.key, points):
+                subscription.paused_until = time.monotonic() + PAUSE
+                return False
+        return not subscription.closed
+
+    def _tell(self, subscription: Subscription, delivery: Delivery) -> None:
+        try:
+            subscription.send(delivery)
+        except Exception as error:
+            _log.error("A subscriber failed.", exc_info=error)
+            subscription.close()
+
+    async def _give_way(self) -> None:
+        """Let others have their turn, every few milliseconds."""
+        now = time.perf_counter()
+        if now - self._turn_began > TURN:
+            await asyncio.sleep(0)
+            self._turn_began = time.perf_counter()

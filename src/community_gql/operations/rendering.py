@@ -1,0 +1,177 @@
+"""What subscriptions send: the answers of many viewers, read in one snapshot.
+
+Whoever selects the same of the same gets the same bytes, made once, where the compiled statement
+has no bind parameter of the viewer. Where it has, one statement makes them for all viewers. What
+has no statement is run by the loaders, in a context of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import asyncpg
+import orjson
+
+from community_gql.db.database import Database, Snapshot
+from community_gql.db.states import AWAY
+from community_gql.errors import Unavailable
+from community_gql.graph.for_many import written as as_text
+from community_gql.graph.visibility import Viewer
+from community_gql.operations import batched
+from community_gql.operations.cost import AnswerTooLarge
+from community_gql.operations.pipeline import Operations, is_lost
+from community_gql.operations.shown import Json, public, written
+from community_gql.operations.statement import Statement, arguments_of, many_of
+from community_gql.operations.subscriptions import Form, Subscription
+from community_gql.schema.context import Context
+from community_gql.schema.subscription import StoryEvent
+
+Follower = TypeVar("Follower", bound=Subscription)
+
+SLICE = 500
+"""So many answers are made by one statement."""
+
+_log = logging.getLogger("community_gql.live")
+
+
+class Request(NamedTuple):
+    """An answer to be made: an event or, without one, a state."""
+
+    form: Form
+    viewer: Viewer
+    event: StoryEvent | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Rendered:
+    """An answer."""
+
+    payload: bytes
+    shared: bool
+    """Whether it was made for all."""
+
+
+class Renderer:
+    """Makes answers in one snapshot."""
+
+    def __init__(self, operations: Operations, database: Database, snapshot: Snapshot) -> None:
+        self._operations, self._database, self._snapshot = operations, database, snapshot
+        self._statements: dict[Hashable, Statement | None] = {}
+
+    def requests(
+        self, form: Form, event: StoryEvent | None, followers: Iterable[Follower]
+    ) -> dict[Request, list[Follower]]:
+        """What is to be made for the followers, and who of them gets which of it."""
+        statement = self._statement(form)
+        found: dict[Hashable, list[Follower]] = defaultdict(list)
+        if statement is not None and not _asks_for_viewer(statement, event):
+            found[None] = list(followers)
+        elif statement is not None and all(name == "viewer" for _, name in statement.viewer):
+            for follower in followers:
+                found[follower.viewer.sub].append(follower)
+        else:
+            for follower in followers:
+                found[follower.viewer].append(follower)
+        return {Request(form, alike[0].viewer, event): alike for alike in found.values() if alike}
+
+    async def render(self, requests: Sequence[Request]) -> list[Rendered]:
+        """The answers, in the order of the requests. Raises Unavailable."""
+        groups: dict[Hashable, list[int]] = defaultdict(list)
+        for place, request in enumerate(requests):
+            groups[request.form.statement_key].append(place)
+        answers: dict[int, Rendered] = {}
+        for places in groups.values():
+            made = await self._group([requests[place] for place in places])
+            answers.update(zip(places, made, strict=True))
+        return [answers[place] for place in range(len(requests))]
+
+    def _statement(self, form: Form) -> Statement | None:
+        # What is compiled meanwhile serves the next snapshot.
+        if form.statement_key not in self._statements:
+            found = self._operations.statement(form.prepared)
+            self._statements[form.statement_key] = found
+        return self._statements[form.statement_key]
+
+    async def _group(self, requests: list[Request]) -> list[Rendered]:
+        """The answers to requests that have one statement, if any."""
+        statement = self._statement(requests[0].form)
+        if statement is not None:
+            try:
+                return await self._compiled(statement, requests)
+            except asyncpg.PostgresError as error:
+                # Most likely a value that the schema does not allow: the loaders say which. The
+                # error's text may hold values, so it is not logged.
+                _log.warning("a compiled event failed: %s", error.sqlstate)
+        return [Rendered(await self._load(request), shared=False) for request in requests]
+
+    async def _compiled(self, statement: Statement, requests: list[Request]) -> list[Rendered]:
+        answers: dict[Request, Rendered] = {}
+        alike: dict[Form, list[Request]] = defaultdict(list)
+        for request in requests:
+            alike[request.form].append(request)
+        for same in alike.values():
+            for start in range(0, len(same), SLICE):
+                part = same[start : start + SLICE]
+                for request, data in zip(part, await self._read(statement, part), strict=True):
+                    shared = not _asks_for_viewer(statement, request.event)
+                    answers[request] = Rendered(self._payload(data), shared)
+        return [answers[request] for request in requests]
+
+    async def _read(self, statement: Statement, alike: list[Request]) -> list[bytes | None]:
+        """The data of each, which differ in what is bound of viewer and event alone."""
+        binds = [_binds(request) for request in alike]
+        plans = alike[0].form.prepared.plans
+        arguments = arguments_of(statement, plans, binds[0], binds[0])
+        text, custom_plan = statement.text, statement.custom_plan
+        if len(alike) > 1:
+            text, names, others = many_of(statement)
+            arguments = [arguments[place] for place in others]
+            arguments += [[as_text(one[name]) for one in binds] for name in names]
+        rows = await self._snapshot.value(text, arguments, custom_plan=custom_plan)
+        return [row[0] for row in rows]
+
+    def _payload(self, data: bytes | None) -> bytes:
+        if data is None:
+            return _text(None, [public(AnswerTooLarge(self._operations.max_answer_bytes))])
+        return b'{"data":' + data + b"}"
+
+    async def _load(self, request: Request) -> bytes:
+        prepared = request.form.prepared
+        context = Context(
+            request.viewer,
+            self._database,
+            near_rows=self._operations.near_rows,
+            plans=prepared.plans,
+            shared=self._snapshot,
+            event=request.event,
+        )
+        try:
+            data, errors = await batched.run(prepared.operation, prepared.variables, context)
+        finally:
+            await context.close()
+        if is_lost(data, errors, prepared.kind):
+            raise Unavailable(AWAY)
+        text = _text(data, written(errors, prepared.variables.coerced))
+        if len(text) > self._operations.max_answer_bytes:
+            return _text(None, [public(AnswerTooLarge(self._operations.max_answer_bytes))])
+        return text
+
+
+def _asks_for_viewer(statement: Statement, event: StoryEvent | None) -> bool:
+    """Whether the answer may depend on the viewer; an event without a story cannot."""
+    return bool(statement.viewer) and (event is None or event.key is not None)
+
+
+def _binds(request: Request) -> dict[str, Any]:
+    told = request.event.binds() if request.event is not None else {}
+    return {**request.viewer.binds(), **told}
+
+
+def _text(data: Any, errors: Sequence[Json]) -> bytes:
+    members: Json = {"errors": errors} if errors else {}
+    members["data"] = data
+    return orjson.dumps(members)

@@ -1,0 +1,185 @@
+"""A subscription, and what a transport gives and gets."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from community_gql.db.changes import Moment
+from community_gql.graph.plans import ChangesPlan, LookupPlan, Plan, ViewerPlan
+from community_gql.graph.visibility import Viewer
+from community_gql.operations.prepared import Prepared
+
+
+class EndReason(enum.StrEnum):
+    """Why the server ends a subscription."""
+
+    ACCOUNT_GONE = "account gone"
+    """The viewer's account was deleted: their credentials are worth nothing any more."""
+
+
+class Subscriber(Protocol):
+    """The receiving end of one subscription, given by a transport.
+
+    It is called in the event loop, and nothing of it may wait or raise. ``next`` may be called
+    while ``Live.subscribe`` has not returned yet.
+    """
+
+    def has_room(self) -> bool:
+        """Whether its connection can take more now.
+
+        Without room it keeps its moment, is asked again at the next tick, and is told later what
+        it missed, as ``RELOAD`` when that is too much. Cutting off those who never read is the
+        transport's business.
+        """
+
+    def next(self, payload: bytes, moment: str | None) -> None:
+        """One event. ``payload`` is the JSON text of an execution result: data, maybe errors.
+
+        ``moment`` is what ``after`` resumes behind it: the ``id`` of an SSE event. None for states
+        (``viewer``, ``node``), which need none.
+        """
+
+    def complete(self) -> None:
+        """Nothing more will come, as the protocol says it."""
+
+    def end(self, reason: EndReason) -> None:
+        """The server ends the subscription: a socket is closed with 4403."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """What is sent to one subscription, or to many."""
+
+    payload: bytes
+    moment: Moment | None
+    """Up to where it tells; None for a state."""
+    moment_text: str | None
+    shared: bool
+    """Whether it was made for all."""
+    is_reload: bool = False
+    changed_at: float | None = None
+    """When what it tells was written, in seconds of the epoch."""
+
+
+class Form:
+    """What decides how an answer is made: the same for all subscriptions of one operation.
+
+    Two subscriptions have the same form object if their answers differ by viewer and event alone.
+    """
+
+    __slots__ = ("__weakref__", "prepared", "statement_key")
+
+    def __init__(self, prepared: Prepared, statement_key: Hashable) -> None:
+        self.prepared, self.statement_key = prepared, statement_key
+
+
+_forms: WeakValueDictionary[Hashable, Form] = WeakValueDictionary()
+
+
+def form_of(prepared: Prepared, root: Plan) -> Form:
+    """The form of a subscription with this plan of its root field."""
+    statement_key = prepared.switched, prepared.plans.form
+    # What a list is filtered by decides who is told, not what.
+    varying = tuple(
+        None if plan is root and isinstance(plan, ChangesPlan) else plan
+        for plan in prepared.plans.varying.values()
+    )
+    key = statement_key, varying
+    form = _forms.get(key)
+    if form is None:
+        form = _forms[key] = Form(prepared, statement_key)
+    return form
+
+
+class Subscription:
+    """One subscription of one viewer, until ``close``."""
+
+    def __init__(
+        self,
+        form: Form,
+        viewer: Viewer,
+        subscriber: Subscriber,
+        key: str,
+        on_close: Callable[[Subscription], None],
+    ) -> None:
+        self.form, self.viewer, self.subscriber, self.key = form, viewer, subscriber, key
+        self._on_close = on_close
+        self.closed = False
+        self.paused_until = 0.0
+        """By the monotonic clock: its purse is empty until then."""
+        self.events = 0
+        """How many events were sent."""
+        self.reloads = 0
+        """How many of them were ``RELOAD``."""
+        self.worst_delay = 0.0
+        """Seconds between the writing and the sending of the event that came latest."""
+
+    def close(self) -> None:
+        """Free everything at once; the subscriber is not called any more. May be called again."""
+        if not self.closed:
+            self.closed = True
+            self._on_close(self)
+
+    def is_ready(self) -> bool:
+        """Whether it can be told something now."""
+        return (
+            not self.closed
+            and self.subscriber.has_room()
+            and (not self.paused_until or self.paused_until <= time.monotonic())
+        )
+
+    def send(self, delivery: Delivery) -> None:
+        """Tell the subscriber, and count it."""
+        self.events += 1
+        self.reloads += delivery.is_reload
+        if delivery.changed_at is not None:
+            self.worst_delay = max(self.worst_delay, time.time() - delivery.changed_at)
+        self.subscriber.next(delivery.payload, delivery.moment_text)
+
+
+class Feed(Subscription):
+    """A subscription of ``stories``."""
+
+    def __init__(
+        self,
+        plan: ChangesPlan,
+        moment: Moment | None,
+        form: Form,
+        viewer: Viewer,
+        subscriber: Subscriber,
+        key: str,
+        on_close: Callable[[Subscription], None],
+    ) -> None:
+        super().__init__(form, viewer, subscriber, key, on_close)
+        self.plan = plan
+        self.question = viewer.sub, plan.filters
+        """Feeds with the same are told the same."""
+        self.moment = moment
+        """Up to where it was told, where that is not the common moment of all."""
+
+
+class State(Subscription):
+    """A subscription of ``viewer`` or ``node``."""
+
+    def __init__(
+        self,
+        plan: ViewerPlan | LookupPlan,
+        form: Form,
+        viewer: Viewer,
+        subscriber: Subscriber,
+        key: str,
+        on_close: Callable[[Subscription], None],
+    ) -> None:
+        super().__init__(form, viewer, subscriber, key, on_close)
+        self.plan = plan
+        self.digest = b""
+        """Of what was sent last."""
+        self.read_at = float("-inf")
+        """By the monotonic clock."""
+        self.changed_at: float | None = None
+        """When the first change was written that woke it and is not told yet."""

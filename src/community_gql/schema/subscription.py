@@ -1,0 +1,186 @@
+"""The root of every subscription: a stream of changes, and two states."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import strawberry
+
+from community_gql.db.changes import FORGOTTEN, MOST_TEXT, Moment
+from community_gql.errors import BadRequest
+from community_gql.graph.plans import ChangesPlan, ResultPlan
+from community_gql.schema import filters
+from community_gql.schema.context import Context
+from community_gql.schema.fields import (
+    argument,
+    derived,
+    describe_enum,
+    described_type,
+    loaded,
+    result,
+)
+from community_gql.schema.ids import write_id
+from community_gql.schema.kinds import EdgeField, PageField, ResultEdge, ResultField
+from community_gql.schema.query import NodeField, Query, ViewerField
+from community_gql.schema.types import Edge, Node, Story, Viewer
+
+
+class StoryChangeKind(enum.StrEnum):
+    """What became of a story, from the viewer's side."""
+
+    APPEARED = "APPEARED"
+    CHANGED = "CHANGED"
+    GONE = "GONE"
+    RELOAD = "RELOAD"
+
+
+describe_enum(
+    StoryChangeKind,
+    str(StoryChangeKind.__doc__),
+    APPEARED="The list has it now: it was written, or it came to be for the viewer or to match "
+    "the filter. Who has it already may keep it.",
+    CHANGED="It was in the list and still is, with another text, tags or visibility.",
+    GONE="The list has it no more: it was deleted, or is not for the viewer any more, or does not "
+    "match the filter. Who does not have it can ignore that.",
+    RELOAD="Read the list (again): what follows is complete from here on. The first event without "
+    "`after`; also when `after` is too old, when too much changed at once, and when the viewer "
+    "won or lost a friend.",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoryEvent:
+    """An event of ``stories``, for one viewer or for several."""
+
+    kind: StoryChangeKind
+    moment: str
+    digest: str = ""
+    """What the cursors of the viewer's list begin with."""
+    key: int | None = None
+    """The story's, if it is to be shown."""
+    gone: int | None = None
+    """The key of a story that is not."""
+
+    def binds(self) -> dict[str, Any]:
+        """The values of the bind parameters of a compiled event."""
+        return {
+            "event_kind": self.kind.value,
+            "event_moment": self.moment,
+            "event_digest": self.digest,
+            "event_key": self.key,
+            "event_gone": self.gone,
+        }
+
+
+class AppearedField(ResultField):
+    """The story with its cursor in the list that the subscription follows."""
+
+    async def _edge(self, row: Awaitable[Any], source: StoryEvent) -> ResultEdge | None:
+        node = await row
+        if node is None:
+            return None
+        cursors = _stories().plan({}).cursors
+        return ResultEdge(
+            node, cursors.with_digest(source.digest).write((node.created_at, node.id))
+        )
+
+    def resolve(self, source: StoryEvent, context: Context, plan: ResultPlan) -> Any:
+        """The edge, of a story that appeared."""
+        if source.kind is not StoryChangeKind.APPEARED:
+            return None
+        row = super().resolve(source, context, plan)
+        return None if row is None else self._edge(row, source)
+
+
+@described_type
+class StoryChange:
+    """What became of a story in a list, or that the list is to be read again."""
+
+    kind: StoryChangeKind = derived(lambda event: event.kind, "What became of it.")
+    story: Story | None = result("The story as it is now; null for GONE and RELOAD.")
+    story_edge: Edge[Story] | None = loaded(
+        AppearedField,
+        "The story as an edge of `Query.stories` with the same filter, in its default order; null "
+        "unless it APPEARED.",
+    )
+    gone_id: strawberry.ID | None = derived(
+        lambda event: None if event.gone is None else write_id("Story", event.gone),
+        "The global id of the story that is GONE; null for all else.",
+    )
+    moment: str = derived(
+        lambda event: event.moment,
+        "Up to where this tells, for `after`: what follows it then has no gap, on whichever "
+        "connection or server.",
+    )
+
+
+class StoryChangesField(EdgeField[ChangesPlan]):
+    """``stories``: what becomes of the list of that name in Query."""
+
+    def plan(self, arguments: Mapping[str, Any]) -> ChangesPlan:
+        """The list, and from where on."""
+        given = {name: value for name, value in arguments.items() if value is not None}
+        page = _stories().plan({"filter": given.get("filter")})
+        after = moment_of(given["after"]) if "after" in given else None
+        return ChangesPlan(page.edge, page.filters, after, page.cursors.digest)
+
+    def resolve(self, source: Any, context: Context, plan: ChangesPlan) -> StoryEvent:
+        """The event that is being told."""
+        assert context.event is not None
+        event: StoryEvent = context.event
+        return event
+
+
+def moment_of(text: str) -> Moment:
+    """The moment that a client gives. Raises BadRequest for what is not one."""
+    if len(text) > MOST_TEXT:
+        return FORGOTTEN
+    try:
+        return Moment.read(text)
+    except ValueError:
+        raise BadRequest(
+            "The moment to go on from is not one of ours: take it from `Query.moment` or from "
+            "`moment` of an event."
+        ) from None
+
+
+def _stories() -> PageField:
+    fields = Query.__strawberry_definition__.fields  # type: ignore[attr-defined]
+    (field,) = (field for field in fields if field.python_name == "stories")
+    assert isinstance(field, PageField)
+    return field
+
+
+@described_type
+class Subscription:
+    """What can be followed: changes of what many share, states of what is one's own.
+
+    A state is told at once, and again whenever it has become another.
+    """
+
+    stories: StoryChange = loaded(
+        StoryChangesField,
+        "What becomes of the stories that `Query.stories` lists.",
+        argument("filter", filters.StoryFilter | None, "Only those that match all members."),
+        argument(
+            "after",
+            str | None,
+            "Go on from this moment: `Query.moment` of the answer that holds the list, or `moment` "
+            "of the last event. Without it the first event is RELOAD.",
+        ),
+    )
+    viewer: Viewer | None = loaded(
+        ViewerField,
+        "Whoever asks, now and after every change of what is theirs; null when signed out.",
+    )
+    node: Node | None = loaded(
+        NodeField,
+        "Anything with a global id, now and after every change of it; null when there is no such "
+        "thing, or not for the viewer any more. A person's profile, garden, tags, habits and "
+        "stories count as theirs. What else is selected is fresh each time, but its changes alone "
+        "tell nothing.",
+        argument("id", strawberry.ID, "The global id."),
+    )
