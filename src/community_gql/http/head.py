@@ -26,6 +26,7 @@ class Head:
     content_length: bytes = b""
     content_encoding: bytes = b""
     if_none_match: bytes = b""
+    last_event_id: str | None = None
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
@@ -52,6 +53,8 @@ class Head:
                     head.content_length = value
                 case b"content-encoding":
                     head.content_encoding = value
+                case b"last-event-id":
+                    head.last_event_id = value.decode("latin1") or None
                 case b"if-none-match":
                     lines = head.if_none_match
                     head.if_none_match = b"%b, %b" % (lines, value) if lines else value

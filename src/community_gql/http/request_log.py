@@ -1,15 +1,18 @@
-"""What the log says of a request: one line."""
+"""What the log says of a request, and of a subscription when it ends: one line."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from community_gql.logs import write_event
+from community_gql.operations.live import Subscription
 
 _log = logging.getLogger("community_gql.requests")
+_subscriptions = logging.getLogger("community_gql.subscriptions")
 
 
 @dataclass(slots=True)
@@ -36,6 +39,36 @@ class RequestLog:
         if _log.isEnabledFor(logging.INFO):
             message = f"{self.operation or '-'} {self.status}"
             write_event(_log, message, {name: getattr(self, name) for name in self.__slots__})
+
+
+@dataclass(slots=True)
+class SubscriptionLog:
+    """What the line says of a subscription, which begins now."""
+
+    transport: str
+    """``websocket`` or ``sse``."""
+    request: RequestLog
+    started: float = field(default_factory=time.monotonic)
+
+    def write(self, subscription: Subscription | None, reason: str) -> None:
+        """Write it. ``subscription`` is None if the client went before it had begun."""
+        if not _subscriptions.isEnabledFor(logging.INFO):
+            return
+        fields = {
+            "operation": self.request.operation,
+            "document": self.request.document,
+            "viewer": self.request.viewer,
+            "cost": self.request.cost,
+            "transport": self.transport,
+            "events": subscription.events if subscription else 0,
+            "reloads": subscription.reloads if subscription else 0,
+            "worst_delay_milliseconds": (
+                round(subscription.worst_delay * 1000, 1) if subscription else 0
+            ),
+            "seconds": round(time.monotonic() - self.started, 1),
+            "reason": reason,
+        }
+        write_event(_subscriptions, f"{self.request.operation or '-'} {reason}", fields)
 
 
 @lru_cache(maxsize=10_000)
