@@ -25,6 +25,7 @@ from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.limits import ConnectionLimits, holder
 from community_gql.http.requests import HttpError
 from community_gql.http.sockets import SOCKETS, Sockets
+from community_gql.http.websocket import keep_little
 
 MAX_URL_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 32 * 1024
@@ -356,6 +357,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self in self.connections:
             self._give_up_share()
             self.server_state.streams.add(self)
+            keep_little(self.transport)
 
     def _leave(self) -> None:
         """Nothing is read here any more, and no timer runs."""

@@ -8,8 +8,10 @@ Nothing is compressed: it would take forty KiB for each socket.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
+import socket
 
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
@@ -43,6 +45,17 @@ def sans_io() -> ServerProtocol:
         max_size=MAX_MESSAGE_BYTES,
         logger=_quiet,
     )
+
+
+def keep_little(transport: asyncio.Transport) -> None:
+    """Have the kernel hold little that is not sent yet: it would be megabytes of old events.
+
+    We also see sooner whether a client reads.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):  # a Unix socket
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, ROOM_BYTES)
 
 
 class WebSocket(asyncio.Protocol):
@@ -141,6 +154,7 @@ class WebSocket(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=ROOM_BYTES)
+        keep_little(transport)
         self._ping_at = self._loop.time() + self.limits.ping_interval
         self._set_timer()
 
