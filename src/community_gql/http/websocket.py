@@ -22,6 +22,8 @@ from community_gql.http.limits import LiveLimits
 MAX_MESSAGE_BYTES = 64 * 1024
 ROOM_BYTES = 64 * 1024
 """With so much unsent a connection has no room for events."""
+KERNEL_BYTES = 16 * 1024
+"""What the kernel may hold of it that is not sent yet."""
 MAX_FRAMES = 500
 """Frames that a client may send in FRAMES_SECONDS, pings and parts of messages included."""
 FRAMES_SECONDS = 10.0
@@ -55,7 +57,7 @@ def keep_little(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         with contextlib.suppress(OSError):  # a Unix socket
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, ROOM_BYTES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
 
 
 class WebSocket(asyncio.Protocol):
