@@ -11,7 +11,7 @@ import functools
 import gc
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -23,78 +23,21 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from community_gql.errors import PublicError, Unavailable
+from community_gql.errors import Unavailable
 from community_gql.http.limits import LiveLimits, open_files
 from community_gql.http.sockets import Operation, Socket
 from community_gql.http.websocket import MAX_MESSAGE_BYTES
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.identity.sessions import COOKIE, remember
-from community_gql.operations.live import EndReason, Live, Subscriber, Subscription
+from community_gql.operations.live import EndReason
+from tests.http.script import FOLLOW, Script, Scripted, script, until
 from tests.support import factories as make
 from tests.support.listening import HOST, PROTOCOL, Listening, init, listening, opened
 
 HURRIED = LiveLimits(
     init_timeout=0.3, ping_interval=0.3, pong_timeout=0.3, read_timeout=0.6, comment_interval=0.2
 )
-FOLLOW = "subscription { stories { kind moment } }"
 ASK = "{ __typename }"
-
-
-class Scripted(Subscription):
-    """A subscription whose events are the test's."""
-
-    def __init__(self, subscriber: Subscriber, after: str | None) -> None:
-        super().__init__()
-        self.subscriber, self.after = subscriber, after
-        self.is_closed = False
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def tell(self, payload: bytes, moment: str | None = None) -> None:
-        self.events += 1
-        self.subscriber.next(payload, moment)
-
-
-class Script(Live):
-    """Takes subscriptions and tells nothing by itself."""
-
-    refuses: PublicError | None = None
-    waits: asyncio.Event | None = None
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        self.asked = 0
-        self.begun: list[Scripted] = []
-
-    async def subscribe(
-        self, prepared: Any, viewer: Any, subscriber: Any, *, key: str, after: str | None = None
-    ) -> Scripted:
-        self.asked += 1
-        if self.waits is not None:
-            await self.waits.wait()
-        if self.refuses is not None:
-            raise self.refuses
-        self.begun.append(Scripted(subscriber, after))
-        return self.begun[-1]
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        yield
-
-    async def next(self, number: int = 0) -> Scripted:
-        await until(lambda: len(self.begun) > number)
-        return self.begun[number]
-
-
-async def until(true: Callable[[], object], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-def script(server: Listening) -> Script:
-    assert isinstance(server.sockets.live, Script)
-    return server.sockets.live
 
 
 @pytest.fixture
@@ -132,36 +75,31 @@ async def closing(client: ClientConnection) -> int:
 # --- the handshake ---
 
 
-@pytest.mark.parametrize(
-    ("options", "status"),
-    [
-        ({"subprotocols": None}, 400),
-        ({"subprotocols": ["graphql-ws"]}, 400),
-        ({"origin": "https://evil.example"}, 403),
-        ({"origin": "null"}, 403),
-        ({"origin": "https://app.example.com"}, 101),
-        ({"origin": "OURS"}, 101),
-        ({}, 101),
-    ],
-)
-async def test_who_may_connect(
-    database_url: str, issuer: DevelopmentIssuer, options: dict[str, Any], status: int
-) -> None:
+CONNECTING: list[tuple[dict[str, Any], int]] = [
+    ({"subprotocols": None}, 400),
+    ({"subprotocols": ["graphql-ws"]}, 400),
+    ({"origin": "https://evil.example"}, 403),
+    ({"origin": "null"}, 403),
+    ({"origin": "https://app.example.com"}, 101),
+    ({}, 101),
+]
+
+
+async def test_who_may_connect(database_url: str, issuer: DevelopmentIssuer) -> None:
     origins = "https://app.example.com"
     async with listening(database_url, issuer, live=Script, cors_origins=origins) as server:
-        if options.get("origin") == "OURS":
-            options = {"origin": server.url}
-        if status == 101:
-            async with server.connect(**options) as client:
-                assert client.subprotocol == PROTOCOL
-                await client.send(init())
-                assert await told(client) == {"type": "connection_ack"}
-            return
-        with pytest.raises(InvalidStatus) as refused:
-            await server.connect(**options)
-        assert refused.value.response.status_code == status
-        (error,) = json.loads(refused.value.response.body or b"")["errors"]
-        assert error["extensions"] == {"code": "BAD_REQUEST"}
+        for options, status in [*CONNECTING, ({"origin": server.url}, 101)]:
+            if status == 101:
+                async with server.connect(**options) as client:
+                    assert client.subprotocol == PROTOCOL
+                    await client.send(init())
+                    assert await told(client) == {"type": "connection_ack"}
+                continue
+            with pytest.raises(InvalidStatus) as refused:
+                await server.connect(**options)
+            assert refused.value.response.status_code == status, options
+            (error,) = json.loads(refused.value.response.body or b"")["errors"]
+            assert error["extensions"] == {"code": "BAD_REQUEST"}
 
 
 HANDSHAKE = (
@@ -172,27 +110,26 @@ HANDSHAKE = (
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (HANDSHAKE % (b"/graphql", b"13", KEY, b""), 101),
-        (HANDSHAKE % (b"/?x=y", b"13", KEY, b""), 101),
-        (HANDSHAKE % (b"/graphql", b"12", KEY, b""), 400),
-        (HANDSHAKE % (b"/graphql", b"13", b"short", b""), 400),
-        (HANDSHAKE % (b"/healthz", b"13", KEY, b""), 200),
-        (HANDSHAKE % (b"/nowhere", b"13", KEY, b""), 404),
-        (b"POST" + (HANDSHAKE % (b"/graphql", b"13", KEY, b""))[3:], 405),
-        (HANDSHAKE % (b"/graphql", b"13", KEY, b"Content-Length: 3\r\n") + b"abc", 406),
-        (HANDSHAKE % (b"/graphql", b"13", KEY, b"Origin: a\r\nOrigin: b\r\n"), 403),
-    ],
-)
-async def test_handshakes_as_bytes(server: Listening, request_: bytes, status: int) -> None:
-    reader, writer = await asyncio.open_connection(HOST, server.port)
-    request_ = request_.replace(b"\r\n\r\n", b"\r\nAccept: image/png\r\n\r\n", 1)
-    writer.write(request_)
-    line = await asyncio.wait_for(reader.readline(), 20)
-    assert int(line.split()[1]) == status
-    writer.close()
+HANDSHAKES: list[tuple[bytes, int]] = [
+    (HANDSHAKE % (b"/graphql", b"13", KEY, b""), 101),
+    (HANDSHAKE % (b"/?x=y", b"13", KEY, b""), 101),
+    (HANDSHAKE % (b"/graphql", b"12", KEY, b""), 400),
+    (HANDSHAKE % (b"/graphql", b"13", b"short", b""), 400),
+    (HANDSHAKE % (b"/healthz", b"13", KEY, b""), 200),
+    (HANDSHAKE % (b"/nowhere", b"13", KEY, b""), 404),
+    (b"POST" + (HANDSHAKE % (b"/graphql", b"13", KEY, b""))[3:], 405),
+    (HANDSHAKE % (b"/graphql", b"13", KEY, b"Content-Length: 3\r\n") + b"abc", 406),
+    (HANDSHAKE % (b"/graphql", b"13", KEY, b"Origin: a\r\nOrigin: b\r\n"), 403),
+]
+
+
+async def test_handshakes_as_bytes(server: Listening) -> None:
+    for request, status in HANDSHAKES:
+        reader, writer = await asyncio.open_connection(HOST, server.port)
+        writer.write(request.replace(b"\r\n\r\n", b"\r\nAccept: image/png\r\n\r\n", 1))
+        line = await asyncio.wait_for(reader.readline(), 20)
+        assert int(line.split()[1]) == status, request
+        writer.close()
 
 
 async def test_frames_that_come_with_the_handshake_are_read(server: Listening) -> None:
@@ -225,24 +162,19 @@ async def asked(server: Listening, query: str = ASK, **options: Any) -> httpx.Re
 # --- who it is ---
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
+async def test_the_token_is_in_the_payload(server: Listening, db: asyncpg.Connection) -> None:
+    ada = await make.person(db, "Ada")
+    for payload in (
         '{"Authorization": "TOKEN"}',
         '{"AUTHORIZATION": "TOKEN"}',
         '{"headers": {"authorization": "TOKEN"}}',
         '{"authorization": "", "headers": {"Authorization": "TOKEN"}}',
-    ],
-)
-async def test_the_token_is_in_the_payload(
-    server: Listening, db: asyncpg.Connection, payload: str
-) -> None:
-    ada = await make.person(db, "Ada")
-    async with server.connect() as client:
-        filled = payload.replace("TOKEN", server.bearer(ada.sub))
-        await client.send('{"type":"connection_init","payload":%s}' % filled)
-        assert await told(client) == {"type": "connection_ack"}
-        assert await emailed(client) == ada.email
+    ):
+        async with server.connect() as client:
+            token = payload.replace("TOKEN", server.bearer(ada.sub))
+            await client.send('{"type":"connection_init","payload":%s}' % token)
+            assert await told(client) == {"type": "connection_ack"}
+            assert await emailed(client) == ada.email
 
 
 async def emailed(client: ClientConnection) -> str | None:
@@ -285,13 +217,13 @@ async def test_a_session_counts_on_pages_of_ours_alone(
                 assert await emailed(client) == expected
 
 
-@pytest.mark.parametrize("token", ["Bearer nonsense", "nonsense", 5])
-async def test_a_bad_token_is_4403(server: Listening, token: object) -> None:
-    async with server.connect() as client:
-        payload = {"type": "connection_init", "payload": {"authorization": token}}
-        await client.send(json.dumps(payload))
-        assert await closing(client) == 4403
-        assert client.close_reason
+async def test_a_bad_token_is_4403(server: Listening) -> None:
+    for token in ("Bearer nonsense", "nonsense", 5):
+        async with server.connect() as client:
+            payload = {"type": "connection_init", "payload": {"authorization": token}}
+            await client.send(json.dumps(payload))
+            assert await closing(client) == 4403
+            assert client.close_reason
 
 
 async def test_a_token_that_ends_closes_with_4403(
@@ -328,26 +260,26 @@ async def test_a_deleted_account_closes_with_4403(
 # --- messages ---
 
 
-@pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        (subscribe("1", FOLLOW), 4401),
-        ('{"type":"connection_init","payload":5}', 4400),
-        ('{"type":"start"}', 4400),
-        ('{"type":"subscribe","id":"1"}', 4400),
-        ("[]", 4400),
-        ("5", 4400),
-        ("{", 4400),
-        ("", 4400),
-        ("[" * 60_000, 4400),
-        (b"\x00\x01", 4400),
-        (f'"{"x" * MAX_MESSAGE_BYTES}"', 1009),
-    ],
-)
-async def test_messages_that_close(server: Listening, message: str | bytes, code: int) -> None:
-    async with server.connect() as client:
-        await client.send(message)
-        assert await closing(client) == code
+CLOSING: list[tuple[str | bytes, int]] = [
+    (subscribe("1", FOLLOW), 4401),
+    ('{"type":"connection_init","payload":5}', 4400),
+    ('{"type":"start"}', 4400),
+    ('{"type":"subscribe","id":"1"}', 4400),
+    ("[]", 4400),
+    ("5", 4400),
+    ("{", 4400),
+    ("", 4400),
+    ("[" * 60_000, 4400),
+    (b"\x00\x01", 4400),
+    (f'"{"x" * MAX_MESSAGE_BYTES}"', 1009),
+]
+
+
+async def test_messages_that_close(server: Listening) -> None:
+    for message, code in CLOSING:
+        async with server.connect() as client:
+            await client.send(message)
+            assert await closing(client) == code, message
 
 
 async def test_what_only_an_acknowledged_client_can_do_wrong(server: Listening) -> None:
@@ -398,14 +330,14 @@ async def test_a_message_in_pieces(server: Listening) -> None:
         assert await closing(client) == 1009
 
 
-@pytest.mark.parametrize("message", ['{"type":"ping"}', None])
-async def test_a_flood_is_4429(server: Listening, message: str | None) -> None:
-    async with opened(server) as client:
-        with suppress(ConnectionClosed):
-            for _ in range(1000):
-                await (client.ping() if message is None else client.send(message))
-                await asyncio.sleep(0)
-        assert await closing(client) == 4429
+async def test_a_flood_is_4429(server: Listening) -> None:
+    for message in ('{"type":"ping"}', None):
+        async with opened(server) as client:
+            with suppress(ConnectionClosed):
+                for _ in range(1000):
+                    await (client.ping() if message is None else client.send(message))
+                    await asyncio.sleep(0)
+            assert await closing(client) == 4429
 
 
 async def test_a_client_that_comes_back_with_everything_is_no_flood(server: Listening) -> None:
@@ -444,24 +376,26 @@ async def test_what_the_endpoint_answers(server: Listening, db: asyncpg.Connecti
     assert line["cost"]
 
 
-@pytest.mark.parametrize(
-    ("payload", "code"),
-    [
-        ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
-        ({"query": "{ nothing }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "{ stories(first: 1000) { totalCount } }"}, "BAD_REQUEST"),
-        ({"query": 5}, "BAD_REQUEST"),
-        ({}, "BAD_REQUEST"),
-        ({"query": "query A { viewer { email } }", "operationName": "B"}, "BAD_REQUEST"),
-        ({"query": 'query ($i: ID!) { node(id: $i) { id } }', "variables": {"i": "\0"}},
-         "BAD_REQUEST"),
-        ({"query": 'mutation { createGarden(input: {name: "x"}) { garden { id } } }'},
-         "UNAUTHENTICATED"),
-    ],
-)  # fmt: skip
-async def test_refusals_are_errors_of_the_operation(
-    server: Listening, payload: dict[str, Any], code: str
-) -> None:
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
+    ({"query": "{ nothing }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": "{ stories(first: 1000) { totalCount } }"}, "BAD_REQUEST"),
+    ({"query": 5}, "BAD_REQUEST"),
+    ({}, "BAD_REQUEST"),
+    ({"query": "query A { viewer { email } }", "operationName": "B"}, "BAD_REQUEST"),
+    ({"query": 'query ($i: ID!) { node(id: $i) { id } }', "variables": {"i": "\0"}},
+     "BAD_REQUEST"),
+    ({"query": 'mutation { createGarden(input: {name: "x"}) { garden { id } } }'},
+     "UNAUTHENTICATED"),
+]  # fmt: skip
+
+
+async def test_refusals_are_errors_of_the_operation(server: Listening) -> None:
+    for payload, code in REFUSED:
+        await refused_in(server, payload, code)
+
+
+async def refused_in(server: Listening, payload: dict[str, Any], code: str) -> None:
     async with opened(server) as client:
         await client.send(json.dumps({"type": "subscribe", "id": "x", "payload": payload}))
         answer = await told(client)

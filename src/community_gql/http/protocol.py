@@ -150,6 +150,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more, but may still read: what it is owed is sent first."""
         self._has_ended = True
+        if self in self.server_state.streams:
+            return False  # nobody would read what is told some day
         if self._refused:
             return not self._lingers
         if self._reading is Reading.BODY:
