@@ -17,13 +17,9 @@ FOLLOW = "subscription { stories { kind moment } }"
 class Scripted(Subscription):
     """A subscription whose events are the test's."""
 
-    def __init__(self, subscriber: Subscriber, after: str | None) -> None:
-        super().__init__()
-        self.subscriber, self.after = subscriber, after
-        self.is_closed = False
-
-    def close(self) -> None:
-        self.is_closed = True
+    def __init__(self, subscriber: Subscriber, after: str | None, *given: Any) -> None:
+        super().__init__(*given)
+        self.after = after
 
     def tell(self, payload: bytes, moment: str | None = None) -> None:
         self.events += 1
@@ -48,7 +44,8 @@ class Script(Live):
             await self.waits.wait()
         if self.refuses is not None:
             raise self.refuses
-        self.begun.append(Scripted(subscriber, after))
+        given = (prepared, viewer, subscriber, key, lambda _: None)
+        self.begun.append(Scripted(subscriber, after, *given))
         return self.begun[-1]
 
     @asynccontextmanager

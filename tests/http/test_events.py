@@ -86,7 +86,7 @@ async def test_events_until_the_server_completes(server: Listening, method: str)
         subscription.subscriber.complete()
         assert await stream.event() == {"event": "complete", "data": ""}
         assert await stream.event() == {}
-        assert subscription.is_closed
+        assert subscription.closed
     (line,) = server.log.of("subscriptions")
     assert (line["transport"], line["reason"], line["events"]) == ("sse", "complete", 2)
     assert not len(server.connections)
@@ -174,7 +174,7 @@ async def test_a_client_that_goes_is_noticed(server: Listening) -> None:
     async with streaming(server):
         subscription = await script(server).next()
         assert len(server.connections) == 1
-    await until(lambda: subscription.is_closed)
+    await until(lambda: subscription.closed)
     await until(lambda: not len(server.connections))
     await until(lambda: not server.server.server_state.connections)
     assert server.server.server_state.counted == 0
@@ -190,7 +190,7 @@ async def test_a_token_that_ends_cuts_the_stream(server: Listening, db: asyncpg.
         subscription.tell(b"{}")
         assert (await stream.event())["event"] == "next"
         assert await stream.event() == {}
-        assert subscription.is_closed
+        assert subscription.closed
     async with streaming(server, Authorization=server.bearer(ada.sub)) as stream:
         (await script(server).next(1)).subscriber.end(EndReason.ACCOUNT_GONE)
         assert await stream.event() == {}

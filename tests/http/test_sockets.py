@@ -234,7 +234,7 @@ async def test_a_token_that_ends_closes_with_4403(
         await client.send(subscribe("1", FOLLOW))
         subscription = await script(server).next()
         assert await closing(client) == 4403
-        assert subscription.is_closed
+        assert subscription.closed
     (line,) = server.log.of("subscriptions")
     assert (line["reason"], line["transport"]) == ("token ended", "websocket")
 
@@ -295,7 +295,7 @@ async def test_what_only_an_acknowledged_client_can_do_wrong(server: Listening) 
         await client.send(subscribe("1", FOLLOW))
         await client.send(subscribe("1", FOLLOW))
         assert await closing(client) == 4409
-        await until(lambda: not script(server).begun or script(server).begun[0].is_closed)
+        await until(lambda: not script(server).begun or script(server).begun[0].closed)
 
 
 async def test_ping_and_pong(server: Listening) -> None:
@@ -448,9 +448,9 @@ async def test_events_until_the_client_completes(server: Listening) -> None:
             subscription.tell(b'{"data": {"n": %d}}' % number)
             expected = {"id": 'a"\u00e9', "type": "next", "payload": {"data": {"n": number}}}
             assert await told(client) == expected
-        assert not subscription.is_closed
+        assert not subscription.closed
         await client.send('{"type":"complete","id":"a\\"\u00e9"}')
-        await until(lambda: subscription.is_closed)
+        await until(lambda: subscription.closed)
         subscription.tell(b"{}")  # which nobody is told
         assert await emailed(client) is None
     (line,) = server.log.of("subscriptions")
@@ -466,7 +466,7 @@ async def test_events_until_the_server_completes(server: Listening) -> None:
         subscription.subscriber.complete()
         assert (await told(client))["type"] == "next"
         assert await told(client) == {"id": "1", "type": "complete"}
-        assert subscription.is_closed
+        assert subscription.closed
         await client.send(subscribe("1", FOLLOW))  # the id is free again
         await script(server).next(1)
 
@@ -492,7 +492,7 @@ async def test_nothing_is_left_of_what_ends_while_it_begins(server: Listening) -
     await until(lambda: not len(server.connections))
     waits.set()
     await until(lambda: len(script(server).begun) == 2)
-    await until(lambda: all(begun.is_closed for begun in script(server).begun))
+    await until(lambda: all(begun.closed for begun in script(server).begun))
 
 
 # --- limits and time ---
@@ -527,7 +527,7 @@ async def test_who_does_not_read_is_told_less_and_cut_off(hurried: Listening) ->
         subscription = await script(hurried).next()
         await until(functools.partial(filled, subscription))
         assert subscription.events < 100
-        await until(lambda: subscription.is_closed)
+        await until(lambda: subscription.closed)
     await until(lambda: not len(hurried.connections))
     (line,) = hurried.log.of("subscriptions")
     assert line["reason"] == "does not read"
@@ -541,7 +541,7 @@ async def test_who_reads_slowly_is_served(hurried: Listening) -> None:
             with suppress(BlockingIOError):
                 client.recv(4000)
             await asyncio.sleep(0.04)
-        assert not subscription.is_closed
+        assert not subscription.closed
         assert subscription.events > 30
 
 
@@ -625,7 +625,7 @@ async def test_an_impatient_end_closes_all_at_once(server: Listening) -> None:
         subscription = await script(server).next()
         await server.drain()
         assert await closing(client) == 1012
-        assert subscription.is_closed
+        assert subscription.closed
 
 
 async def test_nothing_is_left_of_many(database_url: str, issuer: DevelopmentIssuer) -> None:
@@ -658,7 +658,7 @@ async def test_nothing_is_left_of_many(database_url: str, issuer: DevelopmentIss
             else:
                 writer.close()
         await until(lambda: not len(server.connections))
-        assert all(subscription.is_closed for subscription in script(server).begun)
+        assert all(subscription.closed for subscription in script(server).begun)
         for _, writer in clients:
             writer.close()
         script(server).begun.clear()

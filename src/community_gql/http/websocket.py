@@ -12,6 +12,7 @@ import contextlib
 import logging
 import math
 import socket
+from typing import cast
 
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
@@ -153,10 +154,9 @@ class WebSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake was answered."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=ROOM_BYTES)
-        keep_little(transport)
+        made = self._transport = cast(asyncio.Transport, transport)  # uvloop's has another class
+        made.set_write_buffer_limits(high=ROOM_BYTES)
+        keep_little(made)
         self._ping_at = self._loop.time() + self.limits.ping_interval
         self._set_timer()
 
