@@ -7,6 +7,7 @@ import gc
 import importlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -19,15 +20,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from community_gql.db.database import Database
 from community_gql.db.housekeeping import Housekeeping
 from community_gql.graph.statements import NEAR_ROWS
-from community_gql.http.endpoint import EndpointConfig, GraphQLEndpoint
+from community_gql.http.endpoint import GraphQLEndpoint
+from community_gql.http.events import Streams
+from community_gql.http.exchange import EndpointConfig, Runner
 from community_gql.http.explorer import routes as explorer_routes
 from community_gql.http.gauges import Gauges
 from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.health import Readiness
+from community_gql.http.limits import LiveLimits
+from community_gql.http.live_connections import LiveConnections
 from community_gql.http.proxies import TrustedProxies
 from community_gql.http.rate_limit import Budget, MemoryBudget, RedisBudget
 from community_gql.http.sdl import SchemaFile
 from community_gql.http.security import SecurityHeaders
+from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.identity.wiring import development_identity, provider_identity
@@ -45,13 +51,15 @@ def create_app(
     development: DevelopmentIssuer | None = None,
     people: People | None = None,
     near_rows: int = NEAR_ROWS,
+    live_limits: LiveLimits | None = None,
 ) -> Application:
     """The application over ``settings.database_url``.
 
     With ``development`` its tokens are the good ones, whatever the settings say of a provider, and
     with ``people`` (who is in the database) a browser may sign in as any of them. Raises
     SettingsError for development beside a provider: one of the two is a mistake. Tests give
-    another number of ``near_rows``, see ``Operations``.
+    another number of ``near_rows``, see ``Operations``, and other limits of live updates than the
+    settings'.
     """
     if development is not None and settings.issuer is not None:
         raise SettingsError("AUTH0_DOMAIN or OIDC_ISSUER is set beside the development issuer.")
@@ -62,12 +70,18 @@ def create_app(
         identity = provider_identity(database, settings)
     operations = _operations(database, settings, near_rows)
     config = endpoint_config(settings, development=development is not None)
+    authentication, runner = identity.authentication, Runner(operations, config)
     requests = Requests() if settings.metrics is not None else None
     housekeeping = Housekeeping(database, retention=settings.live_retention)
-    live = Live(operations, database, interval=settings.live_interval)
+    live = Live(operations, database, interval=settings.live_interval, charge=config.budget.affords)
+    connections = LiveConnections(live_limits or LiveLimits.of(settings))
+    proxies = TrustedProxies(settings.trusted_proxies)
+    sockets = Sockets(
+        runner, authentication, live, connections, proxies=proxies, origins=settings.cors_origins
+    )
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as running:
             await running.enter_async_context(identity.running())
             await running.enter_async_context(housekeeping.running())
@@ -76,20 +90,19 @@ def create_app(
                 gauges = Gauges(requests, database, operations)
                 await running.enter_async_context(gauges.running())
             warming = asyncio.create_task(operations.warm())
-            yield
+            yield {SOCKETS: sockets}
             warming.cancel()
         operations.close()
         await config.budget.close()
         await database.close()
         await asyncio.to_thread(tracing.close)
 
-    authentication = identity.authentication
     return Application(
-        operations,
+        runner,
         authentication,
-        config,
+        Streams(live, connections),
+        proxies,
         cors_origins=settings.cors_origins,
-        trusted_proxies=settings.trusted_proxies,
         routes=[
             Route("/schema.graphql", SchemaFile(authentication, config).answer, methods=["GET"]),
             Route("/healthz", _alive),
@@ -138,14 +151,14 @@ class Application:
 
     def __init__(
         self,
-        operations: Operations,
+        runner: Runner,
         authentication: Authentication,
-        config: EndpointConfig,
+        streams: Streams,
+        proxies: TrustedProxies,
         *,
         routes: Sequence[BaseRoute],
-        lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+        lifespan: Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]],
         cors_origins: Sequence[str] = (),
-        trusted_proxies: Sequence[str] = (),
         requests: Requests | None = None,
     ) -> None:
         self.starlette = Starlette(
@@ -155,18 +168,17 @@ class Application:
         )
         self.authentication = authentication
         self._graphql: ASGIApp = GraphQLEndpoint(
-            operations, authentication, config, self.starlette, requests
+            runner, authentication, streams, self.starlette, requests
         )
         for cors in _cors(cors_origins):
             # It answers preflight requests itself, which need the security headers too.
             self._graphql = SecurityHeaders(cors.cls(self._graphql, *cors.args, **cors.kwargs))
-        self._app = TrustedProxies(self._route, trusted_proxies)
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run with the server."""
-        await self._app(scope, receive, send)
-
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            self._proxies.apply(scope)
         if scope["type"] == "http" and scope["path"] in GRAPHQL_PATHS:
             await self._graphql(scope, receive, send)
         else:
@@ -203,7 +215,13 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "Traceparent", "X-Request-Id"),
+            allow_headers=(
+                "Authorization",
+                "Content-Type",
+                "Last-Event-ID",
+                "Traceparent",
+                "X-Request-Id",
+            ),
             expose_headers=(
                 "RateLimit-Limit",
                 "RateLimit-Remaining",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.conftest import Live
 from tests.clients.projects import HERE, PYTHON, Project, every, modules
-from tests.clients.snippets import ADDRESS, Block, blocks
+from tests.clients.snippets import ADDRESS, Block, blocks, file
 from tests.identity.issuer import free_port
 from tests.support import server
 
@@ -69,7 +69,15 @@ class Page:
     def write(self, project: Project, origin: str) -> None:
         for block in blocks():
             if "file" in block.words and block.project == project.folder.name:
-                project.write(block.path, block.text.replace(ADDRESS, origin))
+                project.write(
+                    block.path,
+                    block.text.replace(ADDRESS, origin).replace(
+                        ADDRESS.replace("http", "ws"), origin.replace("http", "ws")
+                    ),
+                )
+
+        if project.folder.name == "relay":  # which the page says in a word
+            project.write("src/resuming.ts", file("app/src/resuming.ts"))
 
     def run(self, name: str, origin: str, on: str | None) -> None:
         token = self.live.token(ADA)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.http.server import Server, served
 
@@ -30,3 +32,8 @@ def server(
 def pushdown() -> str:
     """These tests break and delay the loaders; compiled queries have tests of their own."""
     return "off"
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loop that ``serve`` runs with: its connections behave as in production."""
+    return {"uvloop": uvloop.new_event_loop}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from community_gql.http import rate_limit
-from community_gql.http.endpoint import (
+from community_gql.http.exchange import (
     POINTS_PER_MILLISECOND,
     POINTS_PER_TOKEN,
     REFUSED_COST,

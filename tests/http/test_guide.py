@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from community_gql.http.endpoint import (
+from community_gql.http.endpoint import PUBLIC_SECONDS
+from community_gql.http.exchange import (
     FREE_MILLISECONDS,
     POINTS_PER_MILLISECOND,
     POINTS_PER_TOKEN,
-    PUBLIC_SECONDS,
     REFUSED_COST,
 )
 from community_gql.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, WRITE_SECONDS

@@ -332,7 +332,9 @@ def test_few_open_files_are_said_and_refused_in_words(
     worker_database: str, workbench: Any, tmp_path: Path, files: int, wanted: int
 ) -> None:
     url = workbench.server.url(worker_database)
-    with served(url, tmp_path, files=files, max_connections=wanted, header_timeout=30) as running:
+    with served(
+        url, tmp_path, files=files, max_connections=wanted, max_sockets=20, header_timeout=30
+    ) as running:
         said = [line["message"] for line in running.lines() if "ulimit -n" in line["message"]]
         assert bool(said) == (wanted > files)
         most = int(said[0].split(" keeps ")[1].split()[0]) if said else wanted

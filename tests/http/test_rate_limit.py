@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from community_gql.http import endpoint, rate_limit
+from community_gql.http import exchange, rate_limit
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, RedisBudget, key_of
 from community_gql.identity.development import DevelopmentIssuer
 from tests.http.server import free_port
@@ -73,7 +73,7 @@ def test_whose_budget_it_is() -> None:
 
 @pytest.fixture
 def no_charge_for_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "POINTS_PER_MILLISECOND", 0)
+    monkeypatch.setattr(exchange, "POINTS_PER_MILLISECOND", 0)
 
 
 @pytest.mark.usefixtures("no_charge_for_time")

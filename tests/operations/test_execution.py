@@ -22,7 +22,7 @@ from community_gql.errors import Unavailable
 from community_gql.graph import statements as graph_statements
 from community_gql.graph import visibility
 from community_gql.graph.statements import NEAR_ROWS
-from community_gql.http import endpoint, rate_limit
+from community_gql.http import exchange, rate_limit
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.lru import LruCache
 from community_gql.operations import compiled
@@ -51,7 +51,7 @@ def selected(type_: Any, depth: int) -> str:
     if is_leaf_type(type_):
         return ""
     parts = []
-    for name, field in type_.fields.items():
+    for name, field in type_.fields.items():  # type: ignore[union-attr]
         inner = get_named_type(field.type)
         if not is_composite_type(inner):
             parts.append(name)
@@ -262,7 +262,7 @@ async def test_a_compilation_is_charged_once_and_beside_the_cost(
 ) -> None:
     query = "{ tags { nodes { ...T } } users { nodes { tags { ...T } } } } fragment T on Tag { id }"
     monkeypatch.setattr(rate_limit, "MINUTE", 10**12)  # nothing is refilled meanwhile
-    monkeypatch.setattr(endpoint, "POINTS_PER_MILLISECOND", 0)  # nor charged for time
+    monkeypatch.setattr(exchange, "POINTS_PER_MILLISECOND", 0)  # nor charged for time
     async with serving(database_url, issuer, pushdown="on") as api:
         answers = [await api(query)]
         while answers[-1].way != "compiled":

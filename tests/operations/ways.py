@@ -19,7 +19,8 @@ from starlette.requests import Request
 from community_gql.db.database import Database, opened
 from community_gql.graph import plans, statements
 from community_gql.graph.visibility import Viewer
-from community_gql.http.endpoint import EndpointConfig, GraphQLEndpoint
+from community_gql.http.endpoint import GraphQLEndpoint
+from community_gql.http.exchange import EndpointConfig, Runner
 from community_gql.http.rate_limit import MemoryBudget
 from community_gql.operations import documents
 from community_gql.operations.compiled import Pushdown
@@ -70,6 +71,12 @@ class _Authenticate:
     async def bearer(self, authorization: str) -> Viewer:
         raise NotImplementedError
 
+    async def admission(self, *_: Any) -> None:
+        raise NotImplementedError
+
+    def forget(self, sub: str) -> None:
+        raise NotImplementedError
+
     def answered(self, *_: Any, **__: Any) -> None:
         """Nobody remembers anything."""
 
@@ -82,17 +89,17 @@ class Ways:
         self._compiled = self._view(database, self._compiling)
         self._loaders = self._view(database, Pushdown("off"))
         # Each document is read once. Reading it is the same for both, and dear.
-        self._loaders.operations.documents = self._compiled.operations.documents
+        self._loaders.runner.operations.documents = self._compiled.runner.operations.documents
 
     @staticmethod
     def _view(database: Database, pushdown: Pushdown) -> GraphQLEndpoint:
         operations = Operations(database, cost_limit=MUCH, near_rows=NEAR_ROWS)
         operations.pushdown = pushdown
-        return GraphQLEndpoint(operations, _Authenticate(), CONFIG)
+        return GraphQLEndpoint(Runner(operations, CONFIG), _Authenticate())
 
     def read(self, operation: Operation) -> None:
         """Compare our reading of the variables, which both ways share, with graphql-core's."""
-        document = self._compiled.operations.documents.get(operation.text)
+        document = self._compiled.runner.operations.documents.get(operation.text)
         found = document.operation(operation.name)
         definitions = found.node.variable_definitions or ()
         ours = found.variables(operation.variables)

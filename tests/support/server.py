@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
 from community_gql.app import create_app
+from community_gql.cli.serve import listen, serve_on
 from community_gql.dev.seeding import known_people
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import Settings
@@ -64,13 +63,11 @@ def _answers(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        create_app(
-            settings := Settings.load(),
-            development=DevelopmentIssuer(Path(sys.argv[2])),
-            people=functools.partial(known_people, settings.database_url),
-        ),
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        log_config=None,
+    settings = Settings.load(port=int(sys.argv[1]))
+    application = create_app(
+        settings,
+        development=DevelopmentIssuer(Path(sys.argv[2])),
+        people=functools.partial(known_people, settings.database_url),
     )
+    with listen("127.0.0.1", settings.port) as listener:
+        serve_on(listener, application, settings)

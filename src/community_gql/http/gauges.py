@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from community_gql.db.database import Database
-from community_gql.http.protocol import open_connections
+from community_gql.http.connections import open_connections
 from community_gql.lru import LruCache
 from community_gql.operations.pipeline import Operations
 from community_gql.telemetry import metrics

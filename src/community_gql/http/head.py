@@ -36,6 +36,7 @@ class Head:
     if_none_match: bytes = b""
     request_id: bytes = b""
     traceparent: bytes = b""
+    last_event_id: str | None = None
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
@@ -66,6 +67,8 @@ class Head:
                     head.request_id = value
                 case b"traceparent":
                     head.traceparent = value
+                case b"last-event-id":
+                    head.last_event_id = value.decode("latin1") or None
                 case b"if-none-match":
                     lines = head.if_none_match
                     head.if_none_match = b"%b, %b" % (lines, value) if lines else value

@@ -1,4 +1,4 @@
-"""How many connections a process keeps open, how long, and how many of them for one address."""
+"""How many connections a process keeps open, how long, and how many of them for one caller."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class ConnectionLimits:
     """Who may hold as many as there are."""
     spare: int = BACKLOG
     """Connections that may be open beyond the bound, to be refused."""
+    max_sockets: int = 10_000
+    """Those that stay for live updates, which are counted apart."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -41,6 +43,7 @@ class ConnectionLimits:
             max_connections=settings.max_connections,
             max_per_address=settings.max_connections_per_address,
             trusted_proxies=settings.trusted_proxies,
+            max_sockets=settings.max_sockets,
         )
 
     def within(self, files: int, others: int) -> Self:
@@ -49,15 +52,21 @@ class ConnectionLimits:
         Raises OperatorError when that leaves no connection.
         """
         left = files - others
-        if left >= self.max_connections + self.spare:
-            return self
         spare = min(self.spare, left // 4)
         if spare < 1:
             raise OperatorError(
                 f"ulimit -n is {files}: too few open files to serve anybody. Raise it to "
-                f"{others + self.max_connections + self.spare} or more."
+                f"{others + self.max_connections + self.spare + self.max_sockets} or more."
             )
-        return replace(self, spare=spare, max_connections=min(self.max_connections, left - spare))
+        room = left - spare
+        # What requests leave is for sockets, but a quarter in any case.
+        sockets = min(self.max_sockets, max(room - self.max_connections, room // 4))
+        return replace(
+            self,
+            spare=spare,
+            max_sockets=sockets,
+            max_connections=min(self.max_connections, room - sockets),
+        )
 
     def trusts(self, address: str) -> bool:
         """Whether this is a proxy of ours, behind which there are many."""
@@ -74,6 +83,37 @@ class ConnectionLimits:
         self,
     ) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         return tuple(ipaddress.ip_network(proxy, strict=False) for proxy in self.trusted_proxies)
+
+
+@dataclass(frozen=True)
+class LiveLimits:
+    """The bounds of live updates in one process, and their times in seconds."""
+
+    max_sockets: int = 10_000
+    """WebSockets and event streams together, as all that follows."""
+    max_per_person: int = 20
+    max_per_address: int = 100
+    """Of those who are signed out."""
+    max_subscriptions: int = 50
+    """Operations at once on one socket."""
+    init_timeout: float = 10
+    """How long a client may take to say who it is."""
+    ping_interval: float = 25
+    pong_timeout: float = 15
+    read_timeout: float = 30
+    """How long a client may read nothing of what it is sent."""
+    comment_interval: float = 15
+    """Between two comments of a stream, without which proxies would take it for dead."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """What the settings say."""
+        return cls(
+            max_sockets=settings.max_sockets,
+            max_per_person=settings.max_sockets_per_person,
+            max_per_address=settings.max_sockets_per_address,
+            max_subscriptions=settings.max_subscriptions,
+        )
 
 
 def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -12,18 +12,22 @@ import asyncio
 import fcntl
 import math
 import termios
-from collections import Counter
 from enum import Enum
-from typing import Any
-from weakref import WeakSet
+from typing import Any, cast
 
 import httptools
 import orjson
+from starlette.types import Scope
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
 
+from community_gql.http.connections import Connections
+from community_gql.http.events import BECOMES_STREAM
+from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.limits import ConnectionLimits, holder
+from community_gql.http.requests import HttpError
+from community_gql.http.sockets import SOCKETS, Sockets
+from community_gql.http.websocket import keep_little
 
 MAX_URL_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 32 * 1024
@@ -51,25 +55,6 @@ class BoundedConfig(Config):
             app, http=BoundedProtocol, ws="none", server_header=False, access_log=False, **options
         )
         self.limits, self.drain_seconds = limits, drain_seconds
-
-
-_servers: WeakSet[Connections] = WeakSet()
-
-
-def open_connections() -> int:
-    """How many connections this process holds."""
-    return sum(len(server.connections) for server in _servers)
-
-
-class Connections(ServerState):
-    """The connections of one process, and whether it is about to end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.by_address: Counter[str] = Counter()
-        self.draining = False
-        """Whether each answer is the last of its connection."""
-        _servers.add(self)
 
 
 class Reading(Enum):
@@ -106,6 +91,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._field_bytes = 0
         self._framing: list[tuple[bytes, bytes]] = []
         self._skipped_head: bytes | None = None
+        self._sockets: Sockets | None = app_state.get(SOCKETS)
+        self._becomes_socket = False  # once the head is complete that asks for it
         self._refused = False
         self._refusal: bytes | None = None  # to be sent after the answers that are owed
         self._lingers = False  # all is said; what still comes is thrown away
@@ -123,37 +110,21 @@ class BoundedProtocol(HttpToolsProtocol):
         address = self.client[0] if self.client else None
         if address is not None and not self._limits.trusts(address):
             self._holder = holder(address)
-            self.server_state.by_address[self._holder] += 1
+            self.server_state.take(self._holder)
+        state, limits = self.server_state, self._limits
         # What is beyond the share of its address is open only to be refused: that must not use up
         # the connections of others.
-        beyond = (
-            sum(
-                max(held - self._limits.max_per_address, 0)
-                for held in self.server_state.by_address.values()
-            )
-            if len(self.connections) > self._limits.max_connections
-            else 0
-        )
-        if self._share() > self._limits.max_per_address:
+        more = state.counted - limits.max_connections
+        if state.held_by(self._holder) > limits.max_per_address:
             self._refuse(503, "Your address holds too many connections. Close some of them.")
-        elif len(self.connections) - beyond > self._limits.max_connections:
+        elif more > 0 and more > state.beyond(limits.max_per_address):
             self._refuse(503, "There are too many connections. Try again shortly.")
         else:
             self._expect(self._limits.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        for timer in (self._timer, self._write_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._write_timer = None
-        if self._holder is not None:
-            if self._share() > 1:
-                self.server_state.by_address[self._holder] -= 1
-            else:
-                del self.server_state.by_address[self._holder]
-            self._holder = None
-        self._refused = True
+        self._leave()
         self.pipeline.clear()
         super().connection_lost(exc)
 
@@ -181,6 +152,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more, but may still read: what it is owed is sent first."""
         self._has_ended = True
+        if self in self.server_state.streams:
+            return False  # nobody would read what is told some day
         if self._refused:
             return not self._lingers
         if self._reading is Reading.BODY:
@@ -212,6 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._skipped_head is not None:
             return
         super().on_message_begin()
+        self.scope["state"][BECOMES_STREAM] = self._become_stream
         self._reading = Reading.HEAD
         self._begun += 1
         self._field_bytes = 0
@@ -241,6 +215,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is complete: the request begins, unless its head was refused."""
         self._head_bytes = 0
         if self._skipped_head is None and not self._refused and self._is_framed_well():
+            if self._asks_for_socket():
+                self._becomes_socket = True
+                return
             super().on_headers_complete()
             self._reading = Reading.BODY
             if self.server_state.draining:
@@ -253,7 +230,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete; the next one may follow."""
-        if not self._refused and self._skipped_head is None:
+        if not self._refused and self._skipped_head is None and not self._becomes_socket:
             self._reading = Reading.NOTHING
             super().on_message_complete()
 
@@ -344,10 +321,69 @@ class BoundedProtocol(HttpToolsProtocol):
             seconds = self._limits.body_timeout
             self._refuse(408, f"The body did not arrive within {seconds:g} seconds.")
 
-    # refusals
+    # what stays
 
-    def _share(self) -> int:
-        return self.server_state.by_address[self._holder] if self._holder is not None else 0
+    def _asks_for_socket(self) -> bool:
+        """Whether it is the handshake of a WebSocket, where there are any."""
+        if self._sockets is None or not self.parser.should_upgrade():
+            return False
+        path = self.url.partition(b"?")[0].decode("ascii")
+        if self._get_upgrade() != b"websocket" or path not in GRAPHQL_PATHS:
+            return False
+        self.scope |= {
+            "method": self.parser.get_method().decode("ascii"),
+            "http_version": self.parser.get_http_version(),
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+        }
+        return self._skipped_head is None  # a body has no place in it
+
+    def _hand_over(self, data: bytes) -> None:
+        """Go on as a WebSocket, whose first frames may be in ``data``."""
+        assert self._sockets is not None
+        try:
+            if self._owes():
+                raise HttpError(400, "A WebSocket begins when what was asked before is answered.")
+            answer, socket = self._sockets.accept(cast(Scope, self.scope))
+        except HttpError as error:
+            self._refuse(error.status, error.message)
+            return
+        transport = self.transport
+        self._leave()
+        self.connections.discard(self)
+        transport.set_protocol(socket)
+        transport.write(answer)
+        socket.connection_made(transport)
+        if data:
+            socket.data_received(data)
+        # Of what goes with it nothing may keep the other: a socket lives long.
+        self.parser = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
+        self.headers, self.cycle = [], None  # type: ignore[assignment]
+
+    def _become_stream(self) -> None:
+        """It stays for events: it is counted with the sockets, and not here any more."""
+        if self in self.connections:
+            self._give_up_share()
+            self.server_state.streams.add(self)
+            keep_little(self.transport)
+
+    def _leave(self) -> None:
+        """Nothing is read here any more, and no timer runs."""
+        for timer in (self._timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._write_timer = None
+        self._give_up_share()
+        self.server_state.streams.discard(self)
+        self._refused = True
+
+    def _give_up_share(self) -> None:
+        if self._holder is not None:
+            self.server_state.give_back(self._holder)
+            self._holder = None
+
+    # refusals
 
     def _owes(self) -> bool:
         """Whether a request that is complete has not been answered."""
@@ -361,6 +397,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 # The request is answered as if it had not asked; what follows is its body, or the
                 # next one.
                 data = data[upgrade.args[0] :]
+                if self._becomes_socket:
+                    self._hand_over(data)
+                    return
                 if self._skipped_head is not None:
                     self._read_body_after_upgrade(self._skipped_head)
                 if data:
@@ -437,7 +476,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused, self._refusal, self._lingers = True, None, True
         self.transport.write(data)
         most = self._limits.max_connections + self._limits.spare // 2
-        if self._has_ended or len(self.connections) > most:
+        if self._has_ended or self.server_state.counted > most:
             self._close()
             return
         self.transport.write_eof()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class TrustedProxies:
@@ -16,27 +19,23 @@ class TrustedProxies:
     used.
     """
 
-    def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
-        self._app = app
-        self._trusted = ProxyHeadersMiddleware(app, list(trusted)).trusted_hosts  # type: ignore[arg-type]
+    def __init__(self, trusted: Sequence[str]) -> None:
+        nothing: Any = None  # stands behind it: only its comparison of addresses is used
+        self._trusted = ProxyHeadersMiddleware(nothing, list(trusted)).trusted_hosts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on as the client made it."""
-        if scope["type"] != "lifespan":
-            client = scope.get("client")
-            if (client[0] if client else None) in self._trusted:
-                self._apply(scope)
-        await self._app(scope, receive, send)
-
-    def _apply(self, scope: Scope) -> None:
+    def apply(self, scope: Scope) -> None:
+        """Have the scope say who the client is, and over what it came."""
+        client = scope.get("client")
+        if (client[0] if client else None) not in self._trusted:
+            return
         addresses: list[bytes] = []
         for name, value in scope["headers"]:
             if name == b"x-forwarded-for":
                 addresses.append(value)
             elif name == b"x-forwarded-proto":
                 scheme = value.decode("latin1").partition(",")[0].strip().lower()
-                if scheme in ("http", "https"):
-                    scope["scheme"] = scheme
+                if scheme in _SCHEMES:
+                    scope["scheme"] = _SCHEMES[scheme]
         if addresses:
             listed = b", ".join(addresses).decode("latin1")
             host, port = self._trusted.get_trusted_client_address(listed)

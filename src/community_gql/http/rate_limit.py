@@ -69,6 +69,9 @@ class Budget(Protocol):
     async def debit(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` on what was done already, also below nothing, down to an empty minute."""
 
+    async def affords(self, key: str, cost: int) -> bool:
+        """Spend ``cost`` in this process alone, if it is there."""
+
     async def close(self) -> None:
         """Give back connections."""
 
@@ -92,6 +95,13 @@ class MemoryBudget:
     async def debit(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` points on what was done already; at worst a minute has to pass."""
         return self._keep(key, max(self._held(key) - cost, -float(self._points)))
+
+    async def affords(self, key: str, cost: int) -> bool:
+        """Spend ``cost``, if it is there."""
+        held = self._held(key)
+        if cost <= held:
+            self._keep(key, held - cost)
+        return cost <= held
 
     def _held(self, key: str) -> float:
         now = time.monotonic()
@@ -153,6 +163,10 @@ class RedisBudget:
             except _REDIS_ERRORS as error:
                 self._failed(error)
         return await self._own.debit(key, cost)
+
+    async def affords(self, key: str, cost: int) -> bool:
+        """Spend ``cost`` in this process: for each event of live updates Redis would be too far."""
+        return await self._own.affords(key, cost)
 
     async def _hit(self, key: str, cost: int) -> Balance:
         """Count in Redis. Raises RateLimited, and _REDIS_ERRORS when it does not answer."""

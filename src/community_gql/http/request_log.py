@@ -1,4 +1,4 @@
-"""What the log says of a request: one line."""
+"""What the log says of a request, and of a subscription when it ends: one line."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import hashlib
 import ipaddress
 import logging
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from community_gql.logs import write_event
+from community_gql.operations.live import Subscription
 
 _log = logging.getLogger("community_gql.requests")
 _pid = os.getpid()  # a worker is a process that was started anew, not a copy of another
+_subscriptions = logging.getLogger("community_gql.subscriptions")
 
 
 @dataclass(slots=True)
@@ -26,7 +29,7 @@ class RequestLog:
     """The trace that the request, or this process, says it belongs to."""
     operation: str | None = None
     type: str | None = None
-    """``query`` or ``mutation``, once that is known."""
+    """``query``, ``mutation`` or ``subscription``, once that is known."""
     document: str | None = None
     viewer: str | None = None
     """Tells people apart without naming them: a digest of their ``sub``."""
@@ -57,6 +60,36 @@ class RequestLog:
         if _log.isEnabledFor(logging.INFO):
             message = f"{self.operation or '-'} {self.status}"
             write_event(_log, message, {name: getattr(self, name) for name in self.__slots__})
+
+
+@dataclass(slots=True)
+class SubscriptionLog:
+    """What the line says of a subscription, which begins now."""
+
+    transport: str
+    """``websocket`` or ``sse``."""
+    request: RequestLog
+    started: float = field(default_factory=time.monotonic)
+
+    def write(self, subscription: Subscription | None, reason: str) -> None:
+        """Write it. ``subscription`` is None if the client went before it had begun."""
+        if not _subscriptions.isEnabledFor(logging.INFO):
+            return
+        fields = {
+            "operation": self.request.operation,
+            "document": self.request.document,
+            "viewer": self.request.viewer,
+            "cost": self.request.cost,
+            "transport": self.transport,
+            "events": subscription.events if subscription else 0,
+            "reloads": subscription.reloads if subscription else 0,
+            "worst_delay_milliseconds": (
+                round(subscription.worst_delay * 1000, 1) if subscription else 0
+            ),
+            "seconds": round(time.monotonic() - self.started, 1),
+            "reason": reason,
+        }
+        write_event(_subscriptions, f"{self.request.operation or '-'} {reason}", fields)
 
 
 @lru_cache(maxsize=10_000)

@@ -24,6 +24,7 @@ from community_gql.operations.prepared import Params
 JSON_TYPE = "application/json"
 RESPONSE_TYPE = "application/graphql-response+json"
 PAGE_TYPE = "text/html"
+EVENTS_TYPE = "text/event-stream"
 METHODS = "GET, HEAD, POST, OPTIONS"
 _JSON_MEMBERS = ("variables", "extensions")
 _MEMBERS = ("query", "documentId", "operationName", *_JSON_MEMBERS)
@@ -89,7 +90,7 @@ def negotiate(accept: bytes, *offered: str) -> str | None:
 async def read(head: Head, receive: Receive, max_bytes: int) -> Params:
     """The request's members. Raises HttpError, BadRequest and ClientDisconnect."""
     if head.is_safe:
-        return _params(_url_members(head.query_string))
+        return params_of(_url_members(head.query_string))
     if head.method != "POST":
         raise HttpError(405, "Send queries by GET or POST.", {"Allow": METHODS})
     _check_type(head.content_type)
@@ -97,7 +98,7 @@ async def read(head: Head, receive: Receive, max_bytes: int) -> Params:
         raise HttpError(
             415, "Send the body without encoding.", {**_CLOSE, "Accept-Encoding": "identity"}
         )
-    return _params(_json(await _body(head, receive, max_bytes)))
+    return params_of(_json(await _body(head, receive, max_bytes)))
 
 
 def _check_type(content_type: bytes) -> None:
@@ -169,7 +170,8 @@ def _url_members(query: bytes) -> dict[str, Any]:
     return members
 
 
-def _params(members: Any) -> Params:
+def params_of(members: Any) -> Params:
+    """The parameters of a request, of its JSON text read. Raises BadRequest."""
     if not isinstance(members, dict):
         raise BadRequest("The request must be a JSON object.")
     variables = _member(members, "variables", dict, "a JSON object")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from community_gql.errors import PublicError, SchemaClosed, Unauthenticated
 from community_gql.graph.visibility import ANONYMOUS
-from community_gql.http.endpoint import Authenticate, EndpointConfig
+from community_gql.http.exchange import Authenticate, EndpointConfig
 from community_gql.http.responses import fault, is_known, refusal
 from community_gql.schema.executable import sdl
 

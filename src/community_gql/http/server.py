@@ -10,9 +10,12 @@ import socket
 
 from uvicorn import Server
 
+from community_gql.http.connections import Connections
 from community_gql.http.limits import OWN_FILES, ConnectionLimits, open_files
 from community_gql.http.listener import SETTLE_SECONDS, accept_all, refuse_newcomers
-from community_gql.http.protocol import BoundedConfig, BoundedProtocol, Connections
+from community_gql.http.live_connections import LEAVE_SECONDS, LiveConnections
+from community_gql.http.protocol import BoundedConfig, BoundedProtocol
+from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.settings import OperatorError
 
 NOT_STARTED = "The server could not start; the lines above say why."
@@ -63,14 +66,31 @@ class DrainingServer(Server):
             self._patient = False
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, with room for as many sockets as this process may open files."""
+        await super().startup(sockets)
+        if self._live is not None:
+            self._live.bound(self.config.limits.max_sockets)
+
+    @property
+    def _live(self) -> LiveConnections | None:
+        """The connections for live updates, if the application has any to give."""
+        found: Sockets | None = self.lifespan.state.get(SOCKETS)
+        return None if found is None else found.connections
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, stop listening, answer what was asked."""
         self.server_state.draining = True
+        if self._live is not None:
+            seconds = min(LEAVE_SECONDS, self.config.drain_seconds) if self._patient else 0
+            self._live.drain(seconds)
         if self._retired:
             self._stop_listening(sockets)
         else:
             self.lifespan.state["draining"] = True
         await self._drain()
+        if self._live is not None:
+            await self._live.finish()
         if not self._retired:
             await self._close_listeners(sockets or [])
         await super().shutdown(sockets)
@@ -80,7 +100,7 @@ class DrainingServer(Server):
         until = loop.time() + self.config.drain_seconds
         counter = 0
         while self._patient and not self.force_exit and loop.time() < until:
-            if self._retired and not self.server_state.connections:
+            if self._retired and not self.server_state.connections and not self._live:
                 return
             counter += 1
             await self.on_tick(counter)  # keeps the Date of answers
@@ -135,13 +155,14 @@ def bounded(limits: ConnectionLimits, pool_size: int) -> ConnectionLimits:
     Raises OperatorError when there are too few files to serve at all.
     """
     others = OWN_FILES + pool_size
-    wanted = others + limits.max_connections + limits.spare
+    wanted = others + limits.max_connections + limits.spare + limits.max_sockets
     files = open_files(wanted)
     possible = limits.within(files, others)
-    if possible.max_connections < limits.max_connections:
-        _log.warning(
-            "ulimit -n is %d: a process keeps %d connections open, not %d as MAX_CONNECTIONS says. "
-            "Raise it to %d or more.",
-            files, possible.max_connections, limits.max_connections, wanted,
-        )  # fmt: skip
+    for setting in ("max_connections", "max_sockets"):
+        if (less := getattr(possible, setting)) < (said := getattr(limits, setting)):
+            _log.warning(
+                "ulimit -n is %d: a process keeps %d %s open, not %d as %s says. "
+                "Raise it to %d or more.",
+                files, less, setting.removeprefix("max_"), said, setting.upper(), wanted,
+            )  # fmt: skip
     return possible

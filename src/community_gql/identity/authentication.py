@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -42,12 +44,34 @@ class Authentication:
 
     async def bearer(self, authorization: str) -> Viewer:
         """The viewer that an ``Authorization`` header names. Raises as above."""
+        return await self._provisioned(await self._verified(authorization))
+
+    async def admission(
+        self, authorization: str | None, session: Request | None
+    ) -> Callable[[], Awaitable[Viewer]] | None:
+        """What lets somebody in for each operation of a connection that stays; None: anonymous.
+
+        A token takes precedence over the session of a request, which must come from a page of
+        ours: there is no header to prove it. Raises as above, and so does what is returned, once
+        the account is gone.
+        """
+        if authorization is not None:
+            identity: Identity | None = await self._verified(authorization)
+        else:
+            identity = None if session is None else self._session(session, is_ours=True)
+        if identity is None:
+            return None
+        await self._provisioned(identity)
+        # Without the token, which is long, and only asked for while there is no account.
+        return functools.partial(self._provisioned, replace(identity, token=None))
+
+    async def _verified(self, authorization: str) -> Identity:
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("Authorization must be: Bearer <access token>.")
         if self.verifier is None:
             raise Unauthenticated("This server has no issuer of tokens configured.")
-        return await self._provisioned(await self.verifier.verify(token.strip()))
+        return await self.verifier.verify(token.strip())
 
     async def _provisioned(self, identity: Identity) -> Viewer:
         await self.provisioning(identity)
@@ -77,7 +101,7 @@ class Authentication:
             if kept is None or "viewer" in kept:  # else a sign-in is under way
                 self.sessions.end(request, response)
 
-    def _session(self, request: Request) -> Identity | None:
+    def _session(self, request: Request, *, is_ours: bool = False) -> Identity | None:
         kept = self.sessions.read(request) if self.sessions is not None else {}
         if kept is None:
             raise Unauthenticated("Your session has ended. Sign in again.")
@@ -86,7 +110,7 @@ class Authentication:
         identity = recall(kept["viewer"])
         if identity is None:
             raise Unauthenticated("Your session has ended. Sign in again.")
-        if CSRF_HEADER not in request.headers:
+        if not is_ours and CSRF_HEADER not in request.headers:
             raise CsrfHeaderRequired(
                 f"A request that comes with a session must have the header {CSRF_HEADER}, with "
                 "any value."

@@ -173,6 +173,28 @@ class Settings(BaseSettings):
         description="How many of them one address may hold (of IPv6: a /64); those in "
         "TRUSTED_PROXIES may hold all.",
     )
+    max_sockets: int = Field(
+        default=10_000,
+        ge=0,
+        le=1_000_000,
+        description="WebSockets and event streams each worker process keeps open at most, beside "
+        "MAX_CONNECTIONS; one more is told to come back.",
+    )
+    max_sockets_per_person: int = Field(
+        default=20, ge=1, le=100_000, description="How many of them one person may hold."
+    )
+    max_sockets_per_address: int = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="How many of them the signed-out of one address may hold (of IPv6: a /64).",
+    )
+    max_subscriptions: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description="Operations that one WebSocket may carry at once.",
+    )
     idle_timeout: float = Field(
         default=75,
         gt=0,

@@ -1,0 +1,296 @@
+"""One operation of a client, from its parameters to its answer, whichever way it came.
+
+HTTP, WebSocket and event streams share this: prepare the operation, charge its cost, execute it,
+charge what it took. What differs is how parameters arrive and how an answer is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from graphql import OperationType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from community_gql.db.database import COMMIT_SECONDS
+from community_gql.db.stopwatch import Stopwatch
+from community_gql.errors import PublicError, Unavailable
+from community_gql.graph.visibility import Viewer
+from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
+from community_gql.http.request_log import RequestLog
+from community_gql.http.requests import HttpError
+from community_gql.http.responses import (
+    PARTIAL,
+    Answer,
+    fault,
+    http_refusal,
+    refusal,
+    refusals,
+    written,
+)
+from community_gql.operations.documents import Refused
+from community_gql.operations.pipeline import Operations, Outcome
+from community_gql.operations.prepared import Params, Prepared
+from community_gql.telemetry import tracing
+
+REFUSED_COST = 1000
+"""What a document or variables that cannot be run are charged: reading them takes time too."""
+POINTS_PER_TOKEN = 2
+"""What reading a document that is not known yet is charged for each of its tokens."""
+POINTS_PER_MILLISECOND = 100
+"""What each millisecond of an operation's statements is charged, once they are through."""
+FREE_MILLISECONDS = 5
+"""The first so many are part of the cost: an ordinary operation takes no more."""
+
+
+Admission = Callable[[], Awaitable[Viewer]]
+"""Asks again whether somebody is let in, and as whom. Raises Unauthenticated when not any more."""
+
+
+class Authenticate(Protocol):
+    """Finds out who asks. Raises Unauthenticated for credentials that cannot be trusted."""
+
+    async def bearer(self, authorization: str) -> Viewer:
+        """The viewer that an ``Authorization`` field names."""
+
+    async def __call__(self, request: Request) -> Viewer:
+        """The viewer of a request with whatever credentials."""
+
+    async def admission(
+        self, authorization: str | None, session: Request | None
+    ) -> Admission | None:
+        """Who comes to stay: by a token, or by the session of a request from a page of ours.
+
+        None for the anonymous viewer.
+        """
+
+    def answered(
+        self, request: Request, response: Response, *, sub: str | None, account_gone: bool
+    ) -> None:
+        """Draw the consequences of a 401, or of a write that found the account gone."""
+
+    def forget(self, sub: str) -> None:
+        """Ask anew at the next request of ``sub`` whether they have an account."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """How the endpoint treats those who ask: settings, resolved."""
+
+    budget: Budget = field(default_factory=lambda: MemoryBudget(600_000))
+    introspection: Literal["everyone", "signed-in", "nobody"] = "signed-in"
+    max_body_bytes: int = 256 * 1024
+    body_timeout: float = 10
+    request_timeout: float = 15
+    development: bool = False
+    """Whether answers say how they were made."""
+
+    def opens_schema_to(self, viewer: Viewer) -> bool:
+        """Whether the viewer may introspect, and is told names of the schema in errors."""
+        return self.introspection == "everyone" or (
+            self.introspection == "signed-in" and viewer.sub is not None
+        )
+
+    @property
+    def closed_schema_hint(self) -> str:
+        """How someone to whom the schema is not open comes to see it."""
+        return "Sign in to be told more." if self.introspection == "signed-in" else ""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One operation while it is answered."""
+
+    client: str | None
+    """The client's network address."""
+    is_safe: bool = False
+    """Whether it came by a method that only reads."""
+    log: RequestLog = field(default_factory=RequestLog)
+    params: Params | None = None
+    viewer: Viewer | None = None
+    account_gone: bool = False
+    balance: dict[str, str] = field(default_factory=dict)
+    """The ``RateLimit-*`` fields, once something was charged."""
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def key(self) -> str:
+        """Whose budget it is, see ``key_of``."""
+        return key_of(self.viewer.sub if self.viewer else None, self.client)
+
+    @property
+    def values(self) -> Any:
+        """What no log may show."""
+        return None if self.params is None else self.params.variables
+
+    def write_log(self, status: int, answer: Answer) -> None:
+        """Write the line of the log, for an answer that went out with that status."""
+        self.log.status = status
+        self.log.milliseconds = round((time.perf_counter() - self.started) * 1000, 1)
+        if answer.errors:
+            self.log.codes = tuple(error["extensions"]["code"] for error in answer.errors)
+        self.log.write()
+
+
+class Runner:
+    """Prepares, charges and executes what an exchange asks for."""
+
+    def __init__(self, operations: Operations, config: EndpointConfig) -> None:
+        self.operations, self.config = operations, config
+
+    async def prepare(self, exchange: Exchange) -> Prepared:
+        """Prepare the operation and charge its cost.
+
+        Every refusal of a text that was read is charged here. Reading a text that is not known yet
+        is charged by its tokens, whatever comes of it, and not begun for someone whose budget is
+        spent. Raises Refused, HttpError for a mutation by a method that only reads, and
+        PublicError.
+        """
+        start = time.perf_counter()
+        log, params, viewer = exchange.log, exchange.params, exchange.viewer
+        assert params is not None
+        assert viewer is not None
+        if not self.operations.knows(params):
+            await self._charge(exchange, 1)
+        read_tokens = 0
+        try:
+            with tracing.span("prepare"):
+                prepared = self.operations.prepare(
+                    params,
+                    open_schema=self.config.opens_schema_to(viewer),
+                    hint=self.config.closed_schema_hint,
+                )
+            log.document, log.cost = prepared.document_hash, prepared.cost
+            log.type = prepared.kind.value
+            log.operation = prepared.operation_name and prepared.operation_name[:100]
+            read_tokens = prepared.read_tokens
+            if prepared.kind is OperationType.MUTATION and exchange.is_safe:
+                message = "Only queries are answered over GET: use POST."
+                raise HttpError(405, message, {"Allow": "POST"})
+        except (Refused, HttpError) as error:
+            if isinstance(error, Refused):
+                log.document = error.document_hash
+                log.operation = error.operation_name and error.operation_name[:100]
+                read_tokens = error.read_tokens
+            await self._charge(exchange, REFUSED_COST)
+            raise
+        finally:
+            if read_tokens:
+                await self._debit(exchange, read_tokens * POINTS_PER_TOKEN)
+        log.prepare_milliseconds = round((time.perf_counter() - start) * 1000, 2)
+        await self._charge(exchange, max(prepared.cost, 1))
+        return prepared
+
+    async def run(self, exchange: Exchange, prepared: Prepared, limit: asyncio.Timeout) -> Answer:
+        """Execute a query or a mutation, and charge the time that its statements took.
+
+        ``limit`` is the timeout around it. Raises what ``Operations.execute`` raises.
+        """
+        assert exchange.params is not None
+        assert exchange.viewer is not None
+
+        async def afford(points: int) -> bool:
+            try:
+                await self._charge(exchange, points)
+            except RateLimited:
+                return False
+            return True
+
+        log = exchange.log
+        wishes = exchange.params.extensions if self.config.development else {}
+        explains = wishes.get("explain") is True and prepared.kind is OperationType.QUERY
+        texts: list[str] | None = [] if wishes.get("sql") is True or explains else None
+        explained: list[str] | None = [] if explains else None
+        stopwatch = Stopwatch()
+        try:
+            outcome = await self.operations.execute(
+                prepared,
+                exchange.viewer,
+                caller=exchange.key,
+                deadline=_deadline(prepared.kind, limit),
+                afford=afford,
+                stopwatch=stopwatch,
+                texts=texts,
+                explained=explained,
+            )
+        finally:
+            milliseconds = stopwatch.seconds * 1000
+            log.database_milliseconds = round(milliseconds, 2)
+            log.pool_milliseconds = round(stopwatch.pool_seconds * 1000, 2)
+            log.compile_milliseconds = round(stopwatch.compile_seconds * 1000, 2)
+            if (beyond := int(milliseconds) - FREE_MILLISECONDS) > 0:
+                await self._debit(exchange, beyond * POINTS_PER_MILLISECOND)
+        log.executor, log.fallback_reason = outcome.executor, outcome.fallback_reason
+        log.statements = outcome.statements
+        exchange.account_gone = outcome.account_gone
+        extensions: dict[str, Any] = {"cost": {"requested": prepared.cost}}
+        if self.config.development:
+            took = None if exchange.is_safe else time.perf_counter() - exchange.started
+            extensions["execution"] = _execution(outcome, took, texts, explained)
+        return Answer(
+            PARTIAL if outcome.errors else 200,
+            outcome.data,
+            executed=True,
+            errors=written(outcome.errors, exchange.values) if outcome.errors else (),
+            extensions=extensions,
+        )
+
+    def refused(self, exchange: Exchange, error: Exception) -> Answer:
+        """The answer to what this error refused or broke; a fault of ours is logged."""
+        if isinstance(error, HttpError):
+            return http_refusal(error.status, error.message, error.headers)
+        if isinstance(error, Refused):
+            return refusals(error.errors, exchange.values)
+        if isinstance(error, TimeoutError):
+            error = Unavailable("The request took too long. Ask for less at once.")
+        if isinstance(error, PublicError):
+            if isinstance(error, Unavailable):
+                exchange.log.cause = error.cause
+            return refusal(error)
+        return fault(error, exchange.values)
+
+    async def _charge(self, exchange: Exchange, points: int) -> None:
+        """Take points from the caller's budget. Raises RateLimited when it holds less."""
+        exchange.balance = (await self.config.budget.charge(exchange.key, points)).headers()
+
+    async def _debit(self, exchange: Exchange, points: int) -> None:
+        """Take points for what was done already, be there enough of them or not."""
+        exchange.balance = (await self.config.budget.debit(exchange.key, points)).headers()
+
+
+def _execution(
+    outcome: Outcome,
+    seconds: float | None,
+    texts: list[str] | None,
+    explained: list[str] | None,
+) -> dict[str, Any]:
+    """How an answer was made, for development. A GET tells no time: its answer may be kept."""
+    told: dict[str, Any] = {
+        "executor": outcome.executor,
+        "fallbackReason": outcome.fallback_reason,
+        "statements": outcome.statements,
+    }
+    if seconds is not None:
+        told["milliseconds"] = round(seconds * 1000, 1)
+    if texts is not None:
+        told["sql"] = texts
+    if explained is not None:
+        told["plans"] = explained
+    return told
+
+
+def _deadline(kind: OperationType, limit: asyncio.Timeout) -> float | None:
+    """When a mutation's reading and writing gives up: at the timeout, which then comes later.
+
+    A cancelled mutation has no answer, and would hide what its first fields have committed. A
+    query is cancelled: nothing of it is worth having.
+    """
+    when = limit.when()
+    if kind is not OperationType.MUTATION or when is None:
+        return None
+    limit.reschedule(when + COMMIT_SECONDS + 1)
+    return when

@@ -1,0 +1,307 @@
+"""A WebSocket of the server: frames, pings, and a client that does not read or does not answer.
+
+The protocol itself is ``websockets``' ``ServerProtocol``, which does no input or output. It is fed
+and emptied here, in asyncio's own callbacks, so that an idle socket has no task and no queue.
+Nothing is compressed: it would take forty KiB for each socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import socket
+from typing import cast
+
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from community_gql.http.limits import LiveLimits
+
+MAX_MESSAGE_BYTES = 64 * 1024
+ROOM_BYTES = 64 * 1024
+"""With so much unsent a connection has no room for events."""
+KERNEL_BYTES = 16 * 1024
+"""What the kernel may hold of it that is not sent yet."""
+MAX_FRAMES = 500
+"""Frames that a client may send in FRAMES_SECONDS, pings and parts of messages included."""
+FRAMES_SECONDS = 10.0
+CLOSING_SECONDS = 5.0
+"""How long a client may take to answer that we close."""
+LINGER_SECONDS = 1.0
+"""How long what still arrives is thrown away once both have closed, see ``protocol.py``."""
+MAX_REASON_BYTES = 123  # RFC 6455, section 5.5
+
+# `websockets` tells each connection at info.
+_quiet = logging.getLogger("community_gql.http.websocket.frames")
+_quiet.setLevel(logging.ERROR)
+
+
+def sans_io() -> ServerProtocol:
+    """The state of one connection, for ``accept`` and then for a ``WebSocket``."""
+    # OPEN, since its own reading of the request is left out: that has been read.
+    return ServerProtocol(
+        subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
+        state=State.OPEN,
+        max_size=MAX_MESSAGE_BYTES,
+        logger=_quiet,
+    )
+
+
+def keep_little(transport: asyncio.Transport) -> None:
+    """Have the kernel hold little that is not sent yet: it would be megabytes of old events.
+
+    We also see sooner whether a client reads.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):  # a Unix socket
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
+
+
+class WebSocket(asyncio.Protocol):
+    """One connection, after its handshake. Its class says what texts mean.
+
+    It has one timer, which is set anew only where its time comes before the one that runs.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_deadline",
+        "_frames",
+        "_frames_since",
+        "_loop",
+        "_parts",
+        "_ping_at",
+        "_pong_by",
+        "_protocol",
+        "_read_by",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_unread",
+        "limits",
+    )
+
+    def __init__(self, protocol: ServerProtocol, limits: LiveLimits) -> None:
+        self._protocol, self.limits = protocol, limits
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._closing = False
+        self._parts: bytearray | None = None  # of a message that is not complete
+        self._frames, self._frames_since = 0, 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._ping_at = self._pong_by = self._read_by = math.inf
+        self._unread = 0
+        # When its class wants to be called, while it is open; when it is given up, while it closes.
+        self._deadline = math.inf
+
+    # for its class
+
+    def on_text(self, text: str) -> None:
+        """A message."""
+        raise NotImplementedError
+
+    def on_time(self) -> None:
+        """The time of ``expect`` has come."""
+        raise NotImplementedError
+
+    def on_closing(self, reason: str) -> None:
+        """It closes, or has broken off: nothing can be sent any more. Called once."""
+        raise NotImplementedError
+
+    def on_gone(self) -> None:
+        """The connection is gone. ``on_closing`` was called before."""
+        raise NotImplementedError
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be sent."""
+        return self._transport is not None and not self._closing
+
+    def has_room(self) -> bool:
+        """Whether the client has read enough of what was sent to it."""
+        return (
+            self._transport is not None
+            and self._read_by == math.inf
+            and self._transport.get_write_buffer_size() < ROOM_BYTES
+        )
+
+    def send(self, text: bytes) -> None:
+        """Send a text in UTF-8; nothing if it is closing."""
+        if self.is_open:
+            self._protocol.send_text(text)
+            self._flush()
+
+    def expect(self, when: float) -> None:
+        """Have ``on_time`` called then, by the event loop's clock, and not before."""
+        self._deadline = when
+        self._set_timer()
+
+    def close(self, code: int, message: str, reason: str) -> None:
+        """Close it with a message for the client; ``reason`` is for the log."""
+        if not self.is_open:
+            return
+        shortened = message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        self._protocol.send_close(code, shortened)
+        self._ends(reason)
+        self._flush()
+
+    # asyncio calls these
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The handshake was answered."""
+        made = self._transport = cast(asyncio.Transport, transport)  # uvloop's has another class
+        made.set_write_buffer_limits(high=ROOM_BYTES)
+        keep_little(made)
+        self._ping_at = self._loop.time() + self.limits.ping_interval
+        self._set_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of frames."""
+        if self._protocol.eof_sent:
+            return
+        self._pong_by = math.inf  # whatever it is: the client lives
+        self._protocol.receive_data(data)
+        for frame in self._protocol.events_received():
+            if isinstance(frame, Frame):
+                self._read(frame)
+        self._flush()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: nothing can be agreed upon with it."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        if self._transport is None or self._closing:
+            return
+        self._transport.pause_reading()  # nor do we read what it asks for
+        self._unread = self._transport.get_write_buffer_size()
+        self._pong_by = math.inf  # it cannot have read our ping
+        self._read_by = self._loop.time() + self.limits.read_timeout
+        self._ping_at = math.inf
+        self._set_timer()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        if self._transport is None or self._closing:
+            return
+        self._read_by = math.inf
+        self._ping_at = self._loop.time() + self.limits.ping_interval
+        self._transport.resume_reading()
+        self._set_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._transport = None
+        self._ends("client gone")
+        self.on_gone()
+
+    # frames
+
+    def _read(self, frame: Frame) -> None:
+        if not self.is_open:
+            return
+        now = self._loop.time()
+        if now - self._frames_since > FRAMES_SECONDS:
+            self._frames, self._frames_since = 0, now
+        self._frames += 1
+        if self._frames > MAX_FRAMES:
+            self.close(4429, "Too many frames: send less often.", "flood")
+        elif frame.opcode is Opcode.BINARY:
+            self.close(4400, "Messages are texts of JSON.", "protocol error")
+        elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
+            parts = frame.data if self._parts is None else self._parts + frame.data
+            if not frame.fin:
+                self._parts = bytearray(parts)
+                return
+            self._parts = None
+            try:
+                text = bytes(parts).decode()
+            except UnicodeDecodeError:
+                self.close(CloseCode.INVALID_DATA, "Messages are UTF-8.", "protocol error")
+                return
+            self.on_text(text)
+
+    def _flush(self) -> None:
+        """Send what the protocol has to send, and notice when it closes."""
+        transport = self._transport
+        if transport is None:
+            return
+        for data in self._protocol.data_to_send():
+            if data:
+                transport.write(data)
+                continue
+            # Both have closed, or the client has broken the protocol.
+            self._ends("client closed" if self._protocol.close_rcvd else "protocol error")
+            if transport.can_write_eof():
+                transport.write_eof()
+                self._deadline = self._loop.time() + LINGER_SECONDS
+                self._set_timer()
+            else:
+                transport.close()
+
+    def _ends(self, reason: str) -> None:
+        """Free everything: nothing is sent any more but that it closes."""
+        if self._closing:
+            return
+        self._closing, self._parts = True, None
+        if self._transport is not None:
+            if self._read_by < math.inf:
+                self._transport.resume_reading()  # it may answer that we close
+            self._ping_at = self._pong_by = self._read_by = math.inf
+            self._deadline = self._loop.time() + CLOSING_SECONDS
+            self._set_timer()
+        self.on_closing(reason)
+
+    # the timer
+
+    def _set_timer(self) -> None:
+        due = min(self._deadline, self._ping_at, self._pong_by, self._read_by)
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due < math.inf:
+            self._timer_at = due
+            self._timer = self._loop.call_at(due, self._time_has_come)
+
+    def _time_has_come(self) -> None:
+        self._timer = None
+        if self._transport is None:
+            return
+        now = self._loop.time() + 0.001
+        if now >= self._read_by:
+            self._see_whether_it_reads(self._transport, now)
+        elif now >= self._pong_by:
+            self._ends("does not answer")
+            self._transport.abort()
+            return
+        elif now >= self._ping_at:
+            self._ping_at = now + self.limits.ping_interval
+            self._pong_by = now + self.limits.pong_timeout
+            self._protocol.send_ping(b"")
+            self._flush()
+        if now >= self._deadline:
+            self._deadline = math.inf
+            if self._closing:
+                self._transport.abort()
+                return
+            self.on_time()
+        self._set_timer()
+
+    def _see_whether_it_reads(self, transport: asyncio.Transport, now: float) -> None:
+        left = transport.get_write_buffer_size()
+        if left < self._unread:
+            self._unread, self._read_by = left, now + self.limits.read_timeout
+            return
+        self._ends("does not read")
+        self._deadline = now  # at once: it would not read that we close
