@@ -162,8 +162,8 @@ async function development() {
   await page.evaluate((query) => {
     const headers = { 'Content-Type': 'application/json', 'X-Requested-With': 'test' };
     return fetch('/graphql', { method: 'POST', headers, body: JSON.stringify({ query }) });
-  }, 'mutation { createStory(input: { title: "Seen live", content: "x", visibility: PUBLIC }) { userErrors { code } } }');
-  await shows('Seen live');
+  }, 'mutation { createStory(input: { title: "Told-at-once", content: "x", visibility: PUBLIC }) { userErrors { code } } }');
+  await shows('Told-at-once');
   seen.followed = (await page.innerText('.result-window')).replace(/\u00a0/g, ' ');
   seen.following = await page.innerText('.run-hint');
   await page.click('.graphiql-execute-button'); // stops
