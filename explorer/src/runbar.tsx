@@ -13,6 +13,14 @@ export function RunBar() {
   if (!run) {
     return <p className="run-hint">Run the operation to see what it costs and how long it takes.</p>;
   }
+  if (run === 'following') {
+    return (
+      <p className="run-hint">
+        A subscription: events are shown as they come, the newest first. Press the button again to
+        stop.
+      </p>
+    );
+  }
   const { execution, cost } = run;
   const statements = execution?.sql ?? [];
   return (

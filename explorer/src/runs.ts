@@ -1,9 +1,10 @@
 // What came back beside the data, by tab: the bar under the response shows it.
 
 import type { Fetcher } from '@graphiql/toolkit';
-import { Kind, parse } from 'graphql';
+import { Kind, OperationTypeNode, getOperationAST, parse } from 'graphql';
 import { useSyncExternalStore } from 'react';
 import { type Execution, type Person, ask } from './api';
+import { follow } from './live';
 
 export interface Run {
   status: number;
@@ -16,7 +17,7 @@ export interface Run {
   askedBy: Person | null;
 }
 
-const runs = new Map<string, Run>();
+const runs = new Map<string, Run | 'following'>();
 const listeners = new Set<() => void>();
 let activeTab = '';
 let signedIn: Person | null = null;
@@ -36,7 +37,8 @@ export function useSignedIn(): Person | null {
   return useSyncExternalStore(subscribe, () => signedIn);
 }
 
-export function useRun(tab: string): Run | undefined {
+/** What the last run of a tab took; of a subscription only that it is followed. */
+export function useRun(tab: string): Run | 'following' | undefined {
   return useSyncExternalStore(subscribe, () => runs.get(tab));
 }
 
@@ -45,7 +47,7 @@ function subscribe(changed: () => void): () => void {
   return () => listeners.delete(changed);
 }
 
-function record(tab: string, run: Run | undefined): void {
+function record(tab: string, run: Run | 'following' | undefined): void {
   if (run) runs.set(tab, run);
   else runs.delete(tab);
   listeners.forEach((changed) => changed());
@@ -69,12 +71,24 @@ function operationIn(text: string, name: string | null | undefined): string | nu
   return names.length === 1 && !names.includes(name ?? undefined) ? names[0] : name;
 }
 
+function isSubscription(text: string, name: string | null | undefined): boolean {
+  try {
+    return getOperationAST(parse(text), name)?.operation === OperationTypeNode.SUBSCRIPTION;
+  } catch {
+    return false;
+  }
+}
+
 export const fetcher: Fetcher = async ({ query, operationName: wanted, variables }, given) => {
   const headers = given?.headers as Record<string, string> | undefined;
   const operationName = operationIn(query, wanted);
   const request = { query, operationName, variables };
   if (operationName === 'IntrospectionQuery') return (await ask(request, headers)).answer as never;
   const tab = activeTab;
+  if (isSubscription(query, operationName)) {
+    record(tab, 'following');
+    return follow({ ...request, operationName: operationName ?? null }, headers) as never;
+  }
   record(tab, undefined);
   const askedBy = signedIn;
   const start = performance.now();

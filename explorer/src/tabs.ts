@@ -154,4 +154,26 @@ mutation SecondGarden {
 }
 `,
   },
+  {
+    query: `# Run it, then write a story in another window:
+# it appears here. RELOAD says: read the list
+# now, what follows is complete.
+subscription Live {
+  stories {
+    kind
+    story {
+      title
+      tagNames
+      author {
+        profile {
+          displayName
+        }
+      }
+    }
+    goneId
+    moment
+  }
+}
+`,
+  },
 ];

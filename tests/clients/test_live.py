@@ -18,7 +18,7 @@ import httpx
 
 from community_gql.identity.development import DevelopmentIssuer
 from tests.clients.conftest import Live
-from tests.clients.projects import HERE, Project, every, modules
+from tests.clients.projects import HERE, PYTHON, Project, every, modules
 from tests.clients.snippets import file
 from tests.identity.issuer import free_port
 from tests.support import server
@@ -206,3 +206,40 @@ def test_the_libraries_of_both_transports(live: Live, tmp_path: Path) -> None:
 @every
 def test_the_clients_of_applications(live: Live, tmp_path: Path) -> None:
     follow(live, ["urql", "apollo", "relay"], tmp_path, life=20)
+
+
+DRIVER = """import asyncio, json, sys
+from pathlib import Path
+from follow import stories
+
+url, token_file, moment = sys.argv[1:]
+def token() -> str:
+    print(json.dumps({"name": "ariadne", "connected": True}), flush=True)
+    return Path(token_file).read_text()
+
+async def main() -> None:
+    async for change in stories(url, token, moment):
+        line = {"name": "ariadne", "kind": change.kind.value, "title": change.story.title}
+        print(json.dumps(line), flush=True)
+
+asyncio.run(main())
+"""
+
+
+@every
+def test_the_loop_of_python(live: Live, tmp_path: Path) -> None:
+    project = Project("live-python")
+    for name in ("follow.py", "live/live.graphql", "live/pyproject.toml"):
+        project.write(name, file(f"python/{name}"))
+    project.write("driver.py", DRIVER)
+    project.paths.insert(0, PYTHON)
+    project.run("cd live && ariadne-codegen --config pyproject.toml")
+    with stage(live, tmp_path) as on:
+        on.sign(8)
+        command = [str(PYTHON / "python"), "driver.py", f"{on.origin}/graphql"]
+        command += [str(on.token_file), on.moment()]
+        followers = Followers(command, project.folder, os.environ["PATH"])
+        try:
+            see_them_through(on, followers, ["ariadne"], 8)
+        finally:
+            followers.end()

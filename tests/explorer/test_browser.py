@@ -25,7 +25,7 @@ from tests.support import server
 from tests.support.node import installed
 
 ROOT = Path(__file__).parents[2]
-TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden"]
+TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden", "Live"]
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,14 @@ def test_every_tab_runs_as_it_stands(seen: Any) -> None:
     assert garden["garden"] is None
     assert len(garden["userErrors"]) == 1
     assert garden["query"]["viewer"]["user"]["garden"]["name"] == "Shipshape"
+
+
+def test_a_subscription_shows_its_events_as_they_come(seen: Any) -> None:
+    followed = seen["followed"]
+    assert "APPEARED" in followed
+    assert "Grace Hopper" in followed
+    assert followed.index("APPEARED") < followed.index("RELOAD")  # the newest first
+    assert "as they come" in seen["following"]
 
 
 def test_it_opens_with_an_answer(seen: Any) -> None:

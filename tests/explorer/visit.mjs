@@ -153,11 +153,28 @@ async function development() {
 
   // Every tab as it stands.
   seen.runs = {};
-  for (const name of seen.tabs) {
+  for (const name of seen.tabs.filter((each) => each !== 'Live')) {
     await tab(name);
     await pause(300);
     seen.runs[name] = (await run()).body;
   }
+
+  // A subscription: the first event, and what somebody writes elsewhere meanwhile.
+  await tab('Live');
+  await pause(300);
+  const shows = (text) =>
+    page.waitForFunction((part) => document.querySelector('.result-window').innerText.includes(part), text);
+  await page.click('.graphiql-execute-button');
+  await shows('RELOAD');
+  await page.evaluate((query) => {
+    const headers = { 'Content-Type': 'application/json', 'X-Requested-With': 'test' };
+    return fetch('/graphql', { method: 'POST', headers, body: JSON.stringify({ query }) });
+  }, 'mutation { createStory(input: { title: "Told-at-once", content: "x", visibility: PUBLIC }) { userErrors { code } } }');
+  await shows('Told-at-once');
+  seen.followed = (await page.innerText('.result-window')).replace(/\u00a0/g, ' ');
+  seen.following = await page.innerText('.run-hint');
+  await page.click('.graphiql-execute-button'); // stops
+  await page.waitForSelector('.graphiql-execute-button[aria-label^="Execute"]');
 
   // One's own tab, and who one is, outlive a reload.
   await button('New tab').click();

@@ -51,7 +51,7 @@ def selected(type_: Any, depth: int) -> str:
     if is_leaf_type(type_):
         return ""
     parts = []
-    for name, field in type_.fields.items():  # type: ignore[union-attr]
+    for name, field in type_.fields.items():
         inner = get_named_type(field.type)
         if not is_composite_type(inner):
             parts.append(name)
