@@ -74,17 +74,8 @@ class OwnServer:
 
     def stop(self, mode: str = "immediate", *more: str) -> None:
         """Stop it: ``immediate`` is a crash, ``smart`` waits for its sessions."""
-        words: tuple[str | Path, ...] = (
-            "-D",
-            self.where.data,
-            "-m",
-            mode,
-            "-t",
-            "60",
-            *more,
-            "stop",
-        )
-        process.run(self.where, self.bin / "pg_ctl", *words)
+        words = ("-m", mode, "-t", "60", *more, "stop")
+        process.run(self.where, self.bin / "pg_ctl", "-D", self.where.data, *words)
 
     def promote(self) -> None:
         """Make the standby a primary."""

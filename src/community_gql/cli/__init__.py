@@ -15,7 +15,8 @@ from rich.markup import escape
 
 from community_gql.cli import db, dev, explain, matching, schema, seeing, serve, tags, token
 from community_gql.cli.console import err
-from community_gql.settings import OperatorError, require_docstrings
+from community_gql.settings import OperatorError
+from community_gql.settings.docstrings import documentation
 
 app = typer.Typer(
     help="A GraphQL API for a community app on PostgreSQL.",
@@ -33,12 +34,15 @@ app.add_typer(db.commands, name="db")
 app.add_typer(tags.commands, name="tags")
 app.add_typer(matching.commands, name="matching")
 app.add_typer(schema.commands, name="schema")
+for group in (app, *(each.typer_instance for each in app.registered_groups)):
+    for command in group.registered_commands if group else ():
+        if command.help is None and command.callback is not None:
+            command.help = documentation(command.callback)
 
 
 def main() -> None:
     """Run the command line; report a user's mistake as a sentence, not a traceback."""
     try:
-        require_docstrings()
         app()
     except OperatorError as error:
         err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)

@@ -18,7 +18,7 @@ from community_gql.cli.console import err, say
 from community_gql.cli.refreshing import refreshed
 from community_gql.cli.reload import end_with_parent
 from community_gql.cli.serve import serve_on
-from community_gql.settings import OperatorError, Settings, require_docstrings
+from community_gql.settings import OperatorError, Settings
 
 DEV_HOST = "127.0.0.1"  # the development issuer signs for anyone: never reachable from outside
 
@@ -42,7 +42,6 @@ def main() -> int:
     end = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
     threading.Thread(target=end_with_parent, args=[end], daemon=True).start()
     try:
-        require_docstrings()
         settings = Settings.load(database_url=url, port=int(port))
 
         from community_gql.db import migrate

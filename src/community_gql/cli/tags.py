@@ -63,7 +63,9 @@ def change_tags(doing: str, change: Callable[..., Awaitable[None]], *names: str)
     from community_gql.errors import Unavailable
 
     async def run(url: str, progress: Callable[[int, int], None]) -> None:
-        async with opened(url, pool_size=1, statement_timeout=60) as opened_database:
+        async with opened(
+            url, pool_size=1, statement_timeout=60, lock_timeout=60
+        ) as opened_database:
             await change(opened_database, *names, progress)
 
     moved = (0, 0)

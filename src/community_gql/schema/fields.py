@@ -9,7 +9,6 @@ declarations: ``field.source`` of the Strawberry field, see ``kinds.py``.
 from __future__ import annotations
 
 import enum
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
@@ -42,9 +41,7 @@ from community_gql.schema.kinds import (
 )
 from community_gql.schema.kinds import Argument as Argument
 from community_gql.schema.kinds import argument as argument
-from community_gql.settings import require_docstrings
-
-require_docstrings()  # before the first description is read, whoever imports the schema
+from community_gql.settings.docstrings import documentation
 
 T = TypeVar("T")
 
@@ -134,12 +131,12 @@ def lookup(
 
 def described_type(cls: type[T]) -> type[T]:
     """``strawberry.type`` with the docstring as description."""
-    return strawberry.type(cls, description=_description(cls))
+    return strawberry.type(cls, description=documentation(cls))
 
 
 def described_input(cls: type[T]) -> type[T]:
     """``strawberry.input`` with the docstring as description."""
-    return strawberry.input(cls, description=_description(cls))
+    return strawberry.input(cls, description=documentation(cls))
 
 
 def describe_enum(
@@ -149,10 +146,6 @@ def describe_enum(
     described = strawberry.enum(cls, name=called, description=description)
     for value in described.__strawberry_definition__.values:  # type: ignore[attr-defined]
         value.description = values.get(value.name, value.description)
-
-
-def _description(cls: type) -> str:
-    return inspect.cleandoc(cls.__doc__ or "")
 
 
 def loaded(kind: type[EdgeField[Any]], description: str, *arguments: StrawberryArgument) -> Any:

@@ -22,6 +22,7 @@ from community_gql.graph.search import (
     word_prefixes,
 )
 from community_gql.schema.fields import describe_enum, described_input, member, ordered
+from community_gql.settings.docstrings import documentation
 
 _ENGLISH: Any = literal_column("'english'::regconfig")
 _SIMPLE: Any = literal_column("'simple'::regconfig")
@@ -153,7 +154,7 @@ class FriendshipOrder(enum.Enum):
 
 
 for _orders in (UserOrder, StoryOrder, HabitOrder, TagOrder, MatchOrder, FriendshipOrder):
-    describe_enum(_orders, str(_orders.__doc__))
+    describe_enum(_orders, documentation(_orders))
 
 
 @described_input

@@ -7,7 +7,6 @@ capitals. The table in ``docs/operations.md`` repeats these descriptions and a t
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -45,18 +44,6 @@ class OperatorError(Exception):
 
 class SettingsError(OperatorError):
     """One or more settings are missing or wrong; the text names each and says what to do."""
-
-
-def require_docstrings() -> None:
-    """Refuse a Python that drops docstrings: the descriptions of the schema are some of them.
-
-    Raises :class:`OperatorError`.
-    """
-    if sys.flags.optimize > 1:
-        raise OperatorError(
-            "PYTHONOPTIMIZE is 2 or more (or python runs with -OO), which drops the texts that "
-            "describe the schema. Unset PYTHONOPTIMIZE, or set it to 1."
-        )
 
 
 def home() -> Path:
