@@ -61,7 +61,8 @@ class Settings(BaseSettings):
         Field(
             repr=False,
             description="The PostgreSQL database to serve, as "
-            "`postgresql://user:password@host:5432/name`; `?sslmode=` is understood. "
+            "`postgresql://user:password@host:5432/name`, or in another form that libpq takes "
+            "([addresses](#addresses-of-the-database)). "
             "Needed by `serve`; where it is absent, the development commands use the embedded "
             "PostgreSQL.",
         )
