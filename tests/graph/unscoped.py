@@ -20,7 +20,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "community_gql"
 TOOLS = (
     "cli/", "dev/", "actions/bulk_tags.py", "db/concurrently.py", "matching/evaluating.py",
     "matching/lists.py", "matching/material.py", "matching/neighbours.py", "matching/recipe.py",
-    "matching/running.py", "matching/sql.py", "matching/stored.py",
+    "matching/running.py", "matching/sql.py", "matching/status.py", "matching/stored.py",
 )  # fmt: skip
 """What operators run from a shell; no request reaches it, and the app does not import it."""
 

@@ -716,6 +716,8 @@ async def test_an_account_goes_with_everything(
     ((_, deleted_at),) = left.pop("deleted_accounts")
     assert deleted_at >= told
     assert scene.ada.sub not in str(left)
+    ((marked, *_),) = left.pop("stale_lists")
+    assert marked == scene.bea.sub  # whose list held Ada
     assert {name for name, found in left.items() if found} == {"tags", "user_profiles", "users"}
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from community_gql.cli.console import fail, say, shown_progress
+from community_gql.cli.console import fail, out, say, shown_progress
 from community_gql.cli.databases import database, embedded_settings, ended_by_signals
 from community_gql.settings import OperatorError
 
@@ -87,3 +90,86 @@ def require_numpy() -> None:
         import numpy  # noqa: F401
     except ImportError:
         fail("numpy is missing. Install the extra: pip install 'community-gql[matching]'")
+
+
+@commands.command(
+    epilog="Examples:\n\n  community-gql matching status\n\n"
+    "  community-gql matching status --stale --json"
+)
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Who waits for a run.")] = False,
+) -> None:
+    """Say what is up to date, and how evenly people are shown."""
+    require_numpy()
+    from community_gql.matching import running
+    from community_gql.matching import status as reading
+
+    async def read(url: str) -> tuple[reading.Status, list[tuple[str, str, str, datetime]]]:
+        async with running.connected(url) as connection:
+            found = await reading.status(connection)
+            return found, await reading.stale(connection) if stale else []
+
+    with database() as url:
+        found, waiting = asyncio.run(read(url))
+    if as_json:
+        told: dict[str, object] = dataclasses.asdict(found)
+        if stale:
+            names = ("id", "email", "stale", "since")
+            told["stale"] = [dict(zip(names, one, strict=True)) for one in waiting]
+        print(json.dumps(told, default=str))  # noqa: T201
+        return
+    for name, value in dataclasses.asdict(found).items():
+        shown = f"{value:,}" if isinstance(value, int) and name != "version" else value
+        out.print(f"{name.replace('_', ' '):14} {'none' if value is None else shown}")
+    for _, email, what, since in waiting:
+        out.print(f"{email}  {what}, since {since:%Y-%m-%d %H:%M:%S} UTC", markup=False)
+
+
+@commands.command(epilog="Example:\n\n  community-gql matching evaluate --people 2000")
+def evaluate(
+    people: Annotated[int, typer.Option(min=1, help="People to look at, at most.")] = 5000,
+) -> None:
+    """Measure how well the lists find friends: your friendships, and nothing is written.
+
+    A fifth of the friendships is set aside and looked for among the first ten.
+    """
+    require_numpy()
+    from community_gql.matching import evaluating, running
+
+    async def measure(url: str) -> evaluating.Evaluation:
+        async with running.connected(url) as connection:
+            return await evaluating.evaluate(connection, people=people)
+
+    with database() as url:
+        found = asyncio.run(measure(url))
+    out.print(f"{found.people:,} people with friends that were set aside\n")
+    out.print(f"{'':12} {'HR@10':>7} {'NDCG@10':>8}")
+    for name in ("matching", "popularity", "random"):
+        quality = getattr(found, name)
+        out.print(f"{name:12} {quality.hit_rate:7.4f} {quality.ndcg:8.4f}")
+    out.print(f"\nmost shown: in {found.most_shown:,} of their lists")
+    out.print(f"never shown: {found.never_shown:.1%} of all people")
+
+
+@commands.command(
+    epilog="Examples:\n\n  community-gql matching index\n\n  community-gql matching index --drop"
+)
+def index(
+    drop: Annotated[bool, typer.Option("--drop", help="Remove it again.")] = False,
+) -> None:
+    """Build an index of pgvector over the vectors, for SQL of your own."""
+    require_numpy()
+    from community_gql.matching import neighbours, running
+
+    async def work(url: str) -> int | str:
+        async with running.connected(url) as connection:
+            return await (neighbours.drop if drop else neighbours.build)(connection)
+
+    with ended_by_signals(), database() as url:
+        done = asyncio.run(work(url))
+    if isinstance(done, int):
+        out.print(f"dropped: {done}")
+        return
+    say("built. A statement that uses it:")
+    print(done)  # noqa: T201
