@@ -25,6 +25,7 @@ from rich.markup import escape
 
 from benchmarks import database as databases
 from benchmarks import growth, report, scaling
+from benchmarks import matching as matchings
 from benchmarks.cases import FEED, GRAPH, LIST, NESTED, PERSON, QUERIES, Query
 from benchmarks.issuing import Issuer, issuing
 from benchmarks.processes import Failed
@@ -120,6 +121,14 @@ def main(
             "times as many: ten minutes, after the databases are made.",
         ),
     ] = False,
+    matching: Annotated[
+        bool,
+        typer.Option(
+            "--matching",
+            help="Only measure matching: how good it is in a planted community, and how fast with "
+            "100,000 people: some minutes, after the database is made.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -137,6 +146,9 @@ def main(
     """
     if growing:
         grow(people or growth.LARGE, output)
+        return
+    if matching:
+        match(people or growth.LARGE, output)
         return
     wanted = {*listed(systems, list(BY_NAME), "system"), REFERENCE}
     asked = [query for query in QUERIES if query.name in listed(queries, QUERY_NAMES, "query")]
@@ -204,6 +216,18 @@ def grow(people: int, output: Path | None) -> None:
     (folder / "GROWTH.md").write_text(text, encoding="utf-8")
     out.print(text)
     say(f"wrote {folder / 'GROWTH.md'}")
+
+
+def match(people: int, output: Path | None) -> None:
+    """Measure matching with so many people, and write the table."""
+    whole = people >= growth.LARGE
+    folder = output or (HERE if whole else DRAFT)
+    with ended_by_signals(), by_ourselves(), databases.started(FOLDER / "postgres", say) as server:
+        text = matchings.table(matchings.measure(databases.filled(server, people, say), say))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "MATCHING.md").write_text(text, encoding="utf-8")
+    out.print(text)
+    say(f"wrote {folder / 'MATCHING.md'}")
 
 
 @contextlib.contextmanager

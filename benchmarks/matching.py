@@ -1,0 +1,207 @@
+"""How good and how fast matching is: ``make bench ARGS=--matching``."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.database import Database
+from benchmarks.growth import Case, asking
+from benchmarks.planted import chosen_tags_alone, planted, recipe_1
+from community_gql.matching import running, stored
+from community_gql.matching.evaluating import Quality, measured
+from community_gql.matching.lists import Scorer, best_lists
+
+PLANTED, SEEDS = 20_000, (1, 2)
+LOOKED_AT = 6000
+CHANGED = 1000
+WRITES = 2000
+
+Say = Callable[[str], None]
+
+WITHOUT = "matches(first: 20) { nodes { score user { id } } }"
+WITH = """matches(first: 20) { nodes { score user { id } reasons {
+  tags { name } themes { name } habits { name } journaling } } }"""
+
+WRITE = """
+    DO $$ DECLARE story bigint; begun timestamptz := clock_timestamp();
+    BEGIN
+      FOR n IN 1..{writes} LOOP
+        INSERT INTO stories (user_id, title, content, visibility)
+        VALUES ((SELECT auth0_sub FROM users OFFSET n % 50 LIMIT 1), 'a', 'b', 'public')
+        RETURNING id INTO story;
+        INSERT INTO story_tags SELECT story, id FROM tags ORDER BY id LIMIT 2;
+      END LOOP;
+      RAISE EXCEPTION 'took %', extract(epoch FROM clock_timestamp() - begun);
+    END $$
+"""
+
+
+@dataclass
+class Part:
+    """What some work took."""
+
+    what: str
+    wall: float = 0.0
+    cpu: float = 0.0
+    """Seconds of this process, all threads."""
+    about: str = ""
+
+
+@dataclass
+class Found:
+    """Everything that was measured."""
+
+    quality: list[tuple[str, Quality]] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    reads: dict[str, float] = field(default_factory=dict)
+    writes: dict[str, float] = field(default_factory=dict)
+    people: int = 0
+    memory: float = 0.0
+    """The most that this process had, in MB."""
+
+
+def measure(database: Database, say: Say) -> Found:
+    """Quality in a planted community, and speed in a seeded one."""
+    found = Found(people=database.people)
+    for seed in SEEDS:
+        say(f"quality among {PLANTED:,} planted people, seed {seed}")
+        judge(found, seed)
+    asyncio.run(time_runs(database, found, say))
+    asyncio.run(time_reads(database, found, say))
+    say("stories with and without marks")
+    time_writes(database, found)
+    found.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found
+
+
+def judge(found: Found, seed: int) -> None:
+    """How well the lists find friends that were set aside."""
+    community = planted(PLANTED, seed)
+    ours = measured(recipe_1(community), community.friends, LOOKED_AT, seed)
+    tags = measured(chosen_tags_alone(community), community.friends, LOOKED_AT, seed)
+    for name, quality in (
+        ("recipe 1", ours.matching),
+        ("chosen tags, cosine", tags.matching),
+        ("popularity", ours.popularity),
+        ("chance", ours.random),
+    ):
+        found.quality.append((f"{name}, seed {seed}", quality))
+    found.shown.append(
+        f"seed {seed}: most shown in {ours.most_shown} of {ours.people:,} lists, "
+        f"never shown {ours.never_shown:.1%}"
+    )
+
+
+@contextmanager
+def timed(found: Found, what: str) -> Iterator[Part]:
+    """Note what the block takes."""
+    part = Part(what)
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield part
+    part.wall, part.cpu = time.perf_counter() - wall, time.process_time() - cpu
+    found.parts.append(part)
+
+
+async def time_runs(database: Database, found: Found, say: Say) -> None:
+    """All lists alone, a first run, and one after a thousand changed people."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        pass
+
+    say(f"all lists of {database.people:,} people, without writing")
+    async with running.connected(database.url) as connection:
+        version = await stored.current(connection)
+        assert version is not None
+        with timed(found, "loading all vectors"):
+            loaded = await stored.load(connection, version)
+        with timed(found, "all lists, without writing") as part:
+            scorer = Scorer(loaded.vectors)
+            best_lists(scorer, np.arange(scorer.people), {}, version.top)
+            part.about = f"{version.length} places"
+        del scorer, loaded
+    say("a first run: everything anew")
+    with timed(found, "a first run") as part:
+        report = await running.run(database.url, "built-in", progress, renew=True)
+        part.about = f"{report.vectors:,} vectors, {report.lists:,} lists changed"
+    say(f"{CHANGED:,} people choose another tag")
+    database.run(f"""
+        INSERT INTO user_tags
+        SELECT auth0_sub, (SELECT id FROM tags ORDER BY hashtext(auth0_sub || id) LIMIT 1)
+        FROM (SELECT auth0_sub FROM users ORDER BY hashtext(auth0_sub) LIMIT {CHANGED}) AS some
+        ON CONFLICT DO NOTHING
+    """)
+    with timed(found, f"a run after {CHANGED:,} changes") as part:
+        report = await running.run(database.url, "built-in", progress)
+        part.about = (
+            f"{report.vectors:,} vectors changed, {report.looked_at:,} lists looked at, "
+            f"{report.lists:,} changed"
+        )
+
+
+async def time_reads(database: Database, found: Found, say: Say) -> None:
+    """What a page of matches costs the database."""
+    say("matches with and without reasons")
+    async with asking(database) as api:
+        for name, selection in (("without reasons", WITHOUT), ("with all reasons", WITH)):
+            case = Case(name, f"viewer {{ user {{ {selection} }} }}", True)
+            found.reads[name] = await api.cost(case, batches=9, size=20)
+
+
+def time_writes(database: Database, found: Found) -> None:
+    """Stories with two tags in one transaction, which is rolled back: ms a story."""
+    triggers = "match_story_tags_changed_insert", "match_story_tags_changed_delete"
+    rounds: dict[str, list[float]] = {"without marks": [], "with marks": []}
+    for _ in range(3):
+        for name, switch in (("without marks", "DISABLE"), ("with marks", "ENABLE")):
+            for trigger in triggers:
+                database.run(f"ALTER TABLE story_tags {switch} TRIGGER {trigger}")
+            rounds[name].append(_written(database))
+    found.writes = {name: float(np.median(times)) for name, times in rounds.items()}
+
+
+def _written(database: Database) -> float:
+    text = database.run(
+        "CREATE OR REPLACE FUNCTION pg_temp.took() RETURNS text LANGUAGE plpgsql AS $f$ BEGIN "
+        f"EXECUTE $q${WRITE.format(writes=WRITES)}$q$; "
+        "EXCEPTION WHEN raise_exception THEN RETURN substr(SQLERRM, 6); END $f$; "
+        "SELECT pg_temp.took()"
+    )
+    return 1000 * float(text.split()[-1]) / WRITES
+
+
+def table(found: Found) -> str:
+    """The figures as Markdown."""
+    rows: list[Any] = [
+        "# Matching",
+        "",
+        f"By `make bench ARGS=--matching`. Quality: a fifth of the friendships of {LOOKED_AT:,}",
+        f"of {PLANTED:,} planted people, ranked among all. Speed: `db seed --people "
+        f"{found.people}`.",
+        "",
+        "| ranking | HR@10 | NDCG@10 |",
+        "|---|---:|---:|",
+        *(f"| {name} | {q.hit_rate:.4f} | {q.ndcg:.4f} |" for name, q in found.quality),
+        "",
+        *(f"- {line}" for line in found.shown),
+        "",
+        "| work | wall s | CPU s of the process | |",
+        "|---|---:|---:|---|",
+        *(f"| {p.what} | {p.wall:.1f} | {p.cpu:.1f} | {p.about} |" for p in found.parts),
+        "",
+        f"Memory of the process, at most: {found.memory:,.0f} MB (the planted community included).",
+        "",
+        "| one request or write | ms of the database |",
+        "|---|---:|",
+        *(f"| `matches(first: 20)` {name} | {ms:.2f} |" for name, ms in found.reads.items()),
+        *(f"| a story with two tags, {name} | {ms:.3f} |" for name, ms in found.writes.items()),
+    ]
+    return "\n".join(rows) + "\n"
