@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from community_gql.db.database import Database
 from community_gql.db.housekeeping import Housekeeping
 from community_gql.graph.statements import NEAR_ROWS
+from community_gql.http.account import AccountExport
 from community_gql.http.endpoint import GraphQLEndpoint
 from community_gql.http.events import Streams
 from community_gql.http.exchange import EndpointConfig, Runner
@@ -105,6 +106,11 @@ def create_app(
         cors_origins=settings.cors_origins,
         routes=[
             Route("/schema.graphql", SchemaFile(authentication, config).answer, methods=["GET"]),
+            Route(
+                "/account/export",
+                AccountExport(database, authentication, config).answer,
+                methods=["GET"],
+            ),
             Route("/healthz", _alive),
             Route("/readyz", Readiness(database, identity.checks).answer),
             *identity.routes,

@@ -36,7 +36,7 @@ COMMAND = shutil.which("community-gql", path=str(Path(sys.executable).parent)) o
 WRITE = 'mutation { createGarden(input: {name: "a"}) { garden { name } } }'
 EVERY_COMMAND = [
     *(["dev"], ["serve"], ["token"], ["explain"], ["stats"], ["who"]),
-    *(["schema", "export"], ["schema", "check"]),
+    *(["accounts", "export"], ["schema", "export"], ["schema", "check"]),
     *(["tags", name] for name in ("rename", "merge", "delete")),
     *(["db", name] for name in ("upgrade", "downgrade", "current", "seed", "url", "psql", "reset")),
 ]

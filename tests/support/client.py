@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event
 
 from community_gql.app import create_app
 from community_gql.db.database import Database
+from community_gql.db.labels import unlabelled
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import Settings
 from tests.support.factories import Person
@@ -132,7 +133,7 @@ class _Lines(logging.Handler):
 
 def _note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
     if (texts := _texts.get(None)) is not None:
-        texts.append(statement)
+        texts.append(unlabelled(statement))
 
 
 # The app runs in the task of the test, so a context variable separates concurrent requests.

@@ -13,7 +13,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from community_gql.cli import db, dev, explain, matching, schema, seeing, serve, tags, token
+from community_gql.cli import (
+    accounts,
+    db,
+    dev,
+    explain,
+    matching,
+    schema,
+    seeing,
+    serve,
+    tags,
+    token,
+)
 from community_gql.cli.console import err
 from community_gql.settings import OperatorError
 from community_gql.settings.docstrings import documentation
@@ -30,6 +41,7 @@ app = typer.Typer(
 TOP = (dev.commands, serve.commands, token.commands, explain.commands, seeing.commands)
 for commands in TOP:
     app.add_typer(commands)
+app.add_typer(accounts.commands, name="accounts")
 app.add_typer(db.commands, name="db")
 app.add_typer(tags.commands, name="tags")
 app.add_typer(matching.commands, name="matching")

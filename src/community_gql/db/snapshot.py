@@ -59,7 +59,7 @@ class Snapshot:
         """Where PostgreSQL's plans of them are noted; nowhere, unless somebody asked."""
 
     async def run(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        """All rows of ``statement``."""
+        """All rows of ``statement``, if it returns any."""
         try:
             async with asyncio.timeout_at(self._deadline), self._turn:
                 if self._closed:
@@ -142,7 +142,7 @@ class Snapshot:
                 describe(span, result.context.statement, self.label)
         if self.texts is not None:
             self.texts.append(result.context.statement)
-        rows = result.all()
+        rows = result.all() if result.returns_rows else ()
         if self.explained is not None:
             text, given = result.context.statement, result.context.parameters[0]
             # unscoped: explains what has just run
