@@ -32,6 +32,7 @@ from community_gql.http.limits import LiveLimits
 from community_gql.http.live_connections import LiveConnections
 from community_gql.http.proxies import TrustedProxies
 from community_gql.http.rate_limit import Budget, MemoryBudget, RedisBudget
+from community_gql.http.read_after import ReadAfter
 from community_gql.http.sdl import SchemaFile
 from community_gql.http.security import SecurityHeaders
 from community_gql.http.sockets import SOCKETS, Sockets
@@ -71,7 +72,10 @@ def create_app(
         identity = provider_identity(database, settings)
     operations = _operations(database, settings, near_rows)
     config = endpoint_config(settings, development=development is not None)
-    authentication, runner = identity.authentication, Runner(operations, config)
+    after = None
+    if database.replicas is not None:
+        after = ReadAfter(database.replicas, settings.database_url, settings.redis_url)
+    authentication, runner = identity.authentication, Runner(operations, config, after)
     requests = Requests() if settings.metrics is not None else None
     housekeeping = Housekeeping(database, retention=settings.live_retention)
     live = Live(operations, database, interval=settings.live_interval, charge=config.budget.affords)
@@ -87,6 +91,8 @@ def create_app(
             await running.enter_async_context(identity.running())
             await running.enter_async_context(housekeeping.running())
             await running.enter_async_context(live.running())
+            if database.replicas is not None:
+                await running.enter_async_context(database.replicas.running())
             if requests is not None:
                 gauges = Gauges(requests, database, operations)
                 await running.enter_async_context(gauges.running())
@@ -95,6 +101,8 @@ def create_app(
             warming.cancel()
         operations.close()
         await config.budget.close()
+        if after is not None:
+            await after.close()
         await database.close()
         await asyncio.to_thread(tracing.close)
 
@@ -124,6 +132,7 @@ def create_app(
 def _database(settings: Settings) -> Database:
     return Database(
         settings.database_url,
+        read_urls=settings.database_read_url,
         pool_size=settings.database_pool_size,
         pool_timeout=settings.database_pool_timeout,
         caller_share=settings.database_caller_share,
@@ -226,6 +235,7 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
                 "Content-Type",
                 "Last-Event-ID",
                 "Traceparent",
+                "X-Read-After",
                 "X-Request-Id",
             ),
             expose_headers=(
@@ -233,6 +243,7 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
                 "RateLimit-Remaining",
                 "RateLimit-Reset",
                 "Retry-After",
+                "X-Read-After",
                 "X-Request-Id",
             ),
             max_age=600,

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from community_gql.db.pool import Pool, PoolConfig, detached
+from community_gql.db.replicas import NOWHERE, Behind, Position, Replica, Replicas, flushed, reach
 from community_gql.db.snapshot import EXPLAIN, Snapshot
 from community_gql.db.states import REPEATED, TOO_LONG, away_is_unavailable, sqlstate
 from community_gql.db.stopwatch import Stopwatch
@@ -41,8 +42,11 @@ class Database:
     fairly among callers; None is the server itself.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self.pool = Pool(url, PoolConfig(**options))
+    def __init__(self, url: str, *, read_urls: Sequence[str] = (), **options: Any) -> None:
+        """``read_urls`` are the addresses of standbys."""
+        config = PoolConfig(**options)
+        self.pool = Pool(url, config)
+        self.replicas = Replicas(self.pool, read_urls, config) if read_urls else None
         self.after_commit: Callable[[], None] = _nothing
         """Called after each commit of this process."""
 
@@ -52,13 +56,29 @@ class Database:
         return self.pool.engine
 
     def snapshot(
-        self, *, custom_plan: bool = False, caller: str | None = None, deadline: float | None = None
+        self,
+        *,
+        custom_plan: bool = False,
+        caller: str | None = None,
+        deadline: float | None = None,
+        on_replica: bool = False,
+        after: Position | None = None,
     ) -> Snapshot:
         """What one operation reads through; close it when the operation ends.
 
-        For ``custom_plan`` see ``value``.
+        For ``custom_plan``, ``on_replica`` and ``after`` see ``value``.
         """
-        return Snapshot(self.pool, custom_plan=custom_plan, caller=caller, deadline=deadline)
+        return Snapshot(
+            self.pool,
+            custom_plan=custom_plan,
+            caller=caller,
+            deadline=deadline,
+            replica=self._replica(on_replica, after),
+            after=after,
+        )
+
+    def _replica(self, on_replica: bool, after: Position | None) -> Replica | None:
+        return self.replicas.pick(after) if on_replica and self.replicas is not None else None
 
     async def value(
         self,
@@ -68,37 +88,65 @@ class Database:
         custom_plan: bool = False,
         caller: str | None = None,
         stopwatch: Stopwatch | None = None,
+        on_replica: bool = False,
+        after: Position | None = None,
     ) -> Any:
         """The single value of one SELECT with ``$1``, ``$2``, ..., run on the driver itself.
 
         It stays prepared and has one plan for all values; with ``custom_plan`` it is planned for
-        these. A statement is a snapshot of its own and needs no transaction. Raises Unavailable
+        these. A statement is a snapshot of its own and needs no transaction. With ``on_replica``
+        a standby may be asked, if it has what was written up to ``after``. Raises Unavailable
         when the database is away.
         """
         stopwatch = stopwatch or Stopwatch()
+        replica = self._replica(on_replica, after)
+        if replica is not None:
+            try:
+                return await self._value(
+                    replica.pool, text, arguments, custom_plan, caller, stopwatch, after
+                )
+            except Behind:
+                pass
+            except Exception as error:
+                if not replica.failed(error):
+                    raise
+        return await self._value(self.pool, text, arguments, custom_plan, caller, stopwatch, None)
+
+    async def _value(
+        self,
+        pool: Pool,
+        text: str,
+        arguments: Sequence[Any],
+        custom_plan: bool,
+        caller: str | None,
+        stopwatch: Stopwatch,
+        after: Position | None,
+    ) -> Any:
         with away_is_unavailable():
             asked = time.perf_counter()
             try:
-                lent = await self.pool.lend(caller)
+                lent = await pool.lend(caller)
             finally:
                 start = time.perf_counter()
                 stopwatch.pool_seconds += start - asked
             try:
+                if after is not None:
+                    await reach(lent.driver, after)
                 try:
                     # unscoped: runs what was compiled from scoped selects
-                    found = await self.pool.fetch(lent, text, arguments, custom_plan=custom_plan)
+                    found = await pool.fetch(lent, text, arguments, custom_plan=custom_plan)
                 except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
                     # A migration changed the type of a column since the statement was prepared.
                     lent.prepared.drop(text)
                     await lent.driver.reload_schema_state()
                     # unscoped: runs what was compiled from scoped selects
-                    found = await self.pool.fetch(lent, text, arguments, custom_plan=custom_plan)
+                    found = await pool.fetch(lent, text, arguments, custom_plan=custom_plan)
             except BaseException as error:
-                self.pool.take_back(lent, error)
+                pool.take_back(lent, error)
                 raise
             finally:
                 stopwatch.seconds += time.perf_counter() - start
-            self.pool.keep(lent)
+            pool.keep(lent)
             return found
 
     async def explain(
@@ -128,18 +176,26 @@ class Database:
         caller: str | None = None,
         deadline: float | None = None,
         stopwatch: Stopwatch | None = None,
+        viewer: str | None = None,
     ) -> T:
         """Run ``action`` in one READ COMMITTED transaction, and commit it.
 
         A deadlock or a serialisation failure runs it again from the start, a few times; any
         exception leaves nothing behind. Raises Unavailable when the database is away, and when
         ``deadline`` (of the event loop's clock) has passed before the commit. ``stopwatch``
-        counts how long it waits for connections.
+        counts how long it waits for connections. Where there are standbys, it is remembered for
+        ``viewer`` up to where they have to be.
         """
         stopwatch = stopwatch or Stopwatch()
+        replicas = self.replicas if viewer is not None else None
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
-                result: T = await _Attempt(self.pool, action, caller, stopwatch).result(deadline)
+                made = _Attempt(self.pool, action, caller, stopwatch, located=replicas is not None)
+                try:
+                    result: T = await made.result(deadline)
+                finally:
+                    if replicas is not None and viewer is not None and made.commits:
+                        replicas.note(viewer, made.position)
                 self.after_commit()
                 return result
             except DBAPIError as error:
@@ -164,6 +220,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self.replicas is not None:
+            await self.replicas.close()
         await self.pool.close()
 
 
@@ -180,10 +238,14 @@ class _Attempt:
         action: Callable[[Transaction], Awaitable[T]],
         caller: str | None,
         stopwatch: Stopwatch,
+        *,
+        located: bool,
     ) -> None:
         self._pool, self._action, self._caller = pool, action, caller
-        self._stopwatch = stopwatch
-        self._commits = False
+        self._stopwatch, self._located = stopwatch, located
+        self.position = NOWHERE
+        """Where the WAL was after the commit, if that was asked for."""
+        self.commits = False
 
     async def result(self, deadline: float | None) -> Any:
         """What the action returned, once it is committed."""
@@ -194,7 +256,7 @@ class _Attempt:
         except TimeoutError:
             if deadline is None or task.done():
                 raise
-            if self._commits:
+            if self.commits:
                 # What was written must not be hidden by an error that says it was not.
                 await asyncio.wait({task}, timeout=COMMIT_SECONDS)
                 if task.done():
@@ -202,7 +264,7 @@ class _Attempt:
             task.cancel()
             raise Unavailable(TOO_LONG) from None
         except asyncio.CancelledError:
-            if not self._commits:
+            if not self.commits:
                 task.cancel()
             raise
 
@@ -212,8 +274,11 @@ class _Attempt:
                 connection = await self._pool.connect(self._caller, write=True)
             try:
                 result = await self._action(Transaction(connection))
-                self._commits = True
+                self.commits = True
                 await connection.commit()
+                if self._located:
+                    raw: Any = await connection.get_raw_connection()
+                    self.position = await flushed(raw.driver_connection)
             except BaseException as error:
                 # Nobody who gives up waits for the connection to be cleaned.
                 release = self._pool.release(connection, self._caller, write=True, error=error)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from community_gql.db.labels import STATEMENT, describe
 from community_gql.db.pool import LABEL, Pool, awaited, detached
+from community_gql.db.replicas import Behind, Position, Replica, reach
 from community_gql.db.states import REPEATED, TOO_LONG, away_is_unavailable, sqlstate, unavailable
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import Unavailable
@@ -36,8 +37,18 @@ class Snapshot:
     """
 
     def __init__(
-        self, pool: Pool, *, custom_plan: bool, caller: str | None, deadline: float | None
+        self,
+        pool: Pool,
+        *,
+        custom_plan: bool,
+        caller: str | None,
+        deadline: float | None,
+        replica: Replica | None = None,
+        after: Position | None = None,
     ) -> None:
+        self._replica, self._after = replica, after
+        self.replica_failed = False
+        """Whether a standby failed in the middle: the operation is to be run on the primary."""
         self._pool, self._custom_plan, self._caller, self._deadline = (
             pool,
             custom_plan,
@@ -116,7 +127,13 @@ class Snapshot:
                 except DBAPIError as error:
                     # What was read before showed the moment that is lost: only a first statement
                     # can be repeated.
+                    replica = self._replica
                     await self._release(error)
+                    if replica is not None and replica.failed(error):
+                        self._replica = None
+                        if first and attempt < READ_ATTEMPTS:
+                            continue  # on the primary
+                        self.replica_failed = True
                     if not first or attempt == READ_ATTEMPTS or sqlstate(error) not in REPEATED:
                         self._closed = True
                         if sqlstate(error) in REPEATED:
@@ -131,8 +148,7 @@ class Snapshot:
     async def _execute(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         if self._connection is None:
             with self.stopwatch.waiting():
-                self._connection = await self._pool.connect(self._caller, write=False)
-            await self._pool.plan(await self._connection.get_raw_connection(), self._custom_plan)
+                self._connection = await self._begin()
         self.statements += 1
         with tracing.span(STATEMENT, "client") as span, self.stopwatch.running():
             result = await self._connection.execute(
@@ -150,10 +166,35 @@ class Snapshot:
             self.explained.append("\n".join(plan.scalars()))
         return rows
 
+    async def _begin(self) -> AsyncConnection:
+        if self._replica is not None:
+            try:
+                return await self._begin_on(self._replica.pool, self._after)
+            except Behind:
+                pass
+            except Exception as error:
+                if not self._replica.failed(error):
+                    raise
+            self._replica = None
+        return await self._begin_on(self._pool, None)
+
+    async def _begin_on(self, pool: Pool, after: Position | None) -> AsyncConnection:
+        connection = await pool.connect(self._caller, write=False)
+        try:
+            raw: Any = await connection.get_raw_connection()
+            await pool.plan(raw, self._custom_plan)
+            await reach(raw.driver_connection, after)  # before the transaction has its snapshot
+        except BaseException as error:
+            lost = None if isinstance(error, Behind) else error
+            detached(pool.release(connection, self._caller, write=False, error=lost))
+            raise
+        return connection
+
     async def _release(self, error: BaseException | None = None) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await self._pool.release(connection, self._caller, write=False, error=error)
+            pool = self._pool if self._replica is None else self._replica.pool
+            await pool.release(connection, self._caller, write=False, error=error)
 
     async def close(self) -> None:
         """Give the connection back, once the statement that has its turn is through."""

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from community_gql.db import export
 from community_gql.db.database import Database
 from community_gql.errors import AccountGone, PublicError, Unauthenticated
-from community_gql.http.exchange import EndpointConfig
+from community_gql.http.exchange import Authenticate, EndpointConfig
 from community_gql.http.rate_limit import key_of
 from community_gql.http.request_log import digest
 from community_gql.http.responses import fault, refusal

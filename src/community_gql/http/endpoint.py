@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from community_gql.graph.visibility import Viewer
+from community_gql.http import read_after
 from community_gql.http.events import EventStream, Streams
 from community_gql.http.exchange import Authenticate, Exchange, Runner
 from community_gql.http.head import Head, wants_signpost
@@ -71,7 +72,7 @@ class GraphQLEndpoint:
             await self._page(scope, receive, send)
             return
         exchange = Exchange(
-            head.client, head.is_safe, RequestLog(method=head.method, path=scope["path"])
+            head.client, head.is_safe, RequestLog(method=head.method, path=scope["path"]), head=head
         )
         log = exchange.log
         log.request_id, log.client = request_id(head.request_id), client_class(head.client)
@@ -117,6 +118,12 @@ class GraphQLEndpoint:
         if answer.status == 401 or exchange.account_gone:
             self._draw_consequences(exchange, scope, answer)
         answer.headers["X-Request-Id"] = exchange.log.request_id
+        if exchange.token is not None:
+            answer.headers[read_after.HEADER] = exchange.token
+            if head.has_cookie:
+                answer.headers.setdefault(
+                    "Set-Cookie", read_after.cookie(exchange.token, head.is_tls)
+                )
 
     async def _answer(
         self, exchange: Exchange, scope: Scope, head: Head, receive: Receive

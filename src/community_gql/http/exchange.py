@@ -20,7 +20,9 @@ from community_gql.db.database import COMMIT_SECONDS
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
+from community_gql.http.head import Head
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
+from community_gql.http.read_after import ReadAfter
 from community_gql.http.request_log import RequestLog
 from community_gql.http.requests import HttpError
 from community_gql.http.responses import (
@@ -113,6 +115,10 @@ class Exchange:
     params: Params | None = None
     viewer: Viewer | None = None
     account_gone: bool = False
+    head: Head | None = None
+    """The head of its request, if it came in one of its own."""
+    token: str | None = None
+    """What a read must be after to see what was written."""
     balance: dict[str, str] = field(default_factory=dict)
     """The ``RateLimit-*`` fields, once something was charged."""
     started: float = field(default_factory=time.perf_counter)
@@ -139,8 +145,11 @@ class Exchange:
 class Runner:
     """Prepares, charges and executes what an exchange asks for."""
 
-    def __init__(self, operations: Operations, config: EndpointConfig) -> None:
-        self.operations, self.config = operations, config
+    def __init__(
+        self, operations: Operations, config: EndpointConfig, after: ReadAfter | None = None
+    ) -> None:
+        """``after`` is there where standbys answer queries."""
+        self.operations, self.config, self._read_after = operations, config, after
 
     async def prepare(self, exchange: Exchange) -> Prepared:
         """Prepare the operation and charge its cost.
@@ -206,6 +215,9 @@ class Runner:
         texts: list[str] | None = [] if wishes.get("sql") is True or explains else None
         explained: list[str] | None = [] if explains else None
         stopwatch = Stopwatch()
+        after = None
+        if self._read_after is not None and prepared.kind is OperationType.QUERY:
+            after = await self._read_after.of(exchange.head, exchange.viewer.sub)
         try:
             outcome = await self.operations.execute(
                 prepared,
@@ -214,6 +226,7 @@ class Runner:
                 deadline=_deadline(prepared.kind, limit),
                 afford=afford,
                 stopwatch=stopwatch,
+                after=after,
                 texts=texts,
                 explained=explained,
             )
@@ -224,6 +237,8 @@ class Runner:
             log.compile_milliseconds = round(stopwatch.compile_seconds * 1000, 2)
             if (beyond := int(milliseconds) - FREE_MILLISECONDS) > 0:
                 await self._debit(exchange, beyond * POINTS_PER_MILLISECOND)
+        if self._read_after is not None and prepared.kind is OperationType.MUTATION:
+            exchange.token = await self._read_after.wrote(exchange.viewer.sub)
         log.executor, log.fallback_reason = outcome.executor, outcome.fallback_reason
         log.statements = outcome.statements
         exchange.account_gone = outcome.account_gone

@@ -37,6 +37,8 @@ class Head:
     request_id: bytes = b""
     traceparent: bytes = b""
     last_event_id: str | None = None
+    read_after: bytes = b""
+    cookie: bytes = b""
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
@@ -57,6 +59,7 @@ class Head:
                     head.authorizations += 1
                 case b"cookie":
                     head.has_cookie = True
+                    head.cookie = b"%b; %b" % (head.cookie, value) if head.cookie else value
                 case b"content-type":
                     head.content_type = value
                 case b"content-length":
@@ -65,6 +68,8 @@ class Head:
                     head.content_encoding = value
                 case b"x-request-id":
                     head.request_id = value
+                case b"x-read-after":
+                    head.read_after = value
                 case b"traceparent":
                     head.traceparent = value
                 case b"last-event-id":

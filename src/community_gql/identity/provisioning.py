@@ -167,7 +167,9 @@ class Provisioning:
                 self._turns[sub] = (lock, users - 1)
 
     async def _settle(self, identity: Identity) -> None:
-        found = await self._database.write(lambda session: _look(session, identity.sub))
+        found = await self._database.write(
+            lambda session: _look(session, identity.sub), viewer=identity.sub
+        )
         _refuse_older(identity, found.deleted_at)
         email = found.email
         email_as_of, ask_again_at = identity.issued_at, 0.0
@@ -207,7 +209,7 @@ class Provisioning:
                 )
             return found.email
 
-        return await self._database.write(make)
+        return await self._database.write(make, viewer=identity.sub)
 
     async def _follow(self, identity: Identity, email: str) -> str:
         """Store an address that changed at the provider; return the address of the row.
@@ -220,7 +222,7 @@ class Provisioning:
             return email
         change = update(m.User).where(m.User.auth0_sub == identity.sub).values(email=new)
         try:
-            await self._database.write(lambda session: session.run(change))
+            await self._database.write(lambda session: session.run(change), viewer=identity.sub)
         except IntegrityError:
             # They keep the old address, because the new one belongs to another account here. A
             # refusal would lock them out.

@@ -24,6 +24,7 @@ from graphql import (
 
 from community_gql.db.database import Database
 from community_gql.db.pool import detached
+from community_gql.db.replicas import Position
 from community_gql.db.states import AWAY
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
@@ -170,9 +171,12 @@ class Operations:
         afford: Afford = _cannot_afford,
         stopwatch: Stopwatch | None = None,
         texts: list[str] | None = None,
+        after: Position | None = None,
         explained: list[str] | None = None,
     ) -> Outcome:
         """Run an operation for a viewer.
+
+        A query may read from a standby that has replayed ``after``.
 
         ``caller`` is whose share of the connections it uses (see ``Database``), ``deadline`` when
         it gives up, by the event loop's clock. ``afford`` pays for compiling it, where that is
@@ -199,6 +203,8 @@ class Operations:
             near_rows=self.near_rows,
             plans=prepared.plans,
             label=prepared.operation.label,
+            on_replica=prepared.kind is OperationType.QUERY,
+            after=after,
         )
         if explained is not None:
             prepared.operation.seen = True
@@ -214,6 +220,11 @@ class Operations:
                 data, errors = await batched.run(
                     prepared.operation, prepared.variables, context, payloads
                 )
+                if errors and context.replica_failed:
+                    await context.use_primary()
+                    data, errors = await batched.run(
+                        prepared.operation, prepared.variables, context, payloads
+                    )
                 reason = payloads.reason if payloads else reason
         finally:
             if context.is_open:

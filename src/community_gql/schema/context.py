@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from community_gql.db.database import Database, Snapshot, Transaction, constraint
 from community_gql.db.labels import unlabelled
+from community_gql.db.replicas import Position
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, Unavailable
 from community_gql.graph.loaders import Loaders
@@ -52,6 +53,11 @@ class Context:
     """What is read through instead of a snapshot of its own; it stays open afterwards."""
     event: Any = None
     """What a subscription tells, where its field does not find that out itself."""
+    on_replica: bool = False
+    """Whether a standby may be read from."""
+    after: Position | None = None
+    """What it must have replayed then."""
+    _replica_failed: bool = False
     _loaders: Loaders | None = None
     _statements: int = 0
     _ended: bool = False
@@ -77,7 +83,11 @@ class Context:
             if self._ended:  # an error elsewhere ended it early
                 raise Unavailable("The operation has ended.")
             snapshot = self.shared or self.database.snapshot(
-                custom_plan=self.plans.custom_plan, caller=self._caller, deadline=self.deadline
+                custom_plan=self.plans.custom_plan,
+                caller=self._caller,
+                deadline=self.deadline,
+                on_replica=self.on_replica and self.explained is None,
+                after=self.after,
             )
             snapshot.texts, snapshot.explained = self.texts, self.explained
             snapshot.label = self.label
@@ -95,6 +105,8 @@ class Context:
             custom_plan=custom_plan,
             caller=self._caller,
             stopwatch=self.stopwatch,
+            on_replica=self.on_replica,
+            after=self.after,
         )
         if self.explained is not None:
             self.explained.append(await self.database.explain(text, arguments, caller=self._caller))
@@ -119,7 +131,11 @@ class Context:
 
         try:
             result = await self.database.write(
-                counted, caller=self._caller, deadline=self.deadline, stopwatch=self.stopwatch
+                counted,
+                caller=self._caller,
+                deadline=self.deadline,
+                stopwatch=self.stopwatch,
+                viewer=self.viewer.sub,
             )
         except IntegrityError as error:
             if constraint(error).endswith(_OWNER_KEYS):
@@ -127,6 +143,17 @@ class Context:
             raise
         self.committed = True
         return result
+
+    @property
+    def replica_failed(self) -> bool:
+        """Whether a standby failed while it was read from."""
+        failed = self._loaders is not None and self._loaders.snapshot.replica_failed
+        return failed or self._replica_failed
+
+    async def use_primary(self) -> None:
+        """Begin anew on the primary: nothing that was read counts."""
+        await self._forget()
+        self.on_replica = self._replica_failed = False
 
     async def close(self) -> None:
         """Give back what the operation holds; nothing can be read any more."""
@@ -144,5 +171,6 @@ class Context:
             except TimeoutError:
                 pass  # it goes on behind
             finally:
+                self._replica_failed |= loaders.snapshot.replica_failed
                 self._statements += loaders.snapshot.statements
                 self.stopwatch.add(loaders.snapshot.stopwatch)

@@ -33,6 +33,7 @@ from community_gql.settings.checks import (
     proxies,
     redis_address,
     session_secrets,
+    spaced,
     tenant_domain,
     unusable_proxies,
 )
@@ -66,6 +67,17 @@ class Settings(BaseSettings):
             "Needed by `serve`; where it is absent, the development commands use the embedded "
             "PostgreSQL.",
         )
+    )
+    database_read_url: Annotated[
+        tuple[Annotated[str, PlainValidator(database_address)], ...],
+        NoDecode,
+        BeforeValidator(spaced),
+    ] = Field(
+        default=(),
+        repr=False,
+        description="Standbys of that database, separated by spaces: queries are read from them, "
+        "and nobody misses their own writes (see `docs/scaling.md`).",
+        json_schema_extra={"shown_default": ""},
     )
     database_pgbouncer: bool = Field(
         default=False,

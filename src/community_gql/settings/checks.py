@@ -125,6 +125,11 @@ def listed(value: object) -> object:
     return value
 
 
+def spaced(value: object) -> object:
+    """Split a text at white space; anything else stays as it is."""
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
 def origin(value: str) -> str:
     """Check that ``value`` is a browser's origin such as ``https://app.example.com``."""
     parts = urlsplit(value)

@@ -74,6 +74,12 @@ COMPILE_SECONDS = Histogram(
 CONNECTIONS = _gauge("connections", "Connections of clients that are open.")
 CACHE_BYTES = _gauge("cache_bytes", "What a cache takes in memory, estimated.", ("cache",))
 CACHE_ENTRIES = _gauge("cache_entries", "How many things a cache holds.", ("cache",))
+REPLICA_LAG = _gauge(
+    "replica_lag_seconds", "How far a standby is behind.", ("replica",), mode="livemax"
+)
+REPLICA_RESTS = _gauge(
+    "replica_rests", "Processes that read nothing from a standby now.", ("replica",)
+)
 JOB_SECONDS = Histogram(
     PREFIX + "job_seconds",
     "What runs beside the requests, by outcome.",
