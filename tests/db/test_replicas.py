@@ -332,3 +332,14 @@ def test_the_later_of_two_positions() -> None:
     assert later(one, two) == later(two, one) == two
     assert later(two, other) == other
     assert later(NOWHERE, one) is not None
+
+
+async def test_a_moment_is_the_primary_s(
+    api: Client, db: asyncpg.Connection, standby: asyncpg.Connection
+) -> None:
+    ada = await make.person(db)
+    await caught_up(db, standby)
+    assert (await api(READ, ada)).status == 200
+    assert _answered()["standby"] == 1
+    assert (await api("{ moment viewer { user { id } } }", ada)).data["moment"]
+    assert _answered()["standby"] == 1

@@ -377,6 +377,11 @@ class Plans:
         return self.varying.get(node_id) or self.fixed.get(node_id)
 
     @property
+    def tells_moment(self) -> bool:
+        """Whether it tells the moment, which only the primary knows exactly."""
+        return any(isinstance(plan, MomentPlan) for plan in self.fixed.values())
+
+    @property
     def form(self) -> tuple[Hashable, ...]:
         """What of the variables' values decides the text of a statement."""
         return tuple(plan.form for plan in self.varying.values())

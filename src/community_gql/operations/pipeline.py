@@ -203,7 +203,9 @@ class Operations:
             near_rows=self.near_rows,
             plans=prepared.plans,
             label=prepared.operation.label,
-            on_replica=prepared.kind is OperationType.QUERY,
+            on_replica=prepared.kind is OperationType.QUERY
+            and self._database.replicas is not None
+            and not prepared.plans.tells_moment,
             after=after,
         )
         if explained is not None:
