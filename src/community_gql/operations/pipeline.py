@@ -211,27 +211,10 @@ class Operations:
         if explained is not None:
             prepared.operation.seen = True
             await self.pushdown.compile(prepared, self.near_rows)
-        errors: list[GraphQLError] = []
-        data: bytes | dict[str, Any] | None
         try:
-            data, reason = await self.pushdown.run(prepared, context, afford)
-            if data is None:
-                payloads = None
-                if prepared.kind is OperationType.MUTATION:
-                    payloads = Payloads(self.pushdown, prepared, context, afford)
-                data, errors = await batched.run(
-                    prepared.operation, prepared.variables, context, payloads
-                )
-                if errors and context.replica_failed:
-                    await context.use_primary()
-                    data, errors = await batched.run(
-                        prepared.operation, prepared.variables, context, payloads
-                    )
-                reason = payloads.reason if payloads else reason
+            data, errors, reason = await self._run(prepared, context, afford)
         finally:
-            if context.is_open:
-                # A server that hangs does not even end a transaction: that goes on behind.
-                await asyncio.wait({detached(context.close())}, timeout=CLOSING_SECONDS)
+            await _close(context)
         if not context.committed and is_lost(data, errors, prepared.kind):
             raise Unavailable(AWAY, _cause(errors))
         if isinstance(data, dict) and len(orjson.dumps(data)) > self.max_answer_bytes:
@@ -245,6 +228,23 @@ class Operations:
             stopwatch.seconds,
             any(isinstance(_origin(error), AccountGone) for error in errors),
         )
+
+    async def _run(
+        self, prepared: Prepared, context: Context, afford: Afford
+    ) -> tuple[bytes | dict[str, Any] | None, list[GraphQLError], str | None]:
+        """Data, errors, and why the loaders ran it."""
+        data, reason = await self.pushdown.run(prepared, context, afford)
+        if data is not None:
+            return data, [], reason
+        payloads = None
+        if prepared.kind is OperationType.MUTATION:
+            payloads = Payloads(self.pushdown, prepared, context, afford)
+        given = prepared.operation, prepared.variables, context, payloads
+        found, errors = await batched.run(*given)
+        if errors and context.replica_failed:
+            await context.use_primary()
+            found, errors = await batched.run(*given)
+        return found, errors, payloads.reason if payloads else reason
 
     def _too_large(self, kind: OperationType) -> GraphQLError:
         """The error of a mutation whose answer is too long; raises it for a query."""
@@ -278,6 +278,12 @@ class Operations:
     def close(self) -> None:
         """Stop compiling."""
         self.pushdown.close()
+
+
+async def _close(context: Context) -> None:
+    """End the transaction. A server that hangs does not even do that: then it goes on behind."""
+    if context.is_open:
+        await asyncio.wait({detached(context.close())}, timeout=CLOSING_SECONDS)
 
 
 def _uncoerced(errors: Sequence[GraphQLError], open_schema: bool) -> list[GraphQLError]:
