@@ -45,17 +45,18 @@ async def waits_for_the_first(
     order = await db.fetch(f"SELECT {key} FROM {table} WHERE {key} IN ($1, $2)", first, second)
     assert [row[0] for row in order] == [second, first]
     other = await asyncpg.connect(plain_address(database_url))
+    await other.execute("BEGIN")
+    await other.execute(f"SELECT FROM {table} WHERE {key} = $1 FOR UPDATE", first)
+    task = asyncio.ensure_future(work())
     try:
-        await other.execute("BEGIN")
-        await other.execute(f"SELECT FROM {table} WHERE {key} = $1 FOR UPDATE", first)
-        task = asyncio.ensure_future(work())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await waiting(db)
         await db.execute(f"SELECT FROM {table} WHERE {key} = $1 FOR UPDATE NOWAIT", second)
         await other.execute("COMMIT")
         return await task
     finally:
         await other.close()
+        await asyncio.wait({task})
 
 
 @pytest.fixture
