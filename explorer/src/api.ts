@@ -41,6 +41,7 @@ export interface Execution {
   statements: number;
   milliseconds: number;
   sql?: string[];
+  plans?: string[];
 }
 
 export interface Answer {
@@ -64,6 +65,17 @@ export async function ask(
     body: JSON.stringify(request),
   });
   return { answer: (await response.json()) as Answer, status: response.status };
+}
+
+/** The statements of a query and PostgreSQL's plans of them; it runs once more. Development only. */
+export async function explain(
+  request: Record<string, unknown>,
+  headers: Record<string, string>,
+): Promise<{ sql: string[]; plans: string[] }> {
+  const { answer } = await ask({ ...request, extensions: { explain: true } }, headers);
+  const { sql, plans } = answer.extensions?.execution ?? {};
+  if (!sql || !plans) throw new Error(answer.errors?.[0]?.message ?? 'There is no plan.');
+  return { sql, plans };
 }
 
 const VIEWER = '{ viewer { email permissions user { profile { displayName } } } }';

@@ -1,6 +1,6 @@
 // How Monaco colours the editors: readable on our paper, in the page's green.
 
-import { useMonaco } from '@graphiql/react';
+import { useGraphiQL, useMonaco } from '@graphiql/react';
 import { useEffect } from 'react';
 
 export const EDITOR_THEME = { light: 'community-light', dark: 'community-dark' };
@@ -34,6 +34,12 @@ function colours(paper: string, ink: string, leaf: string, numbers: string): Rec
     'quickInputList.focusBackground': `${leaf}30`,
     focusBorder: leaf,
   };
+}
+
+/** Long lines go on in the next one: nothing of a query is cut off. */
+export function useWrappedLines(): void {
+  const editor = useGraphiQL((state) => state.queryEditor);
+  useEffect(() => editor?.updateOptions({ wordWrap: 'on' }), [editor]);
 }
 
 /** Has the editors look so, once Monaco is there; `refresh` makes GraphiQL choose its theme anew. */

@@ -2,7 +2,8 @@
 // What only carries other types is left out: a field that gives pages of stories, or the payload of
 // a mutation that writes one, leads to Story.
 
-import { Graph, layout } from '@dagrejs/dagre';
+import Elk, { type ElkExtendedEdge, type ElkNode } from 'elkjs/lib/elk-api';
+import ElkWorker from 'elkjs/lib/elk-worker.min?worker';
 import {
   type GraphQLField,
   type GraphQLNamedType,
@@ -14,7 +15,7 @@ import {
 
 export const ROW = 24; // pixels, as in map.css
 export const HEAD = 36;
-const WIDTH = 250;
+const WIDTH = 260;
 const FOOT = 6;
 
 export type Root = 'Query' | 'Mutation';
@@ -36,8 +37,8 @@ export interface Box {
   height: number;
 }
 
-/** The boxes of everything that `root` leads to. */
-export function boxes(schema: GraphQLSchema, root: Root): Box[] {
+/** The boxes of everything that `root` leads to, not yet in their places. */
+function boxes(schema: GraphQLSchema, root: Root): Box[] {
   const found = new Map<string, Box>();
   const waiting = [schema.getType(root)];
   while (waiting.length > 0) {
@@ -55,7 +56,7 @@ export function boxes(schema: GraphQLSchema, root: Root): Box[] {
     });
     waiting.push(...rows.map(({ target }) => schema.getType(target ?? '')));
   }
-  return place([...found.values()]);
+  return [...found.values()];
 }
 
 /** What a field is about: its type, or what the type is there to carry. */
@@ -87,17 +88,78 @@ function kindOf(type: GraphQLNamedType, root: Root): Box['kind'] {
   return isInterfaceType(type) ? 'interface' : 'type';
 }
 
-function place(all: Box[]): Box[] {
-  const graph = new Graph();
-  graph.setGraph({ rankdir: 'LR', nodesep: 24, ranksep: 90 });
-  graph.setDefaultEdgeLabel(() => ({}));
-  for (const { name, width, height } of all) graph.setNode(name, { width, height });
-  for (const { name, rows } of all) {
-    for (const { target } of rows) if (target && target !== name) graph.setEdge(name, target);
+export interface Line {
+  id: string;
+  source: string;
+  target: string;
+  /** The corners of its way around the boxes, from the row to the head of the target. */
+  points: { x: number; y: number }[];
+}
+
+export interface Picture {
+  boxes: Box[];
+  lines: Line[];
+}
+
+const OPTIONS = {
+  'elk.algorithm': 'layered',
+  'elk.direction': 'RIGHT',
+  'elk.edgeRouting': 'ORTHOGONAL',
+  'elk.spacing.nodeNode': '32',
+  'elk.spacing.edgeNode': '14',
+  'elk.spacing.edgeEdge': '8',
+  'elk.layered.spacing.nodeNodeBetweenLayers': '70',
+  'elk.layered.spacing.edgeNodeBetweenLayers': '18',
+  'elk.layered.spacing.edgeEdgeBetweenLayers': '7',
+  'elk.layered.nodePlacement.strategy': 'NETWORK_SIMPLEX',
+};
+
+/** Everything that `root` leads to, laid out: no line crosses a box. In a worker. */
+export async function picture(schema: GraphQLSchema, root: Root): Promise<Picture> {
+  const all = boxes(schema, root);
+  const elk = new Elk({ workerFactory: () => new ElkWorker() });
+  try {
+    const laidOut: ElkNode = await elk.layout({
+      id: root,
+      layoutOptions: OPTIONS,
+      children: all.map(({ name, rows, width, height }) => ({
+        id: name,
+        width,
+        height,
+        layoutOptions: { 'elk.portConstraints': 'FIXED_POS' },
+        ports: [
+          { id: `${name}:in`, x: 0, y: HEAD / 2 },
+          ...rows.flatMap((row, index) =>
+            row.target ? [{ id: `${name}.${row.name}`, x: width, y: HEAD + (index + 0.5) * ROW }] : [],
+          ),
+        ],
+      })),
+      edges: all.flatMap(({ name, rows }) =>
+        rows.flatMap((row) =>
+          row.target
+            ? [{ id: `${name}.${row.name}`, sources: [`${name}.${row.name}`], targets: [`${row.target}:in`] }]
+            : [],
+        ),
+      ),
+    });
+    const places = new Map(laidOut.children?.map((node) => [node.id, node]));
+    return {
+      boxes: all.map((box) => {
+        const { x = 0, y = 0 } = places.get(box.name) ?? {};
+        return { ...box, x, y };
+      }),
+      lines: (laidOut.edges ?? []).map(({ id, targets, sections }: ElkExtendedEdge) => ({
+        id,
+        source: id.split('.')[0]!,
+        target: targets[0]!.replace(/:in$/, ''),
+        points: (sections ?? []).flatMap(({ startPoint, bendPoints = [], endPoint }) => [
+          startPoint,
+          ...bendPoints,
+          endPoint,
+        ]),
+      })),
+    };
+  } finally {
+    elk.terminateWorker();
   }
-  layout(graph);
-  return all.map((box) => {
-    const { x, y } = graph.node(box.name) as { x: number; y: number };
-    return { ...box, x: x - box.width / 2, y: y - box.height / 2 };
-  });
 }

@@ -15,8 +15,10 @@ import { Header } from './header';
 import { People } from './people';
 import { RunBar } from './runbar';
 import { fetcher } from './runs';
+import { Segments } from './segments';
+import { Share } from './share';
 import { TABS } from './tabs';
-import { ExplorerTheme, FirstAnswer, RunAnywhere, Shortcuts } from './toolbar';
+import { ExplorerTheme, FirstAnswer, FoldVariables, RunAnywhere, Shortcuts } from './toolbar';
 
 const PLUGINS = [DOC_EXPLORER_PLUGIN, explorerPlugin(), HISTORY_PLUGIN];
 
@@ -34,11 +36,14 @@ function Explorer() {
           <Header page="explorer">
             <RunAnywhere />
             <FirstAnswer />
+            <FoldVariables />
             <Shortcuts />
+            <Share />
             <ExplorerTheme />
             <People />
           </Header>
           <main>
+            <Segments />
             <GraphiQLInterface isHeadersEditorEnabled defaultEditorToolsVisibility="variables">
               <GraphiQL.Logo>{null}</GraphiQL.Logo>
               <GraphiQL.Footer>

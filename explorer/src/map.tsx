@@ -5,9 +5,10 @@ import './map.css';
 
 import {
   Background,
+  BaseEdge,
   Controls,
   type Edge,
-  type FitViewOptions,
+  type EdgeProps,
   Handle,
   type Node,
   type NodeProps,
@@ -17,10 +18,10 @@ import {
   useReactFlow,
 } from '@xyflow/react';
 import { type GraphQLSchema, buildClientSchema, getIntrospectionQuery } from 'graphql';
-import { useEffect, useMemo, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { ask } from './api';
-import { type Box, HEAD, ROW, type Root, boxes } from './graph';
+import { type Box, HEAD, type Line, type Picture, ROW, type Root, picture } from './graph';
 import { Header } from './header';
 import { People } from './people';
 import { type Theme, ThemeButton } from './theme';
@@ -57,7 +58,7 @@ function SchemaMap() {
       <main className="map">
         {schema ? (
           <ReactFlowProvider>
-            <Picture schema={schema} theme={theme} />
+            <Canvas schema={schema} theme={theme} />
           </ReactFlowProvider>
         ) : (
           <p className="map-hint" role="status">
@@ -69,12 +70,25 @@ function SchemaMap() {
   );
 }
 
-function Picture({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
+const START: Record<Root, string> = { Query: 'User', Mutation: 'Mutation' };
+const MARGIN = 24; // pixels around the box that the picture begins with
+const ABOVE = 72; // below the buttons
+
+function Canvas({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
   const [root, setRoot] = useState<Root>('Query');
   const [chosen, setChosen] = useState(location.hash.slice(1));
-  const all = useMemo(() => boxes(schema, root), [schema, root]);
-  const { fitView } = useReactFlow();
+  const [{ boxes, lines }, setPicture] = useState<Picture>({ boxes: [], lines: [] });
+  const { setViewport } = useReactFlow();
+  const canvas = useRef<HTMLElement>(null);
 
+  useEffect(() => {
+    let late = false;
+    setPicture({ boxes: [], lines: [] });
+    void picture(schema, root).then((found) => late || setPicture(found));
+    return () => {
+      late = true;
+    };
+  }, [schema, root]);
   useEffect(() => {
     const follow = () => setChosen(location.hash.slice(1));
     addEventListener('hashchange', follow);
@@ -84,15 +98,20 @@ function Picture({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
     history.replaceState(null, '', name ? `#${name}` : location.pathname);
     setChosen(name);
   };
-  const near = useMemo(() => neighbours(all, chosen), [all, chosen]);
-  const view = useMemo((): FitViewOptions => {
-    const nodes = [...near].map((id) => ({ id }));
-    const padding = { top: '64px', x: '24px', bottom: '24px' } as const; // below the buttons
-    return { ...(near.size && { nodes }), maxZoom: 1, padding, duration: 300 };
-  }, [near]);
-  useEffect(() => void fitView(view), [view, fitView]);
+  const near = useMemo(() => neighbours(boxes, chosen), [boxes, chosen]);
+  const centre = boxes.find(({ name }) => name === chosen) ?? null;
+  const first = boxes.find(({ name }) => name === START[root]);
+  const shown = centre ?? first;
+  useEffect(() => {
+    // As large as it is read: the whole is too small on most screens (the controls show it).
+    if (!shown || !canvas.current) return;
+    const { clientWidth: width, clientHeight: height } = canvas.current;
+    const x = Math.max((width - shown.width) / 2, MARGIN) - shown.x;
+    const y = Math.max((height - shown.height) / 2, ABOVE) - shown.y;
+    void setViewport({ x, y, zoom: 1 }, { duration: centre ? 300 : 0 });
+  }, [shown, setViewport]);
 
-  const nodes = all.map((box): TypeNode => ({
+  const nodes = boxes.map((box): TypeNode => ({
     id: box.name,
     type: 'box',
     position: { x: box.x, y: box.y },
@@ -101,26 +120,24 @@ function Picture({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
     data: { box, faded: near.size > 0 && !near.has(box.name), chosen: box.name === chosen },
     ariaLabel: `Type ${box.name}`,
   }));
-  const edges = all.flatMap(({ name, rows }) =>
-    rows.flatMap((row): Edge[] => {
-      if (!row.target) return [];
-      const touches = name === chosen || row.target === chosen;
-      return [
-        {
-          id: `${name}.${row.name}`,
-          source: name,
-          sourceHandle: row.name,
-          target: row.target,
-          focusable: false,
-          className: !near.size ? '' : touches ? 'near' : 'faded',
-        },
-      ];
-    }),
-  );
+  const edges = lines.map((line): LineEdge => {
+    const touches = line.source === chosen || line.target === chosen;
+    return {
+      id: line.id,
+      type: 'line',
+      source: line.source,
+      sourceHandle: line.id.slice(line.source.length + 1),
+      target: line.target,
+      focusable: false,
+      className: !near.size ? '' : touches ? 'near' : 'faded',
+      zIndex: touches ? 1 : 0,
+      data: { points: line.points },
+    };
+  });
   return (
     <>
       <Types key={chosen} schema={schema} chosen={chosen} choose={choose} />
-      <section className="canvas" aria-label="Picture of the schema">
+      <section className="canvas" ref={canvas} aria-label="Picture of the schema">
         <div className="roots" role="group" aria-label="Start from">
           {ROOTS.map((each) => (
             <button
@@ -141,10 +158,9 @@ function Picture({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
           nodes={nodes}
           edges={edges}
           nodeTypes={NODE_TYPES}
+          edgeTypes={EDGE_TYPES}
           colorMode={theme ?? 'system'}
           minZoom={0.1}
-          fitView
-          fitViewOptions={view}
           nodesDraggable={false}
           nodesConnectable={false}
           edgesFocusable={false}
@@ -157,7 +173,7 @@ function Picture({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
           }}
         >
           <Background gap={24} />
-          <Controls showInteractive={false} />
+          <Controls position="top-right" showInteractive={false} />
         </ReactFlow>
       </section>
     </>
@@ -180,6 +196,30 @@ function neighbours(all: Box[], chosen: string): Set<string> {
 type TypeNode = Node<{ box: Box; faded: boolean; chosen: boolean }, 'box'>;
 
 const NODE_TYPES = { box: TypeBox };
+
+type LineEdge = Edge<Pick<Line, 'points'>, 'line'>;
+
+const EDGE_TYPES = { line: LineOfPoints };
+const ROUND = 6; // pixels of each corner
+
+function LineOfPoints({ id, data }: EdgeProps<LineEdge>) {
+  const points = data?.points ?? [];
+  const path = points.map((point, index) => {
+    const before = points[index - 1];
+    const after = points[index + 1];
+    if (!before) return `M${point.x} ${point.y}`;
+    if (!after) return `L${point.x} ${point.y}`;
+    const [from, to] = [towards(point, before), towards(point, after)];
+    return `L${from.x} ${from.y}Q${point.x} ${point.y} ${to.x} ${to.y}`;
+  });
+  return <BaseEdge id={id} path={path.join('')} />;
+}
+
+function towards(point: { x: number; y: number }, other: { x: number; y: number }) {
+  const length = Math.hypot(other.x - point.x, other.y - point.y) || 1;
+  const part = Math.min(ROUND / length, 0.5);
+  return { x: point.x + (other.x - point.x) * part, y: point.y + (other.y - point.y) * part };
+}
 
 function TypeBox({ data: { box, faded, chosen } }: NodeProps<TypeNode>) {
   const looks = ['box', box.kind, faded && 'faded', chosen && 'chosen'].filter(Boolean).join(' ');

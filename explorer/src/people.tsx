@@ -1,5 +1,6 @@
 import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
 import { type Options, type Person, options, signIn, signOut, viewer } from './api';
+import { Icon } from './icons';
 import { setSignedIn } from './runs';
 
 /** Who asks, and the way to be someone else. In the explorer, changing it runs nothing. */
@@ -83,9 +84,9 @@ function Menu({ who, setWho, first }: MenuProps) {
   return (
     <>
       <button type="button" className="who" popoverTarget="people" aria-haspopup="dialog">
-        {who ? <Named person={who} /> : <Face sign="–">Signed out</Face>}
-        <span className="caret" aria-hidden="true">
-          ▾
+        {who ? <Named person={who} /> : <Face sign={<Icon name="person" />}>Signed out</Face>}
+        <span className="caret">
+          <Icon name="down" />
         </span>
       </button>
       <div
@@ -107,7 +108,7 @@ function Menu({ who, setWho, first }: MenuProps) {
         <p role="status">{problem}</p>
         <ul>
           <Choice chosen={who === null} choose={() => become(null)}>
-            <Face sign="–">Signed out</Face>
+            <Face sign={<Icon name="person" />}>Signed out</Face>
           </Choice>
           {found.map((person) => (
             <Choice
@@ -168,7 +169,7 @@ function Named({ person, full = false }: { person: Person; full?: boolean }) {
 }
 
 interface FaceProps {
-  sign: string;
+  sign: ReactNode;
   hue?: number;
   children: ReactNode;
 }

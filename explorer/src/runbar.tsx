@@ -1,6 +1,8 @@
-import { useGraphiQL } from '@graphiql/react';
-import { useEffect, useState } from 'react';
+import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
+import { useState } from 'react';
 import type { Execution } from './api';
+import { Statements } from './statements';
+import { Icon } from './icons';
 import { setActiveTab, useRun, useSignedIn } from './runs';
 
 /** What the answer took: cost and duration, and in development the statements that ran. */
@@ -38,13 +40,33 @@ export function RunBar() {
         {execution && <Fact name="Server">{execution.milliseconds} ms</Fact>}
         {execution && <Fact name="SQL">{ran(execution)}</Fact>}
       </dl>
+      {run.next && <NextPage after={run.next} />}
       {statements.length > 0 && (
         <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
           {open ? 'Hide SQL' : 'Show SQL'}
         </button>
       )}
-      {open && statements.length > 0 && <Statements texts={statements} />}
+      {open && statements.length > 0 && <Statements run={run} />}
     </div>
+  );
+}
+
+/** Runs the tab again for the next page: with the cursor in its variables. */
+function NextPage({ after }: { after: string }) {
+  const variables = useGraphiQL((state) => state.variableEditor);
+  const { run, updateActiveTabValues } = useGraphiQLActions();
+  const turn = () => {
+    if (!variables) return;
+    const given = JSON.parse(variables.getValue() || '{}') as Record<string, unknown>;
+    const text = `${JSON.stringify({ ...given, after }, null, 2)}\n`;
+    variables.setValue(text);
+    updateActiveTabValues({ variables: text });
+    void run();
+  };
+  return (
+    <button type="button" onClick={turn}>
+      <Icon name="next" /> Next page
+    </button>
   );
 }
 
@@ -64,25 +86,5 @@ function Fact({ name, children }: { name: string; children: React.ReactNode }) {
       <dt>{name}</dt>
       <dd>{children}</dd>
     </div>
-  );
-}
-
-function Statements({ texts }: { texts: string[] }) {
-  const [formatted, setFormatted] = useState<string[]>();
-  useEffect(() => {
-    let late = false;
-    void import('./sql').then(({ pretty }) => late || setFormatted(texts.map(pretty)));
-    return () => {
-      late = true;
-    };
-  }, [texts]);
-  return (
-    <ol className="sql" tabIndex={0} aria-label="SQL statements">
-      {(formatted ?? texts).map((text, index) => (
-        <li key={index}>
-          <pre>{text}</pre>
-        </li>
-      ))}
-    </ol>
   );
 }

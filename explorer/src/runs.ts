@@ -15,6 +15,13 @@ export interface Run {
   execution: Execution | null;
   /** Who was signed in when it ran. */
   askedBy: Person | null;
+  /** What was sent, to send it again. */
+  request: Record<string, unknown>;
+  headers: Record<string, string>;
+  /** Whether it may be sent again without changing anything. */
+  isQuery: boolean;
+  /** Where the next page begins, if the answer has one list with pages and there is a next one. */
+  next: string | null;
 }
 
 const runs = new Map<string, Run | 'following'>();
@@ -71,11 +78,27 @@ function operationIn(text: string, name: string | null | undefined): string | nu
   return names.length === 1 && !names.includes(name ?? undefined) ? names[0] : name;
 }
 
-function isSubscription(text: string, name: string | null | undefined): boolean {
+/** The cursor for `$after`: only where it is clear which list is meant. */
+function nextPage(data: unknown, query: string): string | null {
+  if (!/\$after\s*:/.test(query)) return null;
+  const found: { hasNextPage?: boolean; endCursor?: string | null }[] = [];
+  const look = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    for (const [name, inner] of Object.entries(value)) {
+      if (name === 'pageInfo') found.push(inner as (typeof found)[number]);
+      else look(inner);
+    }
+  };
+  look(data);
+  const [info] = found;
+  return found.length === 1 && info?.hasNextPage ? (info.endCursor ?? null) : null;
+}
+
+function kindOf(text: string, name: string | null | undefined): OperationTypeNode | undefined {
   try {
-    return getOperationAST(parse(text), name)?.operation === OperationTypeNode.SUBSCRIPTION;
+    return getOperationAST(parse(text), name)?.operation;
   } catch {
-    return false;
+    return undefined;
   }
 }
 
@@ -85,7 +108,7 @@ export const fetcher: Fetcher = async ({ query, operationName: wanted, variables
   const request = { query, operationName, variables };
   if (operationName === 'IntrospectionQuery') return (await ask(request, headers)).answer as never;
   const tab = activeTab;
-  if (isSubscription(query, operationName)) {
+  if (kindOf(query, operationName) === OperationTypeNode.SUBSCRIPTION) {
     record(tab, 'following');
     return follow({ ...request, operationName: operationName ?? null }, headers) as never;
   }
@@ -102,6 +125,10 @@ export const fetcher: Fetcher = async ({ query, operationName: wanted, variables
     cost: answer.extensions?.cost?.requested ?? null,
     execution: execution && { ...execution },
     askedBy,
+    request,
+    headers: headers ?? {},
+    isQuery: kindOf(query, operationName) === OperationTypeNode.QUERY,
+    next: nextPage(answer.data, query),
   });
   delete answer.extensions; // the bar shows them
   return answer as never;

@@ -9,7 +9,11 @@ query People {
   viewer {
     email
   }
-  users(first: 5, orderBy: NAME, filter: { search: "a" }) {
+  users(
+    first: 5
+    orderBy: NAME
+    filter: { search: "a" }
+  ) {
     totalCount
     nodes {
       profile {
@@ -65,8 +69,8 @@ query Feed($search: String!) {
     variables: '{\n  "search": "garden -winter"\n}\n',
   },
   {
-    query: `# A page at a time. For the next one, copy
-# pageInfo.endCursor into "after" (Variables).
+    query: `# A page at a time: "Next page" under the
+# answer puts pageInfo.endCursor into "after".
 query Paging($first: Int!, $after: String) {
   stories(first: $first, after: $after, orderBy: OLDEST) {
     nodes {

@@ -1,9 +1,11 @@
+import { Icon } from './icons';
+
 export type Theme = 'light' | 'dark' | null;
 
 const THEMES = [
-  { theme: null, name: 'system', sign: '◐' },
-  { theme: 'light', name: 'light', sign: '☀' },
-  { theme: 'dark', name: 'dark', sign: '☾' },
+  { theme: null, name: 'system', icon: 'system' },
+  { theme: 'light', name: 'light', icon: 'sun' },
+  { theme: 'dark', name: 'dark', icon: 'moon' },
 ] as const;
 
 interface ThemeButtonProps {
@@ -24,7 +26,7 @@ export function ThemeButton({ theme, setTheme }: ThemeButtonProps) {
       aria-label={`Theme: ${now.name}. Change to ${next.name}`}
       onClick={() => setTheme(next.theme)}
     >
-      <span aria-hidden="true">{now.sign}</span>
+      <Icon name={now.icon} />
     </button>
   );
 }

@@ -1,6 +1,7 @@
 import { KEY_MAP, formatShortcutForOS, useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { useEffect, useRef } from 'react';
-import { useEditorTheme } from './editors';
+import { useEditorTheme, useWrappedLines } from './editors';
+import { cameByLink } from './share';
 import { TABS } from './tabs';
 import { ThemeButton } from './theme';
 
@@ -47,10 +48,24 @@ export function FirstAnswer() {
   });
   const done = useRef(false);
   useEffect(() => {
-    if (!opened || done.current) return;
+    if (!opened || done.current || cameByLink) return;
     done.current = true;
     void run();
   }, [opened, run]);
+  return null;
+}
+
+/** Folds the editor of variables away in a tab that has none; GraphiQL shows it in every tab. */
+export function FoldVariables() {
+  const tab = useGraphiQL((state) => state.tabs[state.activeTabIndex]);
+  const ready = useGraphiQL((state) => Boolean(state.variableEditor));
+  useEffect(() => {
+    if (!ready || !tab) return;
+    const isEmpty = !/[^\s{}]/.test(tab.variables ?? '') && !/\$\w+\s*:/.test(tab.query ?? '');
+    const label = isEmpty ? 'Hide editor tools' : 'Show editor tools';
+    document.querySelector<HTMLElement>(`.graphiql-editors button[aria-label="${label}"]`)?.click();
+    // When the tab changes, not while one types in it.
+  }, [ready, tab?.id]);
   return null;
 }
 
@@ -58,6 +73,7 @@ export function FirstAnswer() {
 export function ExplorerTheme() {
   const theme = useGraphiQL((state) => state.theme);
   const { setTheme } = useGraphiQLActions();
+  useWrappedLines();
   useEditorTheme(() => setTheme(theme ?? null));
   useEffect(() => {
     // The page itself follows the system by CSS; the editors have to be told.

@@ -9,8 +9,10 @@ import {
   isInputObjectType,
   isInterfaceType,
   isObjectType,
+  isScalarType,
 } from 'graphql';
 import { useState } from 'react';
+import { Icon } from './icons';
 
 interface TypesProps {
   schema: GraphQLSchema;
@@ -31,7 +33,7 @@ export function Types({ schema, chosen, choose }: TypesProps) {
       {type ? (
         <>
           <button type="button" className="back" onClick={() => choose('')}>
-            ← All types
+            <Icon name="back" /> All types
           </button>
           <Details type={type} choose={choose} />
         </>
@@ -44,20 +46,39 @@ export function Types({ schema, chosen, choose }: TypesProps) {
             value={search}
             onChange={(event) => setSearch(event.target.value)}
           />
-          <ul className="names">
-            {names.map((name) => (
-              <li key={name}>
-                <button type="button" onClick={() => choose(name)}>
-                  {name}
-                </button>
-              </li>
+          {KINDS.map((kind) => ({ kind, found: names.filter((name) => kindOf(schema, name) === kind) }))
+            .filter(({ found }) => found.length > 0)
+            .map(({ kind, found }) => (
+              <section key={kind}>
+                <h2>{kind}</h2>
+                <ul className="names">
+                  {found.map((name) => (
+                    <li key={name}>
+                      <button type="button" onClick={() => choose(name)}>
+                        {name}
+                      </button>
+                    </li>
+                  ))}
+                </ul>
+              </section>
             ))}
-          </ul>
           {names.length === 0 && <p>No type is called that.</p>}
         </>
       )}
     </aside>
   );
+}
+
+const KINDS = ['Roots', 'Types', 'Pages and payloads', 'Inputs', 'Enums', 'Scalars'] as const;
+
+function kindOf(schema: GraphQLSchema, name: string): (typeof KINDS)[number] {
+  const type = schema.getType(name);
+  if (type === schema.getQueryType() || type === schema.getMutationType()) return 'Roots';
+  if (type && type === schema.getSubscriptionType()) return 'Roots';
+  if (isInputObjectType(type)) return 'Inputs';
+  if (isEnumType(type)) return 'Enums';
+  if (isScalarType(type)) return 'Scalars';
+  return /(Connection|Edge|Payload|PageInfo)$/.test(name) ? 'Pages and payloads' : 'Types';
 }
 
 interface DetailsProps {

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -197,7 +198,7 @@ def test_a_reload_keeps_the_person_and_the_tabs(seen: Any) -> None:
     assert "Signed out" in first
     assert "Grace Hopper" in after_reload
     assert "Signed out" in last
-    assert seen["tabsAfterReload"] == [*TABS, "Mine"]
+    assert seen["tabsAfterReload"] == [*seen["restored"], "Mine"]
     assert seen["mine"]["data"]["tags"]["totalCount"] > 0
 
 
@@ -212,13 +213,65 @@ def test_the_bar_says_what_the_answer_took(seen: Any) -> None:
     assert "sql" not in seen["shown"]
 
 
+def test_sql_is_told_in_a_line_and_explained(seen: Any) -> None:
+    assert len(seen["outline"]) == len(seen["sql"])
+    assert all(line.startswith("Reads ") for line in seen["outline"])
+    assert "users" in seen["outline"][0]
+    assert seen["coloured"] > 5
+    assert seen["copied"].startswith(("SELECT", "WITH"))
+    assert re.match(r"[\d.]+ ms to run, [\d.]+ ms to plan", seen["reads"][0])
+    assert any(line.startswith("users: ") for line in seen["reads"][1:])
+    assert "actual time=" in seen["plan"]
+    assert seen["explainsWrites"] == 0
+
+
+def test_a_query_is_shared(seen: Any) -> None:
+    curl = seen["Copy as cURL"]
+    assert curl.startswith("curl http://127.0.0.1:")
+    assert '"Authorization: Bearer $(community-gql token grace@example.com)"' in curl
+    body = json.loads(curl.rpartition("-d '")[2].removesuffix("'"))
+    assert "query People" in body["query"]
+    assert "await fetch('http://127.0.0.1:" in seen["Copy as fetch"]
+    shared = seen["shared"]
+    assert shared["tabs"][-1] == "People"
+    assert shared["asked"] == []
+    assert "People" in shared["query"]
+    assert shared["address"].endswith("/")
+
+
+def test_examples_come_back(seen: Any) -> None:
+    assert "Feed" not in seen["closed"]
+    assert seen["restored"] == [*seen["closed"], "Feed"]
+
+
+def test_the_next_page(seen: Any) -> None:
+    first = seen["runs"]["Paging"]["data"]["stories"]
+    second = seen["second"]["data"]["stories"]
+    assert first["pageInfo"]["hasNextPage"]
+    assert second["nodes"]
+    assert not [story for story in second["nodes"] if story in first["nodes"]]
+
+
+def test_empty_variables_are_folded_away(seen: Any) -> None:
+    assert seen["folded"] == [1, 0, 1]
+
+
+def test_the_map_can_be_read_and_followed(seen: Any) -> None:
+    assert seen["map"]["zoom"] == 1
+    assert seen["map"]["letters"] >= 12
+    assert seen["map"]["user"]
+    assert seen["map"]["lines"] > 20
+    assert seen["map"]["crossings"] == []
+    assert seen["map"]["kinds"][:2] == ["Roots", "Types"]
+
+
 def test_a_query_is_built_by_clicking(seen: Any) -> None:
     assert "email" in seen["grace"]["data"]["viewer"]
     assert "email" not in (seen["built"]["data"].get("viewer") or {})
 
 
 def test_axe_finds_nothing_serious(seen: Any, public: Any) -> None:
-    assert len(seen["findings"]) == 13
+    assert len(seen["findings"]) == 17
     assert {name: found for name, found in seen["findings"].items() if found} == {}
     assert public["findings"] == {"map": []}
 
@@ -226,6 +279,7 @@ def test_axe_finds_nothing_serious(seen: Any, public: Any) -> None:
 def test_it_fits_its_window(seen: Any) -> None:
     assert seen["light"]
     assert "phone" in seen["widths"]
+    assert seen["segments"] == ["Query", "Variables", "Answer"]
     assert {name: more for name, more in seen["widths"].items() if more > 0} == {}
     assert seen["phone"]["data"]["stories"]["totalCount"] > 0
 

@@ -16,6 +16,7 @@ const browser = await chromium.launch({
 });
 const context = await browser.newContext({ viewport: WIDE, colorScheme: 'light' });
 context.setDefaultTimeout(20_000);
+await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: address });
 const seen = { console: [], elsewhere: [], asked: [], findings: {}, widths: {} };
 context.on('request', (request) => {
   const url = new URL(request.url());
@@ -79,6 +80,37 @@ async function become(name) {
   await pause(300);
 }
 
+const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
+
+/** In the page: the zoom of the map, where User is, and which lines cross a box. */
+function looksOfMap() {
+  const zoom = new DOMMatrix(getComputedStyle(document.querySelector('.react-flow__viewport')).transform).a;
+  const boxes = [...document.querySelectorAll('.react-flow__node')].map((node) => {
+    const { e: x, f: y } = new DOMMatrix(getComputedStyle(node).transform);
+    return { name: node.dataset.id, x, y, right: x + node.offsetWidth, bottom: y + node.offsetHeight };
+  });
+  const crossings = [];
+  const lines = [...document.querySelectorAll('.react-flow__edge')];
+  for (const line of lines) {
+    const path = line.querySelector('path.react-flow__edge-path');
+    for (let at = 4; at < path.getTotalLength() - 4; at += 4) {
+      const { x, y } = path.getPointAtLength(at);
+      const over = boxes.find((box) => x > box.x + 2 && x < box.right - 2 && y > box.y + 2 && y < box.bottom - 2);
+      if (over) crossings.push(`${line.dataset.id} over ${over.name}`);
+    }
+  }
+  const user = document.querySelector('.react-flow__node[data-id=User]').getBoundingClientRect();
+  const canvas = document.querySelector('.canvas').getBoundingClientRect();
+  return {
+    zoom,
+    lines: lines.length,
+    crossings: [...new Set(crossings)],
+    user: user.left >= canvas.left && user.right <= canvas.right && user.top >= canvas.top,
+    letters: Math.min(...[...document.querySelectorAll('.box span')].map((text) => parseFloat(getComputedStyle(text).fontSize))),
+    kinds: [...document.querySelectorAll('.types section h2')].map((title) => title.innerText),
+  };
+}
+
 const who = () => page.innerText('.bar .who');
 const tab = (name) => page.locator('.graphiql-tab-button', { hasText: name }).first().click();
 const tabs = () => page.locator('.graphiql-tab-button').allInnerTexts();
@@ -121,11 +153,32 @@ async function development() {
   await picture('light');
 
   await button('Show SQL').click();
-  await page.waitForFunction(() => /^(SELECT|WITH)\s/.test(document.querySelector('.sql pre').innerText));
+  await page.waitForFunction(() => /^(SELECT|WITH)\s/.test(document.querySelector('.sql pre')?.innerText ?? ''));
   seen.sql = await page.locator('.sql pre').allInnerTexts();
   seen.shown = await page.innerText('.graphiql-response .result-window');
+  seen.outline = await page.locator('.sql .outline li').allInnerTexts();
+  seen.coloured = await page.locator('.sql .sql-keyword').count();
+  await button('Copy SQL').click();
+  await button('Copied').waitFor();
+  seen.copied = await clipboard();
   await examine('sql');
+  await button('Explain').click();
+  await page.waitForSelector('.sql .reads');
+  seen.reads = await page.locator('.sql .reads').first().locator('li').allInnerTexts();
+  await page.locator('.sql summary').first().click();
+  seen.plan = await page.innerText('.sql .plan >> nth=0');
+  await examine('explained');
   await button('Hide SQL').click();
+
+  // Sharing what the tab holds.
+  for (const item of ['Copy as cURL', 'Copy as fetch', 'Copy link']) {
+    await button('Share').click();
+    if (item === 'Copy link') await examine('share');
+    await page.getByRole('menuitem', { name: item }).click();
+    await page.waitForFunction(() => /copied/.test(document.querySelector('.share [role=status]').innerText));
+    seen[item] = await clipboard();
+    await page.waitForFunction(() => !document.querySelector('.share [role=status]').innerText);
+  }
 
   // Run comes right after the tab has changed; Ctrl-Enter works wherever the focus is.
   const [quick] = await Promise.all([
@@ -157,7 +210,45 @@ async function development() {
     await tab(name);
     await pause(300);
     seen.runs[name] = (await run()).body;
+    if (name === 'Paging') {
+      const turned = page.waitForResponse((response) => new URL(response.url()).pathname === '/graphql');
+      await button('Next page').click();
+      seen.second = await (await turned).json();
+    }
+    if (name === 'WriteStory') {
+      await button('Show SQL').click();
+      await page.waitForSelector('.sql .outline li');
+      seen.explainsWrites = await button('Explain').count();
+      await button('Hide SQL').click();
+    }
   }
+  seen.folded = [];
+  for (const name of ['People', 'Feed', 'SecondGarden']) {
+    await tab(name);
+    await pause(500);
+    seen.folded.push(await page.locator('[aria-label="Show editor tools"]').count());
+  }
+
+  // A link opens its query in a tab of its own, and does not run it.
+  seen.asked = [];
+  await page.goto('about:blank');
+  await page.goto(seen['Copy link']);
+  await ready();
+  await pause(1500);
+  seen.shared = {
+    tabs: await tabs(),
+    asked: seen.asked.filter((name) => name !== 'IntrospectionQuery' && name !== null),
+    query: await page.innerText('.graphiql-query-editor .view-lines'),
+    address: page.url(),
+  };
+  await tab('Feed');
+  await page.locator('.graphiql-tab', { hasText: 'Feed' }).getByLabel('Close Tab').click();
+  await pause(500);
+  seen.closed = await tabs();
+  await button('Share').click();
+  await page.getByRole('menuitem', { name: 'Restore examples' }).click();
+  await pause(500);
+  seen.restored = await tabs();
 
   // A subscription: the first event, and what somebody writes elsewhere meanwhile.
   await tab('Live');
@@ -216,6 +307,12 @@ async function development() {
   await page.setViewportSize(PHONE);
   await tab('Feed');
   await pause(500);
+  seen.segments = await page.locator('.segments [aria-pressed]').allInnerTexts();
+  await examine('phone query');
+  await page.locator('.segments button', { hasText: 'Variables' }).click();
+  await page.getByText('garden -winter').first().waitFor();
+  await examine('phone variables');
+  await page.locator('.segments button', { hasText: 'Query' }).click();
   seen.phone = (await run()).body;
   await pause(500);
   await examine('phone');
@@ -233,6 +330,8 @@ async function development() {
   await page.reload();
   await page.waitForSelector('.box');
   await examine('map');
+  await pause(500);
+  seen.map = await page.evaluate(looksOfMap);
   seen.boxes = await page.locator('.box strong').allInnerTexts();
   await picture('schema');
   await page.locator('.roots button', { hasText: 'Mutation' }).click();
