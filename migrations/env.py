@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import random
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging.config import fileConfig
@@ -18,7 +19,7 @@ from typing import Any
 
 from alembic import context
 from alembic.migration import MigrationContext
-from alembic.operations.ops import MigrationScript
+from alembic.operations.ops import AddColumnOp, MigrationScript, ModifyTableOps
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, text
@@ -29,6 +30,7 @@ from community_gql.db import connecting
 from community_gql.db.models import Base
 from community_gql.db.pool import ANSWERS
 from community_gql.db.states import sqlstate
+from community_gql.db.updated_at import MoveUpdatedAt
 from community_gql.settings.checks import database_address
 
 config = context.config
@@ -81,10 +83,36 @@ def number(
     revision: str | Iterable[str | None] | Iterable[str],
     scripts: list[MigrationScript],
 ) -> None:
-    """Name a new revision by the number after the newest one."""
+    """Name a new revision by the number after the newest one, and complete it."""
+    if migration.connection is not None:
+        follow_columns(scripts, migration.connection)
     head = ScriptDirectory.from_config(config).get_current_head()
     for script in scripts:
         script.rev_id = f"{int(head or 0) + 1:04d}"
+
+
+def follow_columns(scripts: list[MigrationScript], connection: Connection) -> None:
+    """Let columns that are added to a table move its `updated_at`, if a trigger keeps that.
+
+    Without it, whoever edits only such a column would not notice that somebody else did too.
+    """
+    for script in scripts:
+        if script.upgrade_ops is None or script.downgrade_ops is None:
+            continue
+        for change in script.upgrade_ops.ops:
+            if not isinstance(change, ModifyTableOps):
+                continue
+            definition = connection.scalar(
+                text("SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = :name"),
+                {"name": f"{change.table_name}_set_updated_at"},
+            )
+            added = [each.column.name for each in change.ops if isinstance(each, AddColumnOp)]
+            if definition and added:
+                before = list(dict.fromkeys(re.findall(r"old\.(\w+)", definition)))
+                after = MoveUpdatedAt(change.table_name, [*before, *added])
+                script.upgrade_ops.ops.append(after)
+                # The trigger must let go of a column before that is dropped.
+                script.downgrade_ops.ops.insert(0, MoveUpdatedAt(change.table_name, before))
 
 
 LOCK_TIMEOUT = "250ms"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -157,7 +159,16 @@ def revision(message: str) -> None:
         server.create_database(DATABASE)
         migrate.upgrade(server.url(DATABASE))
         made = migrate.revision(server.url(DATABASE), message)
-    out.print(f"wrote {made}: read it, and write its downgrade", soft_wrap=True)
+    tidy(made)
+    out.print(f"wrote {made}: read it before you run it", soft_wrap=True)
+
+
+def tidy(file: Path) -> None:
+    """Format a file that Alembic wrote as `make check` wants it, and remove unused imports."""
+    text = file.read_text(encoding="utf-8")
+    file.write_text(re.sub(r"\n *# ### .* ###", "", text), encoding="utf-8")  # Alembic's remarks
+    for words in (["check", "--quiet", "--fix-only", "--select", "F401,I"], ["format", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "ruff", *words, str(file)], check=True)
 
 
 @commands.command(hidden=True)
