@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import httpx
 import orjson
 import pytest
 
+from community_gql import page
 from community_gql.app import create_app
 from community_gql.http import explorer
 from community_gql.identity.development import DevelopmentIssuer
@@ -319,3 +321,11 @@ async def test_production_tells_nobody(database_url: str) -> None:
 
     assert answer.json()["extensions"].keys() == {"cost"}
     assert options.json() == {"signIn": None, "people": []}
+
+
+def test_pages_of_the_server_have_the_colours_of_the_explorer() -> None:
+    sheet = (home() / "explorer" / "src" / "style.css").read_text().replace(",", "")
+    colours = re.findall(r"--(ink|paper|leaf|line|shade|canvas): ([^;}]+)", page.html("A", ""))
+
+    assert len(colours) == 12  # in both themes
+    assert [pair for pair in colours if f"--{pair[0]}: {pair[1]};" not in sheet] == []
