@@ -335,8 +335,10 @@ async function development() {
   seen.boxes = await page.locator('.box strong').allInnerTexts();
   await picture('schema');
   await page.locator('.roots button', { hasText: 'Mutation' }).click();
+  await page.waitForSelector('.react-flow__node[data-id=Mutation]');
   await page.fill('.types input', 'garden');
   await page.locator('.names button', { hasText: /^Garden$/ }).click();
+  await page.waitForSelector('.box.chosen');
   await pause(500);
   seen.chosen = await page.innerText('.types');
   seen.near = await page.locator('.box:not(.faded) strong').allInnerTexts();
