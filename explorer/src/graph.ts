@@ -18,7 +18,7 @@ export const HEAD = 36;
 const WIDTH = 260;
 const FOOT = 6;
 
-export type Root = 'Query' | 'Mutation';
+export type Root = 'Query' | 'Mutation' | 'Subscription';
 
 export interface Row {
   name: string;

@@ -28,7 +28,7 @@ import { type Theme, ThemeButton } from './theme';
 import { Types } from './types';
 
 const THEME = 'graphiql:theme'; // where GraphiQL keeps it
-const ROOTS: Root[] = ['Query', 'Mutation'];
+const ROOTS: Root[] = ['Query', 'Mutation', 'Subscription'];
 
 async function load(): Promise<GraphQLSchema> {
   const query = getIntrospectionQuery({ inputValueDeprecation: true });

@@ -117,7 +117,7 @@ HANDSHAKES: list[tuple[bytes, int]] = [
     (HANDSHAKE % (b"/graphql", b"13", b"short", b""), 400),
     (HANDSHAKE % (b"/healthz", b"13", KEY, b""), 200),
     (HANDSHAKE % (b"/nowhere", b"13", KEY, b""), 404),
-    (b"POST" + (HANDSHAKE % (b"/graphql", b"13", KEY, b""))[3:], 405),
+    (b"POST" + (HANDSHAKE % (b"/graphql", b"13", KEY, b""))[3:], 406),
     (HANDSHAKE % (b"/graphql", b"13", KEY, b"Content-Length: 3\r\n") + b"abc", 406),
     (HANDSHAKE % (b"/graphql", b"13", KEY, b"Origin: a\r\nOrigin: b\r\n"), 403),
 ]

@@ -125,6 +125,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._leave()
+        if self.scope is not None:
+            self.scope["state"].pop(BECOMES_STREAM, None)  # or each would keep the other
         self.pipeline.clear()
         super().connection_lost(exc)
 
@@ -325,19 +327,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _asks_for_socket(self) -> bool:
         """Whether it is the handshake of a WebSocket, where there are any."""
-        if self._sockets is None or not self.parser.should_upgrade():
+        if self._sockets is None or not self.parser.should_upgrade() or self._skipped_head:
             return False
         path = self.url.partition(b"?")[0].decode("ascii")
-        if self._get_upgrade() != b"websocket" or path not in GRAPHQL_PATHS:
+        if path not in GRAPHQL_PATHS or (self.parser.get_method(), self._get_upgrade()) != (
+            b"GET",
+            b"websocket",
+        ):
             return False
-        self.scope |= {
-            "method": self.parser.get_method().decode("ascii"),
-            "http_version": self.parser.get_http_version(),
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-        }
-        return self._skipped_head is None  # a body has no place in it
+        self.scope |= {"method": "GET", "http_version": self.parser.get_http_version()}
+        self.scope |= {"path": path, "raw_path": path.encode(), "query_string": b""}
+        return True
 
     def _hand_over(self, data: bytes) -> None:
         """Go on as a WebSocket, whose first frames may be in ``data``."""
