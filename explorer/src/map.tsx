@@ -70,7 +70,11 @@ function SchemaMap() {
   );
 }
 
-const START: Record<Root, string> = { Query: 'User', Mutation: 'Mutation' };
+const START: Record<Root, string> = {
+  Query: 'User',
+  Mutation: 'Mutation',
+  Subscription: 'Subscription',
+};
 const MARGIN = 24; // pixels around the box that the picture begins with
 const ABOVE = 72; // below the buttons
 
