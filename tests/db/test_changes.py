@@ -101,6 +101,9 @@ WRITES: list[tuple[str, list[tuple[str, str, list[str]]]]] = [
      "('{ADA}', '{BEN}', 1, '2020-01-01'), ('{ADA}', '{BEN}', 1, '2021-01-01')",
      [("match_results", ADA, [ADA])]),
     ("DELETE FROM match_results", [("match_results", ADA, [ADA])]),
+    ("INSERT INTO match_choices (user_id) VALUES ('{BEN}')", [("match_choices", BEN, [BEN])]),
+    ("INSERT INTO match_dismissals VALUES ('{BEN}', '{ADA}')",
+     [("match_dismissals", BEN, [BEN])]),
     ("UPDATE users SET email = 'other@example.org' WHERE auth0_sub = '{ADA}'",
      [("users", "00000000-0000-0000-0000-00000000000a", [ADA])]),
     ("UPDATE users SET created_at = now()", []),
@@ -143,6 +146,9 @@ async def test_every_table_is_recorded_or_named_here(db: asyncpg.Connection) -> 
         "deleted_accounts": "nobody sees them",
         "housekeeping": "nobody sees it",
         "changes": "it is the record",
+        "match_recipes": "nobody sees them",
+        "stale_features": "nobody sees them",
+        "stale_lists": "nobody sees them",
     }
     assert recorded | elsewhere.keys() == models.Base.metadata.tables.keys()
 

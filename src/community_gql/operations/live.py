@@ -26,7 +26,7 @@ from community_gql.operations.feeds import Deliveries, Step
 from community_gql.operations.pipeline import Operations
 from community_gql.operations.prepared import Prepared
 from community_gql.operations.rendering import Renderer
-from community_gql.operations.states import States
+from community_gql.operations.states import SECONDS, States
 from community_gql.operations.subscriptions import (
     Delivery,
     EndReason,
@@ -66,6 +66,7 @@ class Live:
     """The subscriptions of one process.
 
     ``charge`` pays for each event: the operation's cost, or one point for what is made for all.
+    A state is read again every ``state_seconds`` at most; another number is for tests.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Live:
         *,
         interval: float = 0.1,
         charge: Charge | None = None,
+        state_seconds: float = SECONDS,
     ) -> None:
         self._operations, self._database = operations, database
         self._interval, self._charge = interval, charge
@@ -82,7 +84,7 @@ class Live:
         """Those that were told up to the common moment."""
         self._behind: set[Feed] = set()
         """Those with a moment of their own: they are new, or had no room."""
-        self._states = States()
+        self._states = States(state_seconds)
         self._by_person: dict[str, set[Subscription]] = defaultdict(set)
         self._common: Moment | None = None
         """Up to where everyone was told who has no moment of their own."""

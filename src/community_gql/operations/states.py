@@ -36,7 +36,9 @@ _Watched = tuple[str, str]
 class States:
     """The states of one process, by what wakes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = SECONDS) -> None:
+        """``seconds`` is how often a state is read again at most."""
+        self._seconds = seconds
         self._all: set[State] = set()
         self._by_viewer: dict[str, set[State]] = defaultdict(set)
         self._by_key: dict[_Watched, set[State]] = defaultdict(set)
@@ -103,7 +105,7 @@ class States:
 
     def due(self) -> list[State]:
         """Those that are to be read now."""
-        before = time.monotonic() - SECONDS
+        before = time.monotonic() - self._seconds
         return [state for state in self._awake if state.read_at <= before and state.is_ready()]
 
     async def read(self, renderer: Renderer, states: Sequence[State]) -> dict[State, Delivery]:
