@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import orjson
@@ -38,7 +38,8 @@ SLICE = 500
 _log = logging.getLogger("community_gql.live")
 
 
-class Request(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Request:
     """An answer to be made: an event or, without one, a state."""
 
     form: Form
