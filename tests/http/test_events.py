@@ -75,6 +75,7 @@ async def test_events_until_the_server_completes(server: Listening, method: str)
         assert (headers["cache-control"], headers["x-accel-buffering"]) == ("no-store", "no")
         assert headers["x-content-type-options"] == "nosniff"
         assert int(headers["ratelimit-remaining"]) > 0
+        assert headers["x-request-id"]
         subscription = await script(server).next()
         assert subscription.after == "before"
         subscription.tell(b'{"data":\n{"a": "\xc3\xa9"}}', "here")

@@ -374,6 +374,8 @@ async def test_what_the_endpoint_answers(server: Listening, db: asyncpg.Connecti
     assert (line["operation"], line["status"], line["codes"]) == ("W", 200, ())
     assert line["viewer"]
     assert line["cost"]
+    assert (line["method"], line["type"]) == ("WEBSOCKET", "mutation")
+    assert line["request_id"] != server.log.of("requests")[1]["request_id"]
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -140,6 +140,7 @@ class EventStream:
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),  # nginx would keep events until there are many
             (b"vary", VARY.encode()),
+            (b"x-request-id", self._exchange.log.request_id.encode()),
             *(OVER_TLS if is_tls else PLAIN),
             *(
                 (name.lower().encode(), value.encode())

@@ -16,16 +16,16 @@ from enum import Enum
 from typing import Any, cast
 
 import httptools
-import orjson
 from starlette.types import Scope
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from community_gql.http.connections import Connections
 from community_gql.http.events import BECOMES_STREAM
 from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.limits import ConnectionLimits, holder
 from community_gql.http.requests import HttpError
+from community_gql.http.responses import raw_refusal
 from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.http.websocket import keep_little
 
@@ -463,13 +463,13 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 self.cycle.disconnected = True  # its view has nobody to answer any more
                 self.cycle.message_event.set()
-                self._write_last(_refusal(status, message))
+                self._write_last(raw_refusal(status, message))
                 return
-            self._refusal = _refusal(status, message)
+            self._refusal = raw_refusal(status, message)
         elif self._owes():
-            self._refusal = _refusal(status, message)
+            self._refusal = raw_refusal(status, message)
         else:
-            self._write_last(_refusal(status, message))
+            self._write_last(raw_refusal(status, message))
 
     def _write_last(self, data: bytes) -> None:
         """Send ``data``, and close once the client has, or after LINGER_SECONDS."""
@@ -488,20 +488,3 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = True
         self.transport.close()
         self._expect(WRITE_SECONDS)
-
-
-def _refusal(status: int, message: str) -> bytes:
-    code = "UNAVAILABLE" if status == 503 else "BAD_REQUEST"
-    error = {"message": message, "extensions": {"code": code}}
-    body = orjson.dumps({"errors": [error]})
-    fields = {
-        b"content-type": b"application/graphql-response+json; charset=utf-8",
-        b"content-length": str(len(body)).encode(),
-        b"cache-control": b"no-store",
-        b"x-content-type-options": b"nosniff",
-        b"connection": b"close",
-    }
-    if status == 503:
-        fields[b"retry-after"] = b"1"
-    head = b"".join(b"%b: %b\r\n" % field for field in fields.items())
-    return STATUS_LINE[status] + head + b"\r\n" + body

@@ -14,6 +14,7 @@ import orjson
 from graphql import GraphQLError
 from starlette.responses import Response
 from starlette.types import Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from community_gql.errors import BadRequest, PublicError
 from community_gql.http.rate_limit import RateLimited
@@ -160,6 +161,24 @@ def refusal(error: PublicError) -> Answer:
 def http_refusal(status: int, message: str, headers: Mapping[str, str]) -> Answer:
     """The answer to a request that HTTP refuses."""
     return Answer(status, errors=[public(BadRequest(message))], headers=dict(headers))
+
+
+def raw_refusal(status: int, message: str) -> bytes:
+    """The bytes of an answer to who is refused before there is a request; the connection ends."""
+    code = "UNAVAILABLE" if status == 503 else "BAD_REQUEST"
+    error = {"message": message, "extensions": {"code": code}}
+    body = orjson.dumps({"errors": [error]})
+    fields = {
+        b"content-type": b"application/graphql-response+json; charset=utf-8",
+        b"content-length": str(len(body)).encode(),
+        b"cache-control": b"no-store",
+        b"x-content-type-options": b"nosniff",
+        b"connection": b"close",
+    }
+    if status == 503:
+        fields[b"retry-after"] = b"1"
+    head = b"".join(b"%b: %b\r\n" % field for field in fields.items())
+    return STATUS_LINE[status] + head + b"\r\n" + body
 
 
 def refusals(errors: Sequence[GraphQLError], values: Any = None) -> Answer:

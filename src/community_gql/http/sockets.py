@@ -27,12 +27,18 @@ from community_gql.http.exchange import Admission, Authenticate, Exchange, Runne
 from community_gql.http.live_connections import LiveConnections, TooManyConnections
 from community_gql.http.proxies import TrustedProxies
 from community_gql.http.rate_limit import key_of
-from community_gql.http.request_log import SubscriptionLog, digest
+from community_gql.http.request_log import (
+    RequestLog,
+    SubscriptionLog,
+    client_class,
+    digest,
+)
 from community_gql.http.requests import HttpError, params_of
 from community_gql.http.responses import Answer
 from community_gql.http.websocket import WebSocket, sans_io
 from community_gql.operations.live import EndReason, Live, Subscription
 from community_gql.operations.prepared import Prepared
+from community_gql.telemetry.correlation import current, request_id
 
 SOCKETS = "sockets"
 """Where the state of the server's lifespan has them."""
@@ -311,7 +317,11 @@ class Operation:
     async def run(self, members: dict[str, Any]) -> None:
         """Run it; a subscription is begun."""
         socket, runner = self._socket, self._socket.sockets.runner
-        exchange = Exchange(socket.client)
+        log = RequestLog(
+            "WEBSOCKET", request_id=request_id(b""), client=client_class(socket.client)
+        )
+        current.set(log.request_id)
+        exchange = Exchange(socket.client, log=log)
         try:
             exchange.params = params_of(members)
             async with asyncio.timeout(runner.config.request_timeout) as limit:
