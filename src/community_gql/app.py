@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -60,21 +60,19 @@ def create_app(
     With ``development`` its tokens are the good ones, whatever the settings say of a provider, and
     with ``people`` (who is in the database) a browser may sign in as any of them. Raises
     SettingsError for development beside a provider: one of the two is a mistake. Tests give
-    another number of ``near_rows``, see ``Operations``, and other limits of live updates than the
-    settings'.
+    ``near_rows`` (see ``Operations``) and ``live_limits`` of their own.
     """
     if development is not None and settings.issuer is not None:
         raise SettingsError("AUTH0_DOMAIN or OIDC_ISSUER is set beside the development issuer.")
     database = _database(settings)
-    if development is not None:
-        identity = development_identity(database, development, people)
-    else:
-        identity = provider_identity(database, settings)
+    identity = (
+        provider_identity(database, settings)
+        if development is None
+        else development_identity(database, development, people)
+    )
     operations = _operations(database, settings, near_rows)
     config = endpoint_config(settings, development=development is not None)
-    after = None
-    if database.replicas is not None:
-        after = ReadAfter(database.replicas, settings.database_url, settings.redis_url)
+    after = _read_after(database, settings)
     authentication, runner = identity.authentication, Runner(operations, config, after)
     requests = Requests() if settings.metrics is not None else None
     housekeeping = Housekeeping(database, retention=settings.live_retention)
@@ -85,27 +83,13 @@ def create_app(
         runner, authentication, live, connections, proxies=proxies, origins=settings.cors_origins
     )
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with AsyncExitStack() as running:
-            await running.enter_async_context(identity.running())
-            await running.enter_async_context(housekeeping.running())
-            await running.enter_async_context(live.running())
-            if database.replicas is not None:
-                await running.enter_async_context(database.replicas.running())
-            if requests is not None:
-                gauges = Gauges(requests, database, operations)
-                await running.enter_async_context(gauges.running())
-            warming = asyncio.create_task(operations.warm())
-            yield {SOCKETS: sockets}
-            warming.cancel()
-        operations.close()
-        await config.budget.close()
-        if after is not None:
-            await after.close()
-        await database.close()
-        await asyncio.to_thread(tracing.close)
-
+    running = [identity.running(), housekeeping.running(), live.running()]
+    if database.replicas is not None:
+        running.append(database.replicas.running())
+    if requests is not None:
+        running.append(Gauges(requests, database, operations).running())
+    export = AccountExport(database, authentication, config)
+    ended = [config.budget.close, *([after.close] if after is not None else []), database.close]
     return Application(
         runner,
         authentication,
@@ -114,19 +98,45 @@ def create_app(
         cors_origins=settings.cors_origins,
         routes=[
             Route("/schema.graphql", SchemaFile(authentication, config).answer, methods=["GET"]),
-            Route(
-                "/account/export",
-                AccountExport(database, authentication, config).answer,
-                methods=["GET"],
-            ),
+            Route("/account/export", export.answer, methods=["GET"]),
             Route("/healthz", _alive),
             Route("/readyz", Readiness(database, identity.checks).answer),
             *identity.routes,
             *explorer_routes(),
         ],
-        lifespan=lifespan,
+        lifespan=_lifespan(operations, sockets, running, ended),
         requests=requests,
     )
+
+
+def _read_after(database: Database, settings: Settings) -> ReadAfter | None:
+    if database.replicas is None:
+        return None
+    return ReadAfter(database.replicas, settings.database_url, settings.redis_url)
+
+
+def _lifespan(
+    operations: Operations,
+    sockets: Sockets,
+    running: Sequence[AbstractAsyncContextManager[None]],
+    ended: Sequence[Callable[[], Awaitable[None]]],
+) -> Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]]:
+    """What runs beside the requests, in order, and what is closed after the last of them."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as stack:
+            for part in running:
+                await stack.enter_async_context(part)
+            warming = asyncio.create_task(operations.warm())
+            yield {SOCKETS: sockets}
+            warming.cancel()
+        operations.close()
+        for close in ended:
+            await close()
+        await asyncio.to_thread(tracing.close)
+
+    return lifespan
 
 
 def _database(settings: Settings) -> Database:

@@ -176,21 +176,15 @@ class Operations:
     ) -> Outcome:
         """Run an operation for a viewer.
 
-        A query may read from a standby that has replayed ``after``.
-
-        ``caller`` is whose share of the connections it uses (see ``Database``), ``deadline`` when
-        it gives up, by the event loop's clock. ``afford`` pays for compiling it, where that is
-        worth it. ``stopwatch`` counts the time of its statements, also when it fails; ``texts``
-        collects them, and ``explained`` PostgreSQL's plans of them: a query is then compiled first.
-        Raises Unavailable when the database cannot answer and the answer would hold nothing, and
-        AnswerTooLarge for a query whose data is longer than an answer may be.
-        Raises BadRequest for a subscription, see ``Live``.
+        A query may read from a standby that has replayed ``after``. ``caller`` is whose share of
+        the connections it uses (see ``Database``), ``deadline`` when it gives up, by the event
+        loop's clock. ``afford`` pays for compiling it, where that is worth it. ``stopwatch`` counts
+        the time of its statements, also when it fails; ``texts`` collects them, and ``explained``
+        PostgreSQL's plans of them: a query is then compiled first. Raises Unavailable when the
+        database cannot answer and the answer would hold nothing, AnswerTooLarge for a query whose
+        data is longer than an answer may be, and BadRequest for a subscription, see ``Live``.
         """
-        if prepared.kind is OperationType.SUBSCRIPTION:
-            raise BadRequest(
-                "A subscription has no one answer: follow it over WebSocket (graphql-transport-ws) "
-                "or as an event stream (Accept: text/event-stream)."
-            )
+        _check_kind(prepared.kind)
         stopwatch = stopwatch or Stopwatch()
         context = Context(
             viewer,
@@ -203,9 +197,7 @@ class Operations:
             near_rows=self.near_rows,
             plans=prepared.plans,
             label=prepared.operation.label,
-            on_replica=prepared.kind is OperationType.QUERY
-            and self._database.replicas is not None
-            and not prepared.plans.tells_moment,
+            on_replica=self._may_use_replica(prepared),
             after=after,
         )
         if explained is not None:
@@ -228,6 +220,12 @@ class Operations:
             stopwatch.seconds,
             any(isinstance(_origin(error), AccountGone) for error in errors),
         )
+
+    def _may_use_replica(self, prepared: Prepared) -> bool:
+        """Whether a standby may answer: only the primary knows what a moment shows."""
+        is_query = prepared.kind is OperationType.QUERY
+        has_replicas = self._database.replicas is not None
+        return is_query and has_replicas and not prepared.plans.tells_moment
 
     async def _run(
         self, prepared: Prepared, context: Context, afford: Afford
@@ -284,6 +282,15 @@ async def _close(context: Context) -> None:
     """End the transaction. A server that hangs does not even do that: then it goes on behind."""
     if context.is_open:
         await asyncio.wait({detached(context.close())}, timeout=CLOSING_SECONDS)
+
+
+def _check_kind(kind: OperationType) -> None:
+    """Raises BadRequest for a subscription."""
+    if kind is OperationType.SUBSCRIPTION:
+        raise BadRequest(
+            "A subscription has no one answer: follow it over WebSocket (graphql-transport-ws) "
+            "or as an event stream (Accept: text/event-stream)."
+        )
 
 
 def _uncoerced(errors: Sequence[GraphQLError], open_schema: bool) -> list[GraphQLError]:

@@ -174,11 +174,7 @@ class Settings(BaseSettings):
         "TRUSTED_PROXIES may hold all.",
     )
     max_sockets: int = Field(
-        default=10_000,
-        ge=0,
-        le=1_000_000,
-        description="WebSockets and event streams each worker process keeps open at most, beside "
-        "MAX_CONNECTIONS; one more is told to come back.",
+        default=10_000, ge=0, le=10**6, description="WebSockets and event streams of a process."
     )
     max_sockets_per_person: int = Field(
         default=20, ge=1, le=100_000, description="How many of them one person may hold."
@@ -187,13 +183,10 @@ class Settings(BaseSettings):
         default=100,
         ge=1,
         le=100_000,
-        description="How many of them the signed-out of one address may hold (of IPv6: a /64).",
+        description="How many of them one signed-out address may hold.",
     )
     max_subscriptions: int = Field(
-        default=50,
-        ge=1,
-        le=10_000,
-        description="Operations that one WebSocket may carry at once.",
+        default=50, ge=1, le=10_000, description="Operations that one WebSocket may carry at once."
     )
     idle_timeout: float = Field(
         default=75,
