@@ -136,7 +136,7 @@ async def time_runs(database: Database, found: Found, say: Say) -> None:
     database.run(f"""
         INSERT INTO user_tags
         SELECT auth0_sub, (SELECT id FROM tags ORDER BY hashtext(auth0_sub || id) LIMIT 1)
-        FROM (SELECT auth0_sub FROM users ORDER BY hashtext(auth0_sub) LIMIT {CHANGED}) AS some
+        FROM (SELECT auth0_sub FROM users ORDER BY hashtext(auth0_sub) LIMIT {CHANGED}) AS chosen
         ON CONFLICT DO NOTHING
     """)
     with timed(found, f"a run after {CHANGED:,} changes") as part:

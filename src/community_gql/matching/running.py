@@ -305,11 +305,11 @@ class Run:
         recipe = self._known().made()
         people = [sub for sub, _ in marks]
         found = await material(connection, people)
+        await self._lock_rows()  # before any row, as whoever takes people out of lists does
         await self._find_places(recipe, found, until)
         made = [(sub, item) for sub, item in found.items() if not item.made.is_empty]
         vectors = recipe.vectors([item.made for _, item in made])
         gone = sorted({*people} - {sub for sub, _ in made})
-        await self._lock_rows()
         changed = await connection.fetch(
             sql.SAVE_VECTORS,
             [sub for sub, _ in made],
@@ -383,6 +383,7 @@ class Run:
             concerned = [self._loaded.people[row] for row in np.flatnonzero(found).tolist()]
 
         async def mark() -> None:
+            await self._lock_rows()
             await connection.execute(sql.SEEN, people, [at for _, at in changed])
             if concerned is None:
                 await connection.execute(sql.ALL_LISTS, version.version, False)
@@ -423,7 +424,7 @@ class Run:
         connection, loaded, scorer = self._connection, self._loaded, self._scorer
         assert loaded is not None
         assert scorer is not None
-        await self._lock_rows()  # before any row, as whoever takes people out of lists does
+        await self._lock_rows()
         claimed: list[asyncpg.Record] = await connection.fetch(sql.CLAIM, after, LISTS)
         if not claimed:
             return []
