@@ -17,7 +17,7 @@ import pytest
 
 from community_gql.actions import matching, stories, tags
 from community_gql.db.database import Transaction
-from community_gql.errors import Code, Rejected
+from community_gql.errors import AccountGone, Code, Rejected
 from community_gql.graph.visibility import Viewer
 from community_gql.settings.checks import plain_address
 from tests.support import factories as make
@@ -195,3 +195,22 @@ async def test_a_clock_that_was_set_back_does_not_set_updated_at_back(
         step = await db.fetchval(f"SELECT updated_at FROM {table}") - ahead
         if table != "user_profiles" or number == 1:  # the same text again is no change
             assert step == timedelta(microseconds=number)
+
+
+async def test_a_moderator_whose_account_is_gone_changes_nothing(
+    act: Writer, db: asyncpg.Connection, two_tags: tuple[Row, Row]
+) -> None:
+    """The token goes on being good until the watch has noticed; the account does not."""
+    moderator = await make.person(db, permissions=[tags.MANAGE])
+    await db.execute("DELETE FROM users WHERE auth0_sub = $1", moderator.sub)
+    one, two = (tag.key for tag in two_tags)
+    work: tuple[tuple[Action, dict[str, Any]], ...] = (
+        (tags.create, {"name": "moss"}),
+        (tags.rename, {"id": one, "name": "moss"}),
+        (tags.merge, {"from_id": one, "into_id": two}),
+        (tags.delete, {"id": one}),
+    )
+    for action, given in work:
+        with pytest.raises(AccountGone):
+            await act(action, moderator, **given)
+    assert await db.fetchval("SELECT array_agg(name ORDER BY id) FROM tags") == ["zinnia", "aloe"]

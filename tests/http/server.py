@@ -127,7 +127,7 @@ def served(
             yield server
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
 
 
 def _await(server: Server) -> None:
