@@ -6,10 +6,11 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
+from sqlalchemy import Engine, event
 
 from community_gql.db import migrate
 from community_gql.identity.development import DevelopmentIssuer
@@ -93,6 +94,39 @@ async def test_a_server_that_hangs_is_answered_in_time(
         await until(lambda: serves(api, ada))
     gc.collect()  # a task whose exception nobody has seen says so when it is collected
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_server_that_hangs_between_two_mutations_hides_nothing(
+    primary: OwnServer, ada: Person, issuer: DevelopmentIssuer
+) -> None:
+    """It stops when the first is committed and read, and its reading is about to be ended."""
+    mutation = """mutation {
+      first: createHabit(input: {name: "walk", frequency: DAILY}) { habit { name } }
+      second: createHabit(input: {name: "read", frequency: DAILY}) { habit { name } }
+    }"""
+    settings = {"statement_timeout": 1.9, "request_timeout": 2}
+    with ExitStack() as stack:
+        committed: list[object] = []
+        note = committed.append  # one object, for listen and remove
+
+        def stop(_: object) -> None:
+            if committed:
+                committed.clear()
+                stack.enter_context(primary.frozen())
+
+        async with serving(primary.url("postgres"), issuer, pushdown="off", **settings) as api:
+            await api.meet(ada)
+            event.listen(Engine, "commit", note)
+            event.listen(Engine, "rollback", stop)
+            try:
+                answer = await asyncio.wait_for(api(mutation, ada), 60)
+            finally:
+                event.remove(Engine, "commit", note)
+                event.remove(Engine, "rollback", stop)
+                stack.close()
+    assert (answer.status, answer.codes) == (294, ["UNAVAILABLE"])
+    assert answer.errors[0]["path"] == ["second"]
+    assert answer.body["data"] == {"first": {"habit": {"name": "walk"}}, "second": None}
 
 
 async def serves(api: Both, viewer: Person) -> bool:
