@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from community_gql.actions import matching, stories, tags
+from community_gql.actions import matching, permissions, stories, tags
 from community_gql.db.database import Transaction
 from community_gql.errors import AccountGone, Code, Rejected
 from community_gql.graph.visibility import Viewer
@@ -91,7 +91,7 @@ async def test_tags_are_locked_by_id_for_tagging(
 async def test_the_vocabulary_is_locked_by_id(
     act: Writer, db: asyncpg.Connection, database_url: str, two_tags: tuple[Row, Row]
 ) -> None:
-    moderator = await make.person(db, permissions=[tags.MANAGE])
+    moderator = await make.person(db, permissions=[permissions.MANAGE_TAGS])
     keys = (two_tags[0].key, two_tags[1].key)
     await waits_for_the_first(
         db, database_url, "tags", "id", keys,
@@ -130,7 +130,7 @@ async def test_people_are_locked_by_key(
     db: asyncpg.Connection,
     database_url: str,
 ) -> None:
-    machine = make.machine(matching.WRITE_FEATURES, matching.WRITE_MATCHES)
+    machine = make.machine(permissions.WRITE_FEATURES, permissions.WRITE_MATCHES)
     one, two = await two_people(db)
     await waits_for_the_first(
         db, database_url, "users", "auth0_sub", (one.sub, two.sub),
@@ -142,7 +142,7 @@ async def test_vectors_of_one_version_have_one_length_at_once_too(
     act: Writer, db: asyncpg.Connection
 ) -> None:
     """Whoever comes second waits until the first has committed, and sees its length."""
-    machine = make.machine(matching.WRITE_FEATURES)
+    machine = make.machine(permissions.WRITE_FEATURES)
     ada, bea = await make.person(db), await make.person(db)
     written, gate = asyncio.Event(), asyncio.Event()
 

@@ -15,6 +15,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql.actions import tags
+from community_gql.actions.permissions import MANAGE_TAGS
 from community_gql.actions.validation import Problems
 from community_gql.db import models as m
 from community_gql.db.database import Database, Transaction
@@ -29,7 +30,7 @@ BATCH = 1_000
 Progress = Callable[[int, int], None]
 """Called with how many stories and people are done, and how many there are."""
 
-_OPERATOR = Viewer(permissions=frozenset({tags.MANAGE}))
+_OPERATOR = Viewer(permissions=frozenset({MANAGE_TAGS}))
 
 
 class ModerationError(OperatorError):

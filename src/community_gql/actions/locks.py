@@ -13,7 +13,7 @@ from sqlalchemy import ARRAY, String, any_, bindparam, literal_column, not_
 from community_gql.actions.validation import Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
-from community_gql.errors import AccountGone, Code, Rejected, UserError
+from community_gql.errors import AccountGone, Code
 from community_gql.graph.visibility import Viewer, is_machine, own, visible
 
 
@@ -67,12 +67,6 @@ async def lock_viewer(session: Transaction, viewer: Viewer, *, shared: bool = Fa
     lock = account.with_for_update(read=shared, key_share=True)
     if await session.first(lock, viewer.binds()) is None:
         raise AccountGone
-
-
-def require_permission(viewer: Viewer, permission: str) -> None:
-    """Raises Rejected with FORBIDDEN unless the viewer's token carries ``permission``."""
-    if permission not in viewer.permissions:
-        raise Rejected(UserError(Code.FORBIDDEN, f"This needs the permission {permission}."))
 
 
 async def lock_tags(

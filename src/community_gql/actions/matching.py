@@ -25,17 +25,19 @@ from sqlalchemy import (
     text,
 )
 
-from community_gql.actions.locks import lock_writer, require_permission
+from community_gql.actions.locks import lock_writer
 from community_gql.actions.match_rows import lock_match_rows
+from community_gql.actions.permissions import (
+    WRITE_FEATURES,
+    WRITE_MATCHES,
+    require_permission,
+)
 from community_gql.actions.validation import MAX_VECTOR_LENGTH, MAX_VERSION, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
 from community_gql.errors import Code
 from community_gql.graph.exclusions import EXCLUDED
 from community_gql.graph.visibility import Viewer, visible
-
-WRITE_FEATURES = "write:features"
-WRITE_MATCHES = "write:matches"
 
 _BATCHES_OF_FEATURES = 4711  # the advisory lock under which they run one at a time
 

@@ -16,14 +16,13 @@ from sqlalchemy import update as change
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
-from community_gql.actions.locks import lock_tags, lock_viewer, lock_writer, require_permission
+from community_gql.actions.locks import lock_tags, lock_viewer, lock_writer
+from community_gql.actions.permissions import MANAGE_TAGS, require_permission
 from community_gql.actions.validation import MAX_TAGS_PER_PERSON, POPULAR, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction, constraint
 from community_gql.errors import Code, Rejected, UserError
 from community_gql.graph.visibility import Viewer, visible
-
-MANAGE = "manage:tags"
 
 
 async def add(session: Transaction, viewer: Viewer, *, names: Sequence[str]) -> str | None:
@@ -69,7 +68,7 @@ async def remove(session: Transaction, viewer: Viewer, *, names: Sequence[str]) 
 
 async def create(session: Transaction, viewer: Viewer, *, name: str) -> int:
     """Add a tag to the vocabulary."""
-    require_permission(viewer, MANAGE)
+    require_permission(viewer, MANAGE_TAGS)
     problems = Problems()
     folded = problems.new_tag_name("name", name, m.Tag.name)
     problems.stop()
@@ -84,7 +83,7 @@ async def create(session: Transaction, viewer: Viewer, *, name: str) -> int:
 
 async def rename(session: Transaction, viewer: Viewer, *, id: int | None, name: str) -> int:
     """Give a tag another name, on every story that has it."""
-    require_permission(viewer, MANAGE)
+    require_permission(viewer, MANAGE_TAGS)
     problems = Problems()
     folded = problems.new_tag_name("name", name, m.Tag.name)
     (tag,) = await lock_vocabulary(session, viewer, problems, {"id": id})
@@ -100,7 +99,7 @@ async def merge(
     session: Transaction, viewer: Viewer, *, from_id: int | None, into_id: int | None
 ) -> int:
     """Replace one tag by another everywhere, and delete it. Returns the key of the other tag."""
-    require_permission(viewer, MANAGE)
+    require_permission(viewer, MANAGE_TAGS)
     problems = Problems()
     source, target = await lock_vocabulary(
         session, viewer, problems, {"fromId": from_id, "intoId": into_id}
@@ -118,7 +117,7 @@ async def merge(
 
 async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
     """Remove a tag from the vocabulary, and from every story and person that has it."""
-    require_permission(viewer, MANAGE)
+    require_permission(viewer, MANAGE_TAGS)
     problems = Problems()
     (tag,) = await lock_vocabulary(session, viewer, problems, {"id": id})
     problems.stop()

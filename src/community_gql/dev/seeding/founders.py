@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from community_gql.actions.matching import WRITE_FEATURES, WRITE_MATCHES
+from community_gql.actions.permissions import MANAGE_TAGS, WRITE_FEATURES, WRITE_MATCHES
 from community_gql.db.models import StoryVisibility
-
-MANAGE_TAGS = "manage:tags"
 
 PUBLIC, FRIENDS, PRIVATE = (
     StoryVisibility.PUBLIC,
