@@ -49,6 +49,11 @@ async def everything(db: asyncpg.Connection) -> tuple[Person, Person]:
     await make.friendship(db, other, mine)
     await make.match_batch(db, mine, {other: 0.5})
     await make.match_batch(db, other, {mine: 0.25})
+    await db.execute("INSERT INTO match_choices (user_id) VALUES ($1)", mine.sub)
+    await db.execute(
+        "INSERT INTO match_dismissals (user_id, target_user_id) VALUES ($1, $2), ($2, $1)",
+        mine.sub, other.sub,
+    )  # fmt: skip
     await make.story(db, other, "Of the other one")
     return mine, other
 

@@ -66,6 +66,13 @@ PARTS = (
           match_results.created_at
         FROM match_results JOIN users AS target ON target.auth0_sub = target_user_id
         WHERE user_id = :sub ORDER BY match_results.id"""),
+    Part("matching", "match_choices", """
+        SELECT wanted, habits, updated_at
+        FROM match_choices WHERE user_id = :sub""", single=True),
+    Part("dismissals", "match_dismissals", """
+        SELECT target.public_id AS dismissed_person, match_dismissals.created_at
+        FROM match_dismissals JOIN users AS target ON target.auth0_sub = target_user_id
+        WHERE user_id = :sub ORDER BY match_dismissals.created_at, target.public_id"""),
 )  # fmt: skip
 """The parts, in the order in which they are written."""
 
@@ -73,6 +80,9 @@ LEFT_OUT = {
     "users.name_key": "the name in the profile, in lower case, for sorting",
     "stories.search": "the words of title and text, for searching",
     "match_results.target_user_id": "to whom the person was proposed is what others were told",
+    "match_dismissals.target_user_id": "who does not want to see the person is what others chose",
+    "stale_features.user_id": "a mark that something is to be computed anew",
+    "stale_lists.user_id": "a mark that something is to be computed anew",
 }
 """Columns that hold or refer to people and are not in the export, and why."""
 
