@@ -36,7 +36,7 @@ from graphql import (
     parse,
     visit,
 )
-from sqlalchemy import BigInteger, DateTime, Double, String, Uuid
+from sqlalchemy import BigInteger, Boolean, DateTime, Double, String, Uuid
 
 from community_gql.errors import BadRequest
 from community_gql.graph.plans import PagePlan
@@ -413,6 +413,8 @@ class Generator:
     def _key(self, type_: Any) -> Any:
         if issubclass(type_, DateTime):
             return self.chance.choice(self.words.moments)
+        if issubclass(type_, Boolean):
+            return self.chance.random() < 0.5
         if issubclass(type_, BigInteger):
             return self.chance.choice(self.words.keys)
         if issubclass(type_, Double):

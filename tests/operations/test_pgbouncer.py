@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import make_url
 
 from community_gql.db import pool
+from community_gql.db.database import opened
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.graph.visibility import ANONYMOUS
 from community_gql.identity.development import DevelopmentIssuer
@@ -133,3 +134,14 @@ async def test_a_full_one_is_a_passing_state(
                 await other.close()
         for text in (read, write):
             assert (await api(text, ada)).status == 200
+
+
+async def test_connections_to_it_are_kept_between_requests(pgbouncer: str) -> None:
+    async with opened(pgbouncer, pgbouncer=True, pool_size=2) as database:
+        ports = {await database.value("SELECT inet_server_port() IS NULL", []) for _ in range(3)}
+        (kept,) = database.pool._ready
+        for _ in range(5):
+            await database.value("SELECT 1", [])
+        assert database.pool._ready == [kept]
+        assert kept.prepared.bytes == 0  # and nothing stays prepared
+    assert ports == {True}
