@@ -1,7 +1,8 @@
 """changes
 
 What has changed, for those who follow along: a row in `changes` for each row that was written,
-made by triggers in the writer's own transaction, whoever writes. docs/operations.md says what is in it.
+made by triggers in the writer's own transaction, whoever writes. docs/operations.md says what is in
+it.
 
 Nothing here waits for the application or keeps it waiting: each trigger is made in a transaction
 of its own, and an interrupted run is continued by the next. Going back forgets the changes.

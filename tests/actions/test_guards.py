@@ -201,7 +201,7 @@ async def test_a_moderator_whose_account_is_gone_changes_nothing(
     act: Writer, db: asyncpg.Connection, two_tags: tuple[Row, Row]
 ) -> None:
     """The token goes on being good until the watch has noticed; the account does not."""
-    moderator = await make.person(db, permissions=[tags.MANAGE])
+    moderator = await make.person(db, permissions=[permissions.MANAGE_TAGS])
     await db.execute("DELETE FROM users WHERE auth0_sub = $1", moderator.sub)
     one, two = (tag.key for tag in two_tags)
     work: tuple[tuple[Action, dict[str, Any]], ...] = (
