@@ -7,7 +7,6 @@ capitals. The table in ``docs/operations.md`` repeats these descriptions and a t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -37,6 +36,7 @@ from community_gql.settings.checks import (
     tenant_domain,
     unusable_proxies,
 )
+from community_gql.settings.identity import missing_identity
 
 
 class OperatorError(Exception):
@@ -454,29 +454,6 @@ def is_set(name: str) -> bool:
 def database_url_is_set() -> bool:
     """Tell whether the environment names a database."""
     return is_set("database_url")
-
-
-SIGNING_IN = ("auth0_client_id", "auth0_client_secret", "session_secret")
-
-
-def missing_identity(present: Callable[[str], bool]) -> list[str]:
-    """Return a line for each missing setting of identity that ``serve`` needs."""
-    purposes = {}
-    if not present("auth0_domain") and not present("oidc_issuer"):
-        purposes["auth0_domain"] = (
-            "The domain of the Auth0 tenant that issues the access tokens: "
-            f"AUTH0_DOMAIN={EXAMPLE_DOMAIN} (or OIDC_ISSUER, for another OpenID provider)"
-        )
-    if not present("auth0_audience"):
-        purposes["auth0_audience"] = (
-            "The identifier of the API in Auth0: AUTH0_AUDIENCE=https://api.example.com"
-        )
-    if any(present(name) for name in SIGNING_IN):
-        for name in SIGNING_IN:
-            if not present(name):
-                together = ", ".join(SIGNING_IN).upper()
-                purposes[name] = f"Signing in with a browser needs all three: {together}"
-    return [f"{name.upper()} is not set. {why}." for name, why in purposes.items()]
 
 
 def explain(error: ValidationError) -> str:
