@@ -19,11 +19,12 @@ from sqlalchemy import ARRAY, String, any_, bindparam
 from community_gql.db import models as m
 from community_gql.db.changes import FORGOTTEN, Change, Moment, Now, changes_since, now, still
 from community_gql.db.database import Database, Snapshot
+from community_gql.db.pool import detached
 from community_gql.errors import BadRequest, Unavailable
 from community_gql.graph.plans import ChangesPlan, LookupPlan, ViewerPlan
 from community_gql.graph.visibility import Viewer, is_machine, visible
 from community_gql.operations.feeds import Deliveries, Step
-from community_gql.operations.pipeline import Operations
+from community_gql.operations.pipeline import CLOSING_SECONDS, Operations
 from community_gql.operations.prepared import Prepared
 from community_gql.operations.rendering import Renderer
 from community_gql.operations.states import SECONDS, States
@@ -202,7 +203,8 @@ class Live:
                 deliveries.append((base, await step.deliveries(changes)))
             answers = await self._states.read(renderer, self._states.due())
         finally:
-            await snapshot.close()
+            # A server that hangs does not even end a transaction: that goes on behind.
+            await asyncio.wait({detached(snapshot.close())}, timeout=CLOSING_SECONDS)
         for base, feeds in cohorts:
             if base is not self._common:
                 for feed in feeds:
