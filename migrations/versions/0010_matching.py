@@ -58,49 +58,59 @@ TABLES = (
     """,
 )
 
+WRITERS = """
+    SELECT s.user_id FROM {} t JOIN stories s ON s.id = t.story_id WHERE s.visibility = 'public'
+"""
+
+
+def marking(people: str) -> str:
+    """Return the statement that marks the ``people`` of a SELECT; one, as it is part of writes."""
+    return f"""
+        INSERT INTO stale_features (user_id, at)
+        SELECT auth0_sub, clock_timestamp() FROM users WHERE auth0_sub IN ({people})
+        ORDER BY auth0_sub
+        ON CONFLICT (user_id) DO UPDATE SET at = excluded.at
+    """
+
+
 # Marks come after stories and before people in the order of locks, and in the order of people among
 # themselves. Whoever is just being deleted with all that is theirs gets none: the join sees to it.
 FUNCTIONS = {
     "mark_stale_features(varchar[])": """
         CREATE FUNCTION mark_stale_features(people varchar[]) RETURNS void
-        LANGUAGE sql SET search_path = {schema}, pg_temp AS $$
+        LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
+        BEGIN
           INSERT INTO stale_features (user_id, at)
           SELECT auth0_sub, clock_timestamp() FROM users WHERE auth0_sub = ANY (people)
           ORDER BY auth0_sub
-          ON CONFLICT (user_id) DO UPDATE SET at = excluded.at
+          ON CONFLICT (user_id) DO UPDATE SET at = excluded.at;
+        END
         $$
     """,
-    "match_tags_changed()": """
+    "match_tags_changed()": f"""
         CREATE FUNCTION match_tags_changed() RETURNS trigger
-        LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
+        LANGUAGE plpgsql SET search_path = {{schema}}, pg_temp AS $$
         BEGIN
           IF TG_OP <> 'DELETE' THEN
-            PERFORM mark_stale_features(ARRAY(SELECT DISTINCT user_id FROM new_rows));
+            {marking("SELECT user_id FROM new_rows")};
           END IF;
           IF TG_OP <> 'INSERT' THEN
-            PERFORM mark_stale_features(ARRAY(SELECT DISTINCT user_id FROM old_rows));
+            {marking("SELECT user_id FROM old_rows")};
           END IF;
           RETURN NULL;
         END
         $$
     """,
-    "match_story_tags_changed()": """
+    "match_story_tags_changed()": f"""
         CREATE FUNCTION match_story_tags_changed() RETURNS trigger
-        LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
-        DECLARE
-          changed bigint[];
+        LANGUAGE plpgsql SET search_path = {{schema}}, pg_temp AS $$
         BEGIN
-          IF TG_OP = 'INSERT' THEN
-            changed := ARRAY(SELECT DISTINCT story_id FROM new_rows);
-          ELSIF TG_OP = 'DELETE' THEN
-            changed := ARRAY(SELECT DISTINCT story_id FROM old_rows);
-          ELSE
-            changed := ARRAY(SELECT story_id FROM old_rows UNION SELECT story_id FROM new_rows);
+          IF TG_OP <> 'DELETE' THEN
+            {marking(WRITERS.format("new_rows"))};
           END IF;
-          PERFORM mark_stale_features(ARRAY(
-            SELECT DISTINCT user_id FROM stories
-            WHERE id = ANY (changed) AND visibility = 'public'
-          ));
+          IF TG_OP <> 'INSERT' THEN
+            {marking(WRITERS.format("old_rows"))};
+          END IF;
           RETURN NULL;
         END
         $$
