@@ -23,7 +23,9 @@ from community_gql.settings import OperatorError, Settings
 DEV_HOST = "127.0.0.1"  # the development issuer signs for anyone: never reachable from outside
 
 
-def serve_development(listener: socket.socket, settings: Settings) -> None:
+def serve_development(
+    listener: socket.socket, settings: Settings, *, handed_on: bool = False
+) -> None:
     """Serve the database of the settings with the development issuer until a signal."""
     from community_gql.app import create_app
     from community_gql.dev.seeding import known_people
@@ -33,7 +35,7 @@ def serve_development(listener: socket.socket, settings: Settings) -> None:
     people = functools.partial(known_people, settings.database_url)
     application = create_app(settings, development=issuer, people=people)
     with refreshed(settings):
-        serve_on(listener, application, settings)
+        serve_on(listener, application, settings, handed_on=handed_on)
 
 
 def main() -> int:
@@ -48,7 +50,8 @@ def main() -> int:
 
         migrate.upgrade(url, say=say)
         with socket.socket(fileno=int(number)) as listener:
-            serve_development(listener, settings.model_copy(update={"host": DEV_HOST}))
+            served = settings.model_copy(update={"host": DEV_HOST})
+            serve_development(listener, served, handed_on=True)
     except OperatorError as error:
         err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
         return 1

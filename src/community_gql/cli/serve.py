@@ -104,7 +104,13 @@ def measured(address: tuple[str, int] | None) -> Iterator[None]:
         yield
 
 
-def serve_on(listener: socket.socket, application: Application | str, settings: Settings) -> None:
+def serve_on(
+    listener: socket.socket,
+    application: Application | str,
+    settings: Settings,
+    *,
+    handed_on: bool = False,
+) -> None:
     """Serve until a signal ends it. ``application`` is a factory's name or the thing itself."""
     import logging.config
 
@@ -133,7 +139,7 @@ def serve_on(listener: socket.socket, application: Application | str, settings: 
     if config.workers > 1:
         Workers(config, listener).run()
     else:
-        serve_alone(config, listener)
+        serve_alone(config, listener, handed_on=handed_on)
 
 
 def log_config(level: str, *, json: bool) -> dict[str, Any]:

@@ -35,11 +35,12 @@ class DrainingServer(Server):
 
     config: BoundedConfig
 
-    def __init__(self, config: BoundedConfig) -> None:
+    def __init__(self, config: BoundedConfig, *, handed_on: bool = False) -> None:
+        """``handed_on``: another process serves the same socket once this one has ended."""
         super().__init__(config)
         self.server_state: Connections = Connections()
         self._patient = True
-        self._retired = False
+        self._retired = handed_on
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal ends it. Raises OperatorError when it cannot start."""
@@ -138,15 +139,17 @@ class DrainingServer(Server):
         return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
 
 
-def serve_alone(config: BoundedConfig, listener: socket.socket) -> None:
+def serve_alone(config: BoundedConfig, listener: socket.socket, *, handed_on: bool = False) -> None:
     """Serve in this process until a signal ends it. Raises OperatorError when it cannot start.
+
+    With ``handed_on`` the socket goes on listening, for the process that serves it next.
 
     A SIGHUP is ignored, unless it has a meaning already: there is no other process to take over.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with contextlib.suppress(KeyboardInterrupt):
-        DrainingServer(config).run([listener])
+        DrainingServer(config, handed_on=handed_on).run([listener])
 
 
 def bounded(limits: ConnectionLimits, pool_size: int) -> ConnectionLimits:
