@@ -433,6 +433,7 @@ async def test_an_account_is_deleted_while_it_writes(act: Writer, db: asyncpg.Co
 
         left = await writing.rows(db)
         graves = left.pop("deleted_accounts")
+        left.pop("changes")  # for live updates, kept an hour
         assert len(graves) == n + 1
         assert ada.sub not in str(left)
     allowed = {"done", "NOT_FOUND", "UNAUTHENTICATED", "TAG_NOT_FOUND"}

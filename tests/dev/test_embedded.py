@@ -242,7 +242,7 @@ def test_a_socket_folder_made_by_others_is_refused(
     open_to_all = tmp_path / "run"
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
-    monkeypatch.setattr(embedded, "socket_folder", lambda folder: open_to_all)
+    monkeypatch.setattr(embedded.places, "socket_folder", lambda folder: open_to_all)
     folder = tmp_path / "postgres"
     with pytest.raises(EmbeddedPostgresError, match="only its owner"):
         EmbeddedPostgres.start(folder)

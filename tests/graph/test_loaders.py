@@ -44,15 +44,17 @@ ROUTES = {
     "Story": SIDES + " { stories(first: $n) { nodes { %s } } } } }",
     "Habit": "{ viewer { user { habits(first: $n) { nodes { %s } } } } }",
     "Match": "{ viewer { user { matches(first: $n) { nodes { %s } } } } }",
+    "MatchReasons": "{ viewer { user { matches(first: $n) { nodes { reasons { %s } } } } } }",
 }
 """A way to many parents of each type: to ``$n`` of them on each of two sides."""
 
 PARENTS = {
     **dict.fromkeys(("Query", "Viewer"), (1, 1)),
-    **dict.fromkeys(("Tag", "Habit", "Match"), (1, 100)),
+    **dict.fromkeys(("Tag", "Habit", "Match", "MatchReasons"), (1, 100)),
 }
 """How many parents that is for 1 and for 100, if not 2 and 200. A page has 100 at most; only the
-viewer's own habits and matches can be seen, and tags below a page of people cost too much."""
+viewer's own habits, matches and reasons can be seen, and tags below a page of people cost too
+much."""
 
 REQUIRED = {
     "Query.user": "(id: $user)",

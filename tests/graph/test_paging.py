@@ -142,6 +142,16 @@ async def insert_person(db: asyncpg.Connection, world: World, tie: int) -> None:
     await make.friendship(db, *((made, world.viewer) if tie % 2 else (world.viewer, made)))
 
 
+async def insert_dismissed(db: asyncpg.Connection, world: World, tie: int) -> None:
+    name = (None, "Ada", "ada", "Åsa Zoë", "zoë")[tie % 5]
+    made = await make.person(db, name, created_at=day(tie % 3))
+    await db.execute(
+        "INSERT INTO match_dismissals (user_id, target_user_id) VALUES ($1, $2)",
+        world.viewer.sub,
+        made.sub,
+    )
+
+
 async def insert_tag(db: asyncpg.Connection, world: World, tie: int) -> None:
     made = await make.tag(db)
     for chooser in world.people[: tie % 3]:
@@ -172,6 +182,7 @@ LISTS = {
     "Tag.users": Listed('{ tag(name: "moss") {', ("tag",), insert_person),
     "Viewer.friends": Listed("{ viewer {", ("viewer",), insert_person),
     "Viewer.friendRequests": Listed("{ viewer {", ("viewer",), insert_request),
+    "Viewer.notInterested": Listed("{ viewer {", ("viewer",), insert_dismissed),
 }
 
 
@@ -409,7 +420,7 @@ EXTREMES = {
 def kinds(coordinate: str, order: str) -> tuple[str, ...]:
     """The kinds of the keys in the cursors of a list."""
     first = {"NAME": "text", "POPULARITY": "integer", "SCORE": "number", "RELEVANCE": "number"}
-    people = coordinate in ("Query.users", "Tag.users", "Viewer.friends")
+    people = coordinate in ("Query.users", "Tag.users", "Viewer.friends", "Viewer.notInterested")
     flag = ("flag",) if people and order == "NAME" else ()  # whether there is no name
     return *flag, first.get(order, "moment"), "uuid" if people else "integer"
 

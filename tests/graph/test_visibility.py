@@ -615,6 +615,7 @@ def test_what_is_the_viewers_alone_hangs_on_the_viewer() -> None:
     }
     assert graph.leads_to("Viewer") == {"Query.viewer"}
     assert graph.leads_to("Features") == {"Viewer.features"}
-    assert graph.leads_to("Habit") == {"User.habits"}
+    assert graph.leads_to("Habit") == {"User.habits", "MatchReasons.habits"}
+    assert graph.leads_to("MatchReasons") == {"Match.reasons"}
     assert graph.leads_to("Match") == {"User.matches"}
     assert graph.leads_to("Friendship") == {"User.viewerFriendship", "Viewer.friendRequests"}

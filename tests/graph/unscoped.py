@@ -18,7 +18,8 @@ from pathlib import Path
 SOURCES = Path(__file__).parents[2] / "src" / "community_gql"
 
 TOOLS = (
-    "cli/", "dev/", "actions/bulk_tags.py", "db/concurrently.py", "matching/evaluating.py",
+    "cli/", "dev/", "actions/bulk_tags.py", "db/concurrently.py", "db/updated_at.py",
+    "matching/evaluating.py",
     "matching/lists.py", "matching/material.py", "matching/neighbours.py", "matching/recipe.py",
     "matching/running.py", "matching/sql.py", "matching/status.py", "matching/stored.py",
 )  # fmt: skip
@@ -121,7 +122,7 @@ class _Names:
         if not isinstance(function, ast.Attribute):
             return None
         name = function.attr
-        if name == "prepare" and _named(function.value) in ("operations", "self"):
+        if name == "prepare" and _named(function.value) in ("operations", "runner", "self"):
             return None  # of an operation, not of a statement
         if name in METHODS | DRIVER | SUBQUERIES:
             return name

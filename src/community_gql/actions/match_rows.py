@@ -77,7 +77,7 @@ _EVERYWHERE = text(f"""
 """)
 # unscoped: the person's own
 _OWN_MARK = text("DELETE FROM stale_lists WHERE user_id = :person")
-# unscoped: no rows
+# unscoped: writes marks, and shows nothing
 _MARKED = text(_MARK.format(whose="unnest(CAST(:people AS varchar[])) AS marked (user_id)"))
-# unscoped: no rows
+# unscoped: writes marks, and shows nothing
 _STALE = text("SELECT mark_stale_features(CAST(:people AS varchar[]))")

@@ -129,9 +129,11 @@ def common_themes() -> Subquery:
     own, other = _themes("own"), _themes("other")
     chosen = _table("user_tags")
     one, two = chosen.alias("own_choice"), chosen.alias("other_choice")
-    # unscoped: everyone may see which tags people chose, and the tags of public stories
+    # Everyone may see which tags people chose, and the tags of public stories.
     both_chose = and_(
+        # unscoped: as above
         exists().where(one.c.user_id == own.c.user_id, one.c.tag_id == own.c.tag_id),
+        # unscoped: as above
         exists().where(two.c.user_id == other.c.user_id, two.c.tag_id == own.c.tag_id),
     )
     return (

@@ -26,6 +26,7 @@ from community_gql.schema.ids import write_id
 from community_gql.schema.kinds import EdgeField, PageField, ResultEdge, ResultField
 from community_gql.schema.query import NodeField, Query, ViewerField
 from community_gql.schema.types import Edge, Node, Story, Viewer
+from community_gql.settings.docstrings import documentation
 
 
 class StoryChangeKind(enum.StrEnum):
@@ -39,7 +40,7 @@ class StoryChangeKind(enum.StrEnum):
 
 describe_enum(
     StoryChangeKind,
-    str(StoryChangeKind.__doc__),
+    documentation(StoryChangeKind),
     APPEARED="The list has it now: it was written, or it came to be for the viewer or to match "
     "the filter. Who has it already may keep it.",
     CHANGED="It was in the list and still is, with another text, tags or visibility.",

@@ -334,9 +334,10 @@ def _matching_state(user: Any) -> Any:
     one: Any = literal_column("1")
     has_features = visible(features, one).where(features.user_id == user.auth0_sub)
     has_matches = visible(match, one).where(match.user_id == user.auth0_sub)
-    # unscoped: whether the person who reads this has a mark
     marked = [
-        exists().where(t.c.user_id == user.auth0_sub) for t in (m.stale_features, m.stale_lists)
+        # unscoped: whether the person who reads this has a mark
+        exists().where(t.c.user_id == user.auth0_sub)
+        for t in (m.stale_features, m.stale_lists)
     ]
     state = m.MatchingState
     return case(
