@@ -51,6 +51,7 @@ LOOKUPS = {
     "user": "user(id: $user) { id profile { displayName } }",
     "story": "story(id: $story) { id title }",
     "tag": 'tag(name: "growth") { id }',
+    "moment": "moment",
 }
 WORDS = {
     "frequent": '"morning"',

@@ -70,6 +70,8 @@ class PlainLines(logging.Formatter):
         text = f"{self._in(colour, f'{level}:')} {record.getMessage()}"
         if record.exc_info and record.exc_info[1] is not None:
             text += f"\n{describe(record.exc_info[1])}"
+        if told := getattr(record, "traceback", None):
+            text += f"\n{told}"
         return text
 
     def _request(self, record: Any) -> str:

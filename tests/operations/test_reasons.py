@@ -86,7 +86,7 @@ async def too_dear_to_compile(bench: Bench) -> str:
     return found
 
 
-async def not_a_query(bench: Bench) -> str:
+async def nothing_to_read(bench: Bench) -> str:
     return await bench.asking("always")("mutation { __typename }")
 
 
@@ -142,7 +142,7 @@ REASONS: dict[str, Callable[[Bench], Awaitable[str]]] = {
     "being compiled": being_compiled,
     "too much to compile": too_much_to_compile,
     "too dear to compile": too_dear_to_compile,
-    "not a query": not_a_query,
+    "nothing to read": nothing_to_read,
     "__schema is not a field of ours": introspection,
     "... is declared in a way of its own": a_resolver_in_python,
     "too many fields": too_many_fields,

@@ -127,6 +127,19 @@ def with_value(given: Any, path: tuple[str | int, ...], value: Any) -> Any:
     return {**given, path[0]: with_value(given.get(path[0], {}), path[1:], value)}
 
 
+def doubles(value: Any) -> Any:
+    """A JSON value as clients read it whose numbers are doubles.
+
+    PostgreSQL spells 1.5e300 with all its digits, which Python takes for a whole number.
+    """
+    if isinstance(value, dict):
+        return {key: doubles(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [doubles(item) for item in value]
+    is_long = type(value) is int and not -(2**63) <= value < 2**63
+    return float(value) if is_long else value
+
+
 def everything_in(name: str) -> str:
     """A selection of everything in a mutation's payload, two levels deep."""
     payload = get_named_type(fields()[name].type)

@@ -66,7 +66,13 @@ def change_tags(doing: str, change: Callable[..., Awaitable[None]], *names: str)
         async with opened(
             url, pool_size=1, statement_timeout=60, lock_timeout=60
         ) as opened_database:
-            await change(opened_database, *names, progress)
+            try:
+                await change(opened_database, *names, progress)
+            except Unavailable:
+                # Ctrl-C has the statement cancelled, and what comes of that may arrive first.
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise asyncio.CancelledError from None
+                raise
 
     moved = (0, 0)
 

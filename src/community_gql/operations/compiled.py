@@ -96,7 +96,7 @@ class Compilation:
 
 _MISSING = Compilation(State.MISSING)
 _OFF = Compilation.impossible("switched off")
-_WRITES = Compilation.impossible("not a query")
+_WRITES = Compilation.impossible(NOTHING_TO_READ)
 _NEW = Compilation.pending("first sight")
 _BUSY = Compilation.pending("being compiled")
 _CROWDED = Compilation.pending("too much to compile")
