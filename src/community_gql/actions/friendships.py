@@ -10,6 +10,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 
+from community_gql.actions.locks import lock_other
 from community_gql.actions.match_rows import (
     lock_match_rows,
     mark_lists,
@@ -32,19 +33,8 @@ async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
     Whoever was asked is no longer among the viewer's matches.
     """
     problems = Problems()
-    person: Any = None
     await lock_match_rows(session)
-    if user_id is not None:
-        person = await session.first(
-            visible(m.User, m.User.auth0_sub)
-            .where(m.User.public_id == user_id)
-            .with_for_update(read=True, key_share=True),
-            viewer.binds(),
-        )
-    if person is None:
-        problems.not_found("userId", what="person")
-    elif person.auth0_sub == viewer.sub:
-        problems.add(Code.INVALID, "You cannot befriend yourself.", "userId")
+    person = await lock_other(session, viewer, problems, user_id, "You cannot befriend yourself.")
     problems.stop()
     friendship = m.Friendship
     added = insert(friendship).values(requester_id=viewer.sub, addressee_id=person.auth0_sub)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ARRAY, String, any_, bindparam, literal_column, not_
 
@@ -92,3 +93,25 @@ async def lock_tags(
         if name not in found:
             problems.add(Code.TAG_NOT_FOUND, f'There is no tag "{name}".', path, place)
     return found
+
+
+async def lock_other(
+    session: Transaction, viewer: Viewer, problems: Problems, user_id: UUID | None, mistake: str
+) -> Any:
+    """Keep another person from being deleted meanwhile; returns the row with their ``auth0_sub``.
+
+    Notes in ``problems`` that there is no such person, and ``mistake`` for the viewer's own id.
+    """
+    person = None
+    if user_id is not None:
+        person = await session.first(
+            visible(m.User, m.User.auth0_sub)
+            .where(m.User.public_id == user_id)
+            .with_for_update(read=True, key_share=True),
+            viewer.binds(),
+        )
+    if person is None:
+        problems.not_found("userId", what="person")
+    elif person.auth0_sub == viewer.sub:
+        problems.add(Code.INVALID, mistake, "userId")
+    return person

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import insert
 
+from community_gql.actions.locks import lock_other
 from community_gql.actions.match_rows import (
     lock_match_rows,
     mark_features,
@@ -18,8 +19,9 @@ from community_gql.actions.match_rows import (
 from community_gql.actions.validation import ABSENT, Patch, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
-from community_gql.errors import Code
 from community_gql.graph.visibility import Viewer, own, visible
+
+_ONESELF = "You are never among your own matches."
 
 
 async def update(
@@ -70,7 +72,7 @@ async def dismiss(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
     """
     problems = Problems()
     await lock_match_rows(session)
-    person = await _other(session, viewer, problems, user_id)
+    person = await lock_other(session, viewer, problems, user_id, _ONESELF)
     problems.stop()
     assert viewer.sub is not None
     dismissed = insert(m.MatchDismissal).values(user_id=viewer.sub, target_user_id=person.auth0_sub)
@@ -81,7 +83,7 @@ async def dismiss(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
 async def restore(session: Transaction, viewer: Viewer, *, user_id: UUID | None) -> str:
     """Let a dismissed person come back into the viewer's list. Returns the person's key."""
     problems = Problems()
-    person = await _other(session, viewer, problems, user_id)
+    person = await lock_other(session, viewer, problems, user_id, _ONESELF)
     problems.stop()
     assert viewer.sub is not None
     dismissal = m.MatchDismissal
@@ -92,21 +94,3 @@ async def restore(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
     )
     await mark_lists(session, viewer.sub)
     return str(person.auth0_sub)
-
-
-async def _other(
-    session: Transaction, viewer: Viewer, problems: Problems, user_id: UUID | None
-) -> Any:
-    person = None
-    if user_id is not None:
-        person = await session.first(
-            visible(m.User, m.User.auth0_sub)
-            .where(m.User.public_id == user_id)
-            .with_for_update(read=True, key_share=True),
-            viewer.binds(),
-        )
-    if person is None:
-        problems.not_found("userId", what="person")
-    elif person.auth0_sub == viewer.sub:
-        problems.add(Code.INVALID, "You are never among your own matches.", "userId")
-    return person
