@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 
 from sqlalchemy import text
 
+from community_gql.db.background import in_background
 from community_gql.db.changes import forget_changes
 from community_gql.db.database import Database, Transaction
 from community_gql.errors import Unavailable
@@ -95,13 +96,8 @@ class Housekeeping:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Look again and again until the end of the block."""
-        task = asyncio.create_task(self._run())
-        try:
+        async with in_background(self._run()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         while True:

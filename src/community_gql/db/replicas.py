@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from community_gql.db.background import in_background
 from community_gql.db.pool import Pool, PoolConfig
 from community_gql.db.states import CANCELLED, REPEATED, cause_of, sqlstate
 from community_gql.errors import Unavailable
@@ -161,13 +162,8 @@ class Replicas:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Look at them again and again until the end of the block."""
-        task = asyncio.create_task(self._run())
-        try:
+        async with in_background(self._run()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         while True:

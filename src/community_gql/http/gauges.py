@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from community_gql.db.background import in_background
 from community_gql.db.database import Database
 from community_gql.http.connections import open_connections
 from community_gql.lru import LruCache
@@ -34,13 +35,10 @@ class Gauges:
     async def running(self) -> AsyncIterator[None]:
         """Tell them again and again, and at the end of the block."""
         metrics.mark_running()
-        task = asyncio.create_task(self._run())
         try:
-            yield
+            async with in_background(self._run()):
+                yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             self.tell()
 
     async def _run(self) -> None:

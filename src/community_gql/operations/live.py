@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from sqlalchemy import ARRAY, String, any_, bindparam
 
 from community_gql.db import models as m
+from community_gql.db.background import in_background
 from community_gql.db.changes import FORGOTTEN, Change, Moment, Now, changes_since, now, still
 from community_gql.db.database import Database, Snapshot
 from community_gql.db.pool import detached
@@ -134,13 +135,8 @@ class Live:
     async def running(self) -> AsyncIterator[None]:
         """Serve the subscriptions until the end of the block."""
         self._database.after_commit = self._committed
-        task = asyncio.create_task(self._run())
-        try:
+        async with in_background(self._run()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     def __len__(self) -> int:
         """How many subscriptions there are."""
