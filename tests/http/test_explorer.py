@@ -13,9 +13,8 @@ import httpx
 import orjson
 import pytest
 
-from community_gql import page
 from community_gql.app import create_app
-from community_gql.http import explorer
+from community_gql.http import explorer, page
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import Settings, home
 from tests.support import factories as make

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from community_gql import page
+from community_gql.http import page
 from community_gql.http.head import GRAPHQL_PATHS, wants_signpost
 
 BUILD = Path(__file__).parents[1] / "explorer_build"

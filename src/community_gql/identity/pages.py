@@ -10,7 +10,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from community_gql.page import POLICY, html
+from community_gql.http.page import POLICY, html
 
 HEADERS = {
     "Cache-Control": "no-store",
