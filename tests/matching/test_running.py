@@ -347,6 +347,29 @@ async def test_lists_of_a_machines_vectors(
         await matched(database_url, "machine")
 
 
+@pytest.mark.parametrize("mode", ["built-in", "features"])
+async def test_lists_that_a_program_puts_are_not_written_over(
+    db: asyncpg.Connection, database_url: str, act: Writer, mode: running.Mode
+) -> None:
+    chance = random.Random(5)
+    people, _ = await community(db, 20, chance)
+    if mode == "features":
+        await put(act, people, 7, chance)
+    await matched(database_url, mode)
+    nobody = await make.person(db)  # has no vector, so no run makes a list for them
+    given = [matching.Match(who.public_id, people[0].public_id, 0.5) for who in (people[1], nobody)]
+    for _ in range(2):
+        await act(matching.put_matches, make.machine("write:matches"), matches=given)
+    before = await lists(db)
+    with pytest.raises(MatchingError, match=r"puts lists with putMatches, since 20.* --renew"):
+        await matched(database_url, mode)
+    assert await lists(db) == before
+    await running.run(database_url, mode, quiet, renew=True)
+    renewed = await lists(db)
+    assert nobody.sub not in renewed
+    assert await made_anew(db, database_url, mode) == renewed
+
+
 async def test_another_length_of_lists(db: asyncpg.Connection, database_url: str) -> None:
     await community(db, 40, random.Random(3))
     await matched(database_url, top=2)

@@ -36,7 +36,7 @@ from community_gql.actions.validation import MAX_VECTOR_LENGTH, MAX_VERSION, Pro
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
 from community_gql.errors import Code
-from community_gql.graph.exclusions import EXCLUDED
+from community_gql.graph.exclusions import EXCLUDED, PUT_MATCHES
 from community_gql.graph.visibility import Viewer, visible
 
 _BATCHES_OF_FEATURES = 4711  # the advisory lock under which they run one at a time
@@ -201,8 +201,12 @@ _OLDER = text("""
     lists AS (DELETE FROM stale_lists WHERE user_id = ANY (:people) AND NOT vector_changed)
     SELECT
 """).bindparams(bindparam("people", type_=ARRAY(String)))
+# That a program puts lists is noted once, for `matching run`, which would write over them.
 # unscoped: writes for those who may match; tells only of how many
 _SAVE_MATCHES = text(f"""
+    WITH noted AS (
+      INSERT INTO housekeeping (job) VALUES ('{PUT_MATCHES}') ON CONFLICT DO NOTHING
+    )
     INSERT INTO match_results (user_id, target_user_id, score, created_at)
     SELECT user_id, target_user_id, score, :moment
     FROM unnest(:owners, :targets, :scores) WITH ORDINALITY

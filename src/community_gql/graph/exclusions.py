@@ -13,6 +13,8 @@ MATCH_ROWS = 0x636F6D6D78
 Shared by whoever writes lists, who then asks for ``excluded``; exclusive for whoever takes people
 out of lists. So nobody who was taken out is put back by a writer who asked before.
 """
+PUT_MATCHES = "put_matches"
+"""The row of ``housekeeping`` that says that a program has put lists, until a run replaces them."""
 
 _asked = m.Friendship.__table__.alias("asked")
 _accepted = m.Friendship.__table__.alias("accepted")

@@ -207,6 +207,7 @@ class Run:
     async def _settle_version(self) -> None:
         """Say which vectors lists are made of; where that changes, mark everybody."""
         self._version = await stored.current(self._connection)
+        await self._settle_lists()
         if self._mode == "built-in":
             await self._settle_recipe()
         else:
@@ -230,6 +231,19 @@ class Run:
             self._top,
         )
         await self._connection.execute(sql.ALL_LISTS, version.version, False)
+
+    async def _settle_lists(self) -> None:
+        """Refuse to write over the lists of a program, unless everything is made anew."""
+        since = await self._connection.fetchval(sql.PUT)
+        if since is None:
+            return
+        if not self._renew:
+            raise MatchingError(
+                f"a program puts lists with putMatches, since {since:%Y-%m-%d %H:%M} UTC. Set "
+                "MATCHING=machine to leave all lists to it, or replace them once and for all: "
+                "community-gql matching run --renew"
+            )
+        await self._connection.execute(sql.FORGET_PUT)
 
     async def _settle_recipe(self) -> None:
         foreign = await self._connection.fetchrow(sql.FOREIGN)

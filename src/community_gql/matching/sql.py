@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from community_gql.graph.exclusions import EXCLUDED
+from community_gql.graph.exclusions import EXCLUDED, PUT_MATCHES
 
 NEWEST = """
     SELECT greatest(
@@ -20,6 +20,13 @@ MACHINES = """
     SELECT version FROM user_features f
     WHERE NOT EXISTS (SELECT FROM match_recipes r WHERE r.version = f.version AND r.recipe > 0)
     GROUP BY version ORDER BY count(*) DESC, version DESC LIMIT 1
+"""
+PUT = f"SELECT done_at FROM housekeeping WHERE job = '{PUT_MATCHES}'"
+FORGET_PUT = f"""
+    WITH forgotten AS (DELETE FROM housekeeping WHERE job = '{PUT_MATCHES}')
+    INSERT INTO stale_lists (user_id)
+    SELECT DISTINCT user_id FROM match_results ORDER BY user_id
+    ON CONFLICT (user_id) DO UPDATE SET at = excluded.at
 """
 FORGET_VERSIONS = """
     DELETE FROM match_recipes r
