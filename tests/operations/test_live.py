@@ -381,10 +381,32 @@ async def test_room_that_ends_in_the_middle_loses_nothing(
     assert kinds(follower) == dict.fromkeys((story.id for story in stories), "APPEARED")
 
 
+async def test_a_tick_that_fails_has_nobody_told_twice(
+    here: Process, db: asyncpg.Connection
+) -> None:
+    """Who had no room in it keeps the moment that is still everyone's."""
+    ada, ben = await make.people(db, 2)
+    slow, quick = await here.begin(ben), await here.begin(ben)
+    slow.room = False
+    async with db.transaction():
+        await make.story(db, ada, "one", visibility="friends")
+        await make.story(db, ada, "two")
+        await db.execute("ALTER TABLE friendships RENAME TO elsewhere")
+    await asyncio.sleep(0.3)
+    slow.room = True
+    await db.execute("ALTER TABLE elsewhere RENAME TO friendships")
+    await settle(db, ada, slow, quick)
+    await settle(db, ada, slow, quick)
+    assert told(quick)[0] == ("APPEARED", "two")
+    assert told(slow)[0] == ("APPEARED", "two")
+    assert all(len(kinds(follower)) == len(follower.events) for follower in (slow, quick))
+
+
 @pytest.mark.parametrize(
     "after",
     [
         "1-00000001-5-10:10:",  # of another server
+        "1-00000001-5-1f-10:10:",
         "x" * 5000,
     ],
 )

@@ -264,10 +264,14 @@ class Pool:
     def note(self, error: BaseException) -> None:
         """Have all connections replaced if the error shows that they are of no more use."""
         if isinstance(error, Exception) and is_useless(error):
-            _replace(self.engine)
-            ready, self._ready = self._ready, []
-            for lent in ready:
-                detached(greenlet_spawn(lent.connection.invalidate))
+            self.renew()
+
+    def renew(self) -> None:
+        """Have every connection that is open now replaced before it is lent again."""
+        _replace(self.engine)
+        ready, self._ready = self._ready, []
+        for lent in ready:
+            detached(greenlet_spawn(lent.connection.invalidate))
 
     async def check(self, statement: str) -> Sequence[Any]:
         """The first row of a statement, run on a connection beside the pool."""

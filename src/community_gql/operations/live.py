@@ -21,6 +21,7 @@ from community_gql.db.background import in_background
 from community_gql.db.changes import FORGOTTEN, Change, Moment, Now, changes_since, now, still
 from community_gql.db.database import Database, Snapshot
 from community_gql.db.pool import detached
+from community_gql.db.states import AWAY
 from community_gql.errors import BadRequest, Unavailable
 from community_gql.graph.plans import ChangesPlan, LookupPlan, ViewerPlan
 from community_gql.graph.visibility import Viewer, is_machine, visible
@@ -185,26 +186,28 @@ class Live:
         snapshot = self._database.snapshot()
         try:
             found = await now(snapshot)
+            if found.is_standby:
+                self._database.pool.renew()  # there may be a primary by now
+                raise Unavailable(AWAY)
             renderer = Renderer(self._operations, self._database, snapshot)
             common = await self._since(snapshot, found, self._common)
             gone = await self._wake(snapshot, common)
-            cohorts = self._catching_up()
+            behind = self._catching_up()
+            cohorts = []
+            for base, feeds in behind:
+                cohorts.append((base, feeds, await self._since(snapshot, found, base)))
             if self._common is not None and common != []:
-                cohorts.append((self._common, self._all_level(self._common)))
-            for base, feeds in cohorts:
-                changes = common
-                if base is not self._common:
-                    changes = await self._since(snapshot, found, base)
+                cohorts.append((self._common, self._all_level(self._common), common))
+            for base, feeds, changes in cohorts:
                 step = Step(snapshot, renderer, base, found.moment, feeds)
                 deliveries.append((base, await step.deliveries(changes)))
             answers = await self._states.read(renderer, self._states.due())
         finally:
             # A server that hangs does not even end a transaction: that goes on behind.
             await asyncio.wait({detached(snapshot.close())}, timeout=CLOSING_SECONDS)
-        for base, feeds in cohorts:
-            if base is not self._common:
-                for feed in feeds:
-                    self._place(feed, None)
+        for _, feeds in behind:
+            for feed in feeds:
+                self._place(feed, None)
         self._common, self._looked_at = found.moment, time.monotonic()
         for subscription in gone:
             subscription.close()
