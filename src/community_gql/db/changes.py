@@ -37,13 +37,17 @@ STEP = 10_000
 """About so many changes are forgotten in one transaction."""
 
 _XMAX = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-MOMENT_SQL = """(
-  (SELECT system_identifier::text FROM pg_control_system())
+_PLACE = """(SELECT system_identifier::text FROM pg_control_system())
   || '-' || CASE WHEN pg_is_in_recovery() THEN '00000000'
     ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END
   || '-' || (SELECT oid::text FROM pg_database WHERE datname = current_database())
-  || '-' || pg_current_snapshot()::text
-)"""
+  || '-' || to_hex(hashtextextended(concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()),
+    extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()), 'changes'::regclass::oid), 0))"""
+# After a crash PostgreSQL gives the numbers of transactions again that were rolled back shortly
+# before; a server that was restored from a copy of its disk gives all numbers again that came
+# after the copy. When the server began, and when a crash last emptied its statistics, tell such
+# histories apart; the oid of the table one that was restored from a dump.
+MOMENT_SQL = f"({_PLACE} || '-' || pg_current_snapshot()::text)"
 """The text of the moment that a statement shows. A standby's is one that nobody remembers."""
 _POLL = f"""
 SELECT CASE WHEN EXISTS (SELECT FROM changes WHERE xid >= $1 AND xid < {_XMAX})
@@ -52,10 +56,13 @@ SELECT CASE WHEN EXISTS (SELECT FROM changes WHERE xid >= $1 AND xid < {_XMAX})
 """
 # unscoped: the moment itself, and a number of the server's own
 _NOW = text(f"""
-    SELECT {MOMENT_SQL} AS moment,
+    SELECT {MOMENT_SQL} AS moment, pg_is_in_recovery() AS is_standby,
       coalesce((SELECT seen FROM housekeeping WHERE job = 'changes'), 0) AS gone
 """)
-_FORM = re.compile(r"(\d{1,20}-[0-9A-F]{8}-\d{1,10})-([\d:,~]+)", re.ASCII)
+# The last part of the place was not always there.
+_FORM = re.compile(
+    r"(\d{1,20}-[0-9A-F]{8}-\d{1,10}(?:-[0-9a-f]{1,16})?)-([\d:,~]+)", re.ASCII
+)
 _SNAPSHOT = re.compile(r"(\d{1,19}):(\d{1,19}):((?:\d{1,19}(?:,\d{1,19})*)?)", re.ASCII)
 
 
@@ -95,7 +102,7 @@ class Moment:
     """
 
     place: str
-    """The server, its timeline and its database: xids mean nothing elsewhere."""
+    """The server since it began, its timeline, database and table: xids mean nothing elsewhere."""
     seen: Seen
     """The oldest of its snapshots."""
     ahead: tuple[tuple[int, Seen], ...] = ()
@@ -116,7 +123,7 @@ class Moment:
         return moment
 
     def __str__(self) -> str:
-        """Its text, about 50 characters."""
+        """Its text, about 70 characters."""
         ahead = "".join(f"{seen}~{bound}~" for bound, seen in self.ahead)
         return f"{self.place}-{ahead}{self.seen}"
 
@@ -163,6 +170,8 @@ class Now(NamedTuple):
     moment: Moment
     gone: int
     """Changes of transactions below this are not kept any more."""
+    is_standby: bool = False
+    """Whether the server follows another one: it does not know which transactions run there."""
 
     def remembers(self, then: Moment) -> bool:
         """Whether everything that changed since then is still known."""
@@ -177,7 +186,7 @@ class Now(NamedTuple):
 async def now(snapshot: Snapshot) -> Now:
     """The moment that the snapshot shows. It begins with this."""
     (found,) = await snapshot.run(_NOW, {})
-    return Now(Moment.read(found.moment), found.gone)
+    return Now(Moment.read(found.moment), found.gone, found.is_standby)
 
 
 _table = m.changes.c
