@@ -77,6 +77,18 @@ class OwnServer:
         words = ("-m", mode, "-t", "60", *more, "stop")
         process.run(self.where, self.bin / "pg_ctl", "-D", self.where.data, *words)
 
+    @contextmanager
+    def again(self) -> Iterator[OwnServer]:
+        """The server, started once more after ``stop``, until the end of the block."""
+        with _running(self.where, self.bin) as server:
+            yield server
+
+    def run(self, program: str, *words: str | Path) -> str:
+        """Run one of PostgreSQL's programs as the server's account, and return what it says."""
+        code, said = process.run(self.where, self.bin / program, *words)
+        assert code == 0, said
+        return said
+
     def promote(self) -> None:
         """Make the standby a primary."""
         words: tuple[str | Path, ...] = ("-D", self.where.data, "-t", "60", "promote")
