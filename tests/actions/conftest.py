@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from community_gql.db.database import Database, opened, sqlstate
 from community_gql.graph.visibility import Viewer
 from community_gql.schema.context import Context
 from tests.support.factories import Person
+from tests.support.statements import watched
 
 
 @dataclass
@@ -33,10 +33,9 @@ class Writer:
         finally:
             await context.close()
 
-    def note(self, failure: Any) -> None:
-        error = failure.sqlalchemy_exception
-        if error is not None and sqlstate(error) == "40P01":
-            self.deadlocks.append(str(failure.statement))
+    def note(self, text: str, error: Exception) -> None:
+        if sqlstate(error) == "40P01":
+            self.deadlocks.append(text)
 
 
 @pytest.fixture
@@ -45,5 +44,5 @@ async def act(database_url: str) -> AsyncIterator[Writer]:
     # One person may write on all of them, and half of the connections may write.
     async with opened(database_url, pool_size=102, caller_share=1) as database:
         writer = Writer(database)
-        event.listen(database.engine.sync_engine, "handle_error", writer.note)
-        yield writer
+        with watched(failed=writer.note):
+            yield writer

@@ -17,6 +17,7 @@ from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings.checks import plain_address
 from tests.support import factories as make
 from tests.support.client import Answer, Client, serving
+from tests.support.statements import watched
 
 CUT_OFF = """
 SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
@@ -34,8 +35,9 @@ def cut_off_behind_the_commit(db: asyncpg.Connection) -> Iterator[list[str]]:
     committed: list[bool] = []
     cut: list[str] = []
 
-    def commit(_: Any) -> None:
-        committed.append(True)
+    def commit(text: str) -> None:
+        if text.startswith(("INSERT", "COMMIT")):  # an INSERT that stands alone commits itself
+            committed.append(True)
 
     def execute(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if committed and not cut:
@@ -50,14 +52,13 @@ def cut_off_behind_the_commit(db: asyncpg.Connection) -> Iterator[list[str]]:
             await db.execute(CUT_OFF)
         return await fetch(self, lent, text, *given, **options)
 
-    event.listen(Engine, "commit", commit)
     event.listen(Engine, "before_cursor_execute", execute)
     Pool.fetch = fetched  # type: ignore[method-assign]
     try:
-        yield cut
+        with watched(after=commit):
+            yield cut
     finally:
         Pool.fetch = fetch  # type: ignore[method-assign]
-        event.remove(Engine, "commit", commit)
         event.remove(Engine, "before_cursor_execute", execute)
 
 
@@ -98,18 +99,15 @@ async def test_nothing_committed_is_no_partial_answer(api: Client, db: asyncpg.C
     ada = await make.person(db)
     await api.meet(ada)
 
-    def break_off(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("INSERT INTO habits"):
-            await_only(db.execute(CUT_OFF))
+    async def break_off(text: str) -> None:
+        if "INTO habits" in text:
+            await db.execute(CUT_OFF)
 
-    event.listen(Engine, "before_cursor_execute", break_off)
-    try:
+    with watched(break_off):
         answer = await api(
             'mutation { createHabit(input: {name: "walk", frequency: DAILY}) { habit { id } } }',
             ada,
         )
-    finally:
-        event.remove(Engine, "before_cursor_execute", break_off)
     assert (answer.status, answer.codes) == (503, ["UNAVAILABLE"])
     assert "data" not in answer.body
     assert await db.fetchval("SELECT count(*) FROM habits") == 0

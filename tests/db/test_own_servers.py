@@ -20,6 +20,7 @@ from tests.support import factories
 from tests.support.client import Answer, Client, serving
 from tests.support.factories import Person
 from tests.support.postgres import OwnServer, own_server
+from tests.support.statements import watched
 
 UNSEEN = "{ stories(last: 7) { totalCount nodes { title } } }"
 
@@ -107,7 +108,6 @@ async def test_a_server_that_hangs_between_two_mutations_hides_nothing(
     settings = {"statement_timeout": 1.9, "request_timeout": 2}
     with ExitStack() as stack:
         committed: list[object] = []
-        note = committed.append  # one object, for listen and remove
 
         def stop(_: object) -> None:
             if committed:
@@ -116,12 +116,11 @@ async def test_a_server_that_hangs_between_two_mutations_hides_nothing(
 
         async with serving(primary.url("postgres"), issuer, pushdown="off", **settings) as api:
             await api.meet(ada)
-            event.listen(Engine, "commit", note)
-            event.listen(Engine, "rollback", stop)
+            event.listen(Engine, "rollback", stop)  # the loaders end their reading so
             try:
-                answer = await asyncio.wait_for(api(mutation, ada), 60)
+                with watched(after=committed.append):
+                    answer = await asyncio.wait_for(api(mutation, ada), 60)
             finally:
-                event.remove(Engine, "commit", note)
                 event.remove(Engine, "rollback", stop)
                 stack.close()
     assert (answer.status, answer.codes) == (294, ["UNAVAILABLE"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 from community_gql.app import Application, create_app
 from community_gql.settings import Settings
 from tests.identity.issuer import AUDIENCE
+from tests.support.statements import is_command, watched
 
 VIEWER = "{ viewer { email permissions sessionExpiresAt user { id } } }"
 
@@ -26,6 +27,15 @@ def _note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
 
 
 event.listen(Engine, "before_cursor_execute", _note)
+
+
+def _note_written(text: str) -> None:
+    if not is_command(text):
+        _note(None, None, text)
+
+
+_written = ExitStack()
+_written.enter_context(watched(_note_written))  # for good
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from community_gql.db.labels import unlabelled
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import Settings
 from tests.support.factories import Person
+from tests.support.statements import is_command, watched
 
 _texts: ContextVar[list[str]] = ContextVar("statement texts of the request")
 _lines: ContextVar[list[logging.LogRecord]] = ContextVar("log lines of the request")
@@ -140,6 +141,15 @@ def _note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
 # Outside a request both do nothing.
 logging.getLogger("community_gql").addHandler(_Lines())
 event.listen(Engine, "before_cursor_execute", _note)
+
+
+def _note_written(text: str) -> None:
+    if not is_command(text):
+        _note(None, None, text)
+
+
+_written = ExitStack()
+_written.enter_context(watched(_note_written))  # for good
 
 
 class _Database(Database):

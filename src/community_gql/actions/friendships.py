@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_
-from sqlalchemy import delete as delete_from
+from sqlalchemy import BigInteger, String, and_, bindparam, func, or_, select
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 
-from community_gql.actions.locks import lock_other
+from community_gql.actions.locks import OTHER, lock_other
 from community_gql.actions.match_rows import (
     lock_match_rows,
     mark_lists,
-    take_out_one,
     take_out_pair,
+    taken_out,
+    under_match_rows,
 )
+from community_gql.actions.rows import change_values, deletion_of
 from community_gql.actions.validation import Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
+from community_gql.db.texts import Fixed
 from community_gql.errors import Code
 from community_gql.graph.visibility import Viewer, visible
 
@@ -33,40 +35,54 @@ async def request(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
     Whoever was asked is no longer among the viewer's matches.
     """
     problems = Problems()
-    await lock_match_rows(session)
-    person = await lock_other(session, viewer, problems, user_id, "You cannot befriend yourself.")
+    mistake = "You cannot befriend yourself."
+    person = await lock_other(session, viewer, problems, user_id, mistake, lock=_LOCK_OTHER)
     problems.stop()
-    friendship = m.Friendship
-    added = insert(friendship).values(requester_id=viewer.sub, addressee_id=person.auth0_sub)
-    made = await session.first(
-        added.on_conflict_do_update(
-            index_elements=[
-                func.least(friendship.requester_id, friendship.addressee_id),
-                func.greatest(friendship.requester_id, friendship.addressee_id),
-            ],
-            set_=_ACCEPTED,
-            where=and_(
-                friendship.status == m.constant(m.FriendshipStatus.PENDING),
-                friendship.requester_id == added.excluded.addressee_id,
-            ),
-        ).returning(friendship.id, friendship.status)
-    )
-    assert viewer.sub is not None
-    if made is None:
-        made = await session.first(
-            visible(friendship, friendship.id).where(
-                or_(
-                    friendship.requester_id == person.auth0_sub,
-                    friendship.addressee_id == person.auth0_sub,
-                )
-            ),
-            viewer.binds(),
-        )
-    elif made.status == m.FriendshipStatus.ACCEPTED:
-        await take_out_pair(session, viewer.sub, person.auth0_sub)
-    else:
-        await take_out_one(session, viewer.sub, person.auth0_sub)
+    given = {**viewer.binds(), "person": person.auth0_sub}
+    made = await session.first(_REQUEST, given) or await session.first(_FIND, given)
     return int(made.id)
+
+
+_LOCK_OTHER = under_match_rows(OTHER)
+_person = bindparam("person", type_=String())
+_pair = m.Friendship
+_added = insert(_pair).values(requester_id=m.VIEWER, addressee_id=_person)
+_made = (
+    _added.on_conflict_do_update(
+        index_elements=[
+            func.least(_pair.requester_id, _pair.addressee_id),
+            func.greatest(_pair.requester_id, _pair.addressee_id),
+        ],
+        set_=_ACCEPTED,
+        where=and_(
+            _pair.status == m.constant(m.FriendshipStatus.PENDING),
+            _pair.requester_id == _added.excluded.addressee_id,
+        ),
+    )
+    .returning(_pair.id, _pair.status)
+    .cte("made")
+)
+# Both lists if it is accepted now, else the viewer's own.
+_REQUEST = Fixed(
+    select(_made.c.id).add_cte(
+        *taken_out(
+            _made,
+            or_(
+                and_(m.MatchResult.user_id == m.VIEWER, m.MatchResult.target_user_id == _person),
+                and_(
+                    _made.c.status == m.constant(m.FriendshipStatus.ACCEPTED),
+                    m.MatchResult.user_id == _person,
+                    m.MatchResult.target_user_id == m.VIEWER,
+                ),
+            ),
+        )
+    )
+)
+_FIND = Fixed(
+    visible(_pair, _pair.id).where(
+        or_(_pair.requester_id == _person, _pair.addressee_id == _person)
+    )
+)
 
 
 async def accept(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
@@ -81,9 +97,7 @@ async def accept(session: Transaction, viewer: Viewer, *, id: int | None) -> int
         problems.add(Code.FORBIDDEN, "Only the person who was asked can accept.", "id")
     problems.stop()
     if friendship.status == m.FriendshipStatus.PENDING:
-        await session.run(
-            change(m.Friendship).where(m.Friendship.id == friendship.id).values(**_ACCEPTED)
-        )
+        await session.run(_ACCEPT, change_values(friendship.id))
         await take_out_pair(session, friendship.requester_id, friendship.addressee_id)
     return int(friendship.id)
 
@@ -94,21 +108,25 @@ async def end(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
     The two may match each other again.
     """
     friendship = await _lock(session, viewer, Problems(), id)
-    await session.run(delete_from(m.Friendship).where(m.Friendship.id == friendship.id))
+    await session.run(deletion_of(m.Friendship), change_values(friendship.id))
     await mark_lists(session, friendship.requester_id, friendship.addressee_id)
     return int(friendship.id)
 
 
 async def _lock(session: Transaction, viewer: Viewer, problems: Problems, id: int | None) -> Any:
-    friendship, row = None, m.Friendship
+    friendship = None
     if id is not None:
-        friendship = await session.first(
-            visible(row, row.id, row.requester_id, row.addressee_id, row.status)
-            .where(row.id == id)
-            .with_for_update(key_share=True),
-            viewer.binds(),
-        )
+        friendship = await session.first(_LOCK, {**viewer.binds(), **change_values(id)})
     if friendship is None:
         problems.not_found("id")
         problems.stop()
     return friendship
+
+
+_this = _pair.id == bindparam("row", type_=BigInteger())
+_ACCEPT = Fixed(change(_pair).where(_this).values(**_ACCEPTED))
+_LOCK = Fixed(
+    visible(_pair, _pair.id, _pair.requester_id, _pair.addressee_id, _pair.status)
+    .where(_this)
+    .with_for_update(key_share=True)
+)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete as delete_from
-from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql.actions.locks import lock_own
+from community_gql.actions.rows import change_of, change_values, deletion_of, new
 from community_gql.actions.validation import ABSENT, Patch, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
+from community_gql.db.texts import Fixed
 from community_gql.errors import Code, Rejected, UserError
 from community_gql.graph.visibility import Viewer
 
@@ -22,16 +22,11 @@ async def create(
     """Plant the viewer's garden. Notes GARDEN_ALREADY_EXISTS if they have one."""
     problems = Problems()
     values = {
-        "name": problems.text("name", name, m.Garden.name),
-        "theme": problems.optional_text("theme", theme, m.Garden.theme),
+        "new_name": problems.text("name", name, m.Garden.name),
+        "new_theme": problems.optional_text("theme", theme, m.Garden.theme),
     }
     problems.stop()
-    planted = await session.first(
-        insert(m.Garden)
-        .values(user_id=viewer.sub, **values)
-        .on_conflict_do_nothing(index_elements=["user_id"])
-        .returning(m.Garden.id)
-    )
+    planted = await session.only(_CREATE, {**viewer.binds(), **values})
     if planted is None:
         raise Rejected(
             UserError(
@@ -60,7 +55,7 @@ async def update(
     garden = await lock_own(session, viewer, problems, m.Garden, id, m.Garden.id)
     problems.stop()
     if changes:
-        await session.run(change(m.Garden).where(m.Garden.id == garden.id).values(**changes))
+        await session.run(change_of(m.Garden, tuple(changes)), change_values(garden.id, changes))
     return int(garden.id)
 
 
@@ -69,5 +64,13 @@ async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int
     problems = Problems()
     garden = await lock_own(session, viewer, problems, m.Garden, id, m.Garden.id, deleting=True)
     problems.stop()
-    await session.run(delete_from(m.Garden).where(m.Garden.id == garden.id))
+    await session.run(deletion_of(m.Garden), change_values(garden.id))
     return int(garden.id)
+
+
+_CREATE = Fixed(
+    insert(m.Garden)
+    .values(user_id=m.VIEWER, name=new(m.Garden.name), theme=new(m.Garden.theme))
+    .on_conflict_do_nothing(index_elements=["user_id"])
+    .returning(m.Garden.id)
+)

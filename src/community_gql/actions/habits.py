@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import delete as delete_from
-from sqlalchemy import update as change
+from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 
 from community_gql.actions.locks import lock_own
+from community_gql.actions.rows import change_of, change_values, deletion_of, new
 from community_gql.actions.validation import ABSENT, Patch, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction, constraint
+from community_gql.db.texts import Fixed
 from community_gql.errors import Code, Rejected, UserError
 from community_gql.graph.visibility import Viewer
 
@@ -30,15 +30,13 @@ async def create(
     """Create a habit. Notes HABIT_ALREADY_EXISTS if a habit of the viewer has the name."""
     problems = Problems()
     values = {
-        "name": problems.text("name", name, m.Habit.name),
-        "meta": problems.json_object("meta", {} if meta is None else meta),
-        "frequency": frequency.value,
+        "new_name": problems.text("name", name, m.Habit.name),
+        "new_meta": problems.json_object("meta", {} if meta is None else meta),
+        "new_frequency": frequency.value,
     }
     problems.stop()
     with _name_is_free():
-        made = await session.first(
-            insert(m.Habit).values(user_id=viewer.sub, **values).returning(m.Habit.id)
-        )
+        made = await session.only(_CREATE, {**viewer.binds(), **values})
     return int(made.id)
 
 
@@ -64,7 +62,7 @@ async def update(
     problems.stop()
     if changes:
         with _name_is_free():
-            await session.run(change(m.Habit).where(m.Habit.id == habit.id).values(**changes))
+            await session.run(change_of(m.Habit, tuple(changes)), change_values(habit.id, changes))
     return int(habit.id)
 
 
@@ -73,15 +71,27 @@ async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int
     problems = Problems()
     habit = await lock_own(session, viewer, problems, m.Habit, id, m.Habit.id, deleting=True)
     problems.stop()
-    await session.run(delete_from(m.Habit).where(m.Habit.id == habit.id))
+    await session.run(deletion_of(m.Habit), change_values(habit.id))
     return int(habit.id)
+
+
+_CREATE = Fixed(
+    insert(m.Habit)
+    .values(
+        user_id=m.VIEWER,
+        name=new(m.Habit.name),
+        meta=new(m.Habit.meta),
+        frequency=new(m.Habit.frequency),
+    )
+    .returning(m.Habit.id)
+)
 
 
 @contextmanager
 def _name_is_free() -> Iterator[None]:
     try:
         yield
-    except IntegrityError as error:
+    except IntegrityConstraintViolationError as error:
         if constraint(error) != "habits_user_id_name_key":
             raise
         raise Rejected(

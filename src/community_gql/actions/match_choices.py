@@ -5,22 +5,27 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import String, bindparam
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import insert
 
-from community_gql.actions.locks import lock_other
+from community_gql.actions.locks import OTHER, lock_other
 from community_gql.actions.match_rows import (
     lock_match_rows,
     mark_features,
     mark_lists,
     take_out_everywhere,
     take_out_one,
+    under_match_rows,
 )
+from community_gql.actions.rows import new
 from community_gql.actions.validation import ABSENT, Patch, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
+from community_gql.db.texts import Fixed
 from community_gql.graph.visibility import Viewer, own, visible
 
+_LOCK_OTHER = under_match_rows(OTHER)
 _ONESELF = "You are never among your own matches."
 
 
@@ -44,25 +49,27 @@ async def update(
     problems.stop()
     assert viewer.sub is not None
     await lock_match_rows(session)
-    choice = m.MatchChoice
-    before = await session.first(
-        visible(choice, choice.wanted, choice.habits).where(own(choice)), viewer.binds()
-    )
+    before = await session.first(_CHOICE, viewer.binds())
     wanted_before, habits_before = (before.wanted, before.habits) if before else (True, False)
     wanted_now = changes.get("wanted", wanted_before)
     habits_now = changes.get("habits", habits_before)
-    save = insert(choice).values(user_id=viewer.sub, wanted=wanted_now, habits=habits_now)
-    await session.run(
-        save.on_conflict_do_update(
-            index_elements=["user_id"],
-            set_={"wanted": wanted_now, "habits": habits_now},
-        )
-    )
+    now = {"new_wanted": wanted_now, "new_habits": habits_now}
+    await session.run(_SAVE, {**viewer.binds(), **now})
     if (wanted_before and not wanted_now) or (habits_before and not habits_now):
         await take_out_everywhere(session, viewer.sub)
     if wanted_now and (wanted_before, habits_before) != (wanted_now, habits_now):
         await mark_features(session, viewer.sub)
     return viewer.sub
+
+
+_choice = m.MatchChoice
+_CHOICE = Fixed(visible(_choice, _choice.wanted, _choice.habits).where(own(_choice)))
+_values = {"wanted": new(_choice.wanted), "habits": new(_choice.habits)}
+_SAVE = Fixed(
+    insert(_choice)
+    .values(user_id=m.VIEWER, **_values)
+    .on_conflict_do_update(index_elements=["user_id"], set_=_values)
+)
 
 
 async def dismiss(session: Transaction, viewer: Viewer, *, user_id: UUID | None) -> int | None:
@@ -71,12 +78,10 @@ async def dismiss(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
     The other's list stays as it is: they can't notice.
     """
     problems = Problems()
-    await lock_match_rows(session)
-    person = await lock_other(session, viewer, problems, user_id, _ONESELF)
+    person = await lock_other(session, viewer, problems, user_id, _ONESELF, lock=_LOCK_OTHER)
     problems.stop()
     assert viewer.sub is not None
-    dismissed = insert(m.MatchDismissal).values(user_id=viewer.sub, target_user_id=person.auth0_sub)
-    await session.run(dismissed.on_conflict_do_nothing())
+    await session.run(_DISMISS, {**viewer.binds(), "person": person.auth0_sub})
     return await take_out_one(session, viewer.sub, person.auth0_sub)
 
 
@@ -86,11 +91,15 @@ async def restore(session: Transaction, viewer: Viewer, *, user_id: UUID | None)
     person = await lock_other(session, viewer, problems, user_id, _ONESELF)
     problems.stop()
     assert viewer.sub is not None
-    dismissal = m.MatchDismissal
-    await session.run(
-        delete_from(dismissal).where(
-            dismissal.user_id == viewer.sub, dismissal.target_user_id == person.auth0_sub
-        )
-    )
+    await session.run(_RESTORE, {**viewer.binds(), "person": person.auth0_sub})
     await mark_lists(session, viewer.sub)
     return str(person.auth0_sub)
+
+
+_dismissal, _person = m.MatchDismissal, bindparam("person", type_=String())
+_DISMISS = Fixed(
+    insert(_dismissal).values(user_id=m.VIEWER, target_user_id=_person).on_conflict_do_nothing()
+)
+_RESTORE = Fixed(
+    delete_from(_dismissal).where(own(_dismissal), _dismissal.target_user_id == _person)
+)

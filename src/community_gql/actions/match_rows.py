@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select, text
+from typing import Any
 
+from sqlalchemy import CTE, ColumnElement, Select, delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from community_gql.db import models as m
 from community_gql.db.database import Transaction
+from community_gql.db.texts import Fixed
 from community_gql.graph.exclusions import MATCH_ROWS
 
 _MARK = """
@@ -16,8 +21,31 @@ _MARK = """
 
 async def lock_match_rows(session: Transaction, *, shared: bool = False) -> None:
     """Lock the rows of matches, before anything else is locked; ``shared`` for writing lists."""
+    await session.run(_SHARED if shared else _ALONE)
+
+
+_ALONE = Fixed(select(func.pg_advisory_xact_lock(MATCH_ROWS)))  # unscoped: a lock, no rows
+_SHARED = Fixed(select(func.pg_advisory_xact_lock_shared(MATCH_ROWS)))  # unscoped: the same
+
+
+def under_match_rows(locks: Select[Any], *, shared: bool = False) -> Fixed:
+    """A statement that does ``lock_match_rows`` before it locks and reads its own rows."""
     lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
-    await session.run(select(lock(MATCH_ROWS)))  # unscoped: a lock, no rows
+    held = select(lock(MATCH_ROWS).label("held")).cte("held")  # unscoped: a lock, no rows
+    counted = select(func.count()).select_from(held).scalar_subquery()  # unscoped: the same
+    return Fixed(locks.where(counted == 1))
+
+
+def taken_out(cause: CTE, matches: ColumnElement[bool]) -> tuple[CTE, CTE]:
+    """Parts of a statement: take these matches out of lists if ``cause`` has a row, with marks."""
+    row, mark = m.MatchResult, m.stale_lists
+    gone = delete(row).where(matches, cause.c.id.is_not(None)).returning(row.user_id).cte("gone")
+    lost = select(gone.c.user_id).distinct().cte("lost")  # unscoped: marks them, shows nothing
+    # unscoped: the same
+    people = select(lost.c.user_id, func.clock_timestamp()).order_by(lost.c.user_id)
+    marks = insert(mark).from_select(["user_id", "at"], people)
+    marked = marks.on_conflict_do_update(index_elements=["user_id"], set_={"at": marks.excluded.at})
+    return gone, marked.cte("marked")
 
 
 async def take_out_pair(session: Transaction, one: str, other: str) -> None:
@@ -48,7 +76,8 @@ async def mark_features(session: Transaction, person: str) -> None:
 
 
 # unscoped: of the people that the action concerns; shown to nobody
-_PAIR = text(f"""
+_PAIR = Fixed(
+    text(f"""
     WITH gone AS (
       DELETE FROM match_results
       WHERE (user_id = :one AND target_user_id = :other)
@@ -57,27 +86,32 @@ _PAIR = text(f"""
     )
     {_MARK.format(whose="(SELECT DISTINCT user_id FROM gone) AS lost")}
 """)
+)
 # unscoped: the owner's, and shown to the owner
-_ONE = text(f"""
+_ONE = Fixed(
+    text(f"""
     WITH gone AS (
       DELETE FROM match_results WHERE user_id = :owner AND target_user_id = :target
       RETURNING user_id, id
     ), marked AS ({_MARK.format(whose="(SELECT DISTINCT user_id FROM gone) AS lost")})
     SELECT max(id) AS id FROM gone
 """)
+)
 # unscoped: the person's own
-_FEATURES = text("DELETE FROM user_features WHERE user_id = :person")
+_FEATURES = Fixed(text("DELETE FROM user_features WHERE user_id = :person"))
 # unscoped: takes the person out; shown to nobody
-_EVERYWHERE = text(f"""
+_EVERYWHERE = Fixed(
+    text(f"""
     WITH gone AS (
       DELETE FROM match_results WHERE user_id = :person OR target_user_id = :person
       RETURNING user_id
     )
     {_MARK.format(whose="(SELECT DISTINCT user_id FROM gone WHERE user_id <> :person) AS lost")}
 """)
+)
 # unscoped: the person's own
-_OWN_MARK = text("DELETE FROM stale_lists WHERE user_id = :person")
+_OWN_MARK = Fixed(text("DELETE FROM stale_lists WHERE user_id = :person"))
 # unscoped: writes marks, and shows nothing
-_MARKED = text(_MARK.format(whose="unnest(CAST(:people AS varchar[])) AS marked (user_id)"))
+_MARKED = Fixed(text(_MARK.format(whose="unnest(CAST(:people AS varchar[])) AS marked (user_id)")))
 # unscoped: writes marks, and shows nothing
-_STALE = text("SELECT mark_stale_features(CAST(:people AS varchar[]))")
+_STALE = Fixed(text("SELECT mark_stale_features(CAST(:people AS varchar[]))"))

@@ -12,7 +12,6 @@ from uuid import UUID
 import orjson
 from sqlalchemy import (
     ARRAY,
-    DateTime,
     Double,
     Integer,
     String,
@@ -26,7 +25,7 @@ from sqlalchemy import (
 )
 
 from community_gql.actions.locks import lock_writer
-from community_gql.actions.match_rows import lock_match_rows
+from community_gql.actions.match_rows import under_match_rows
 from community_gql.actions.permissions import (
     WRITE_FEATURES,
     WRITE_MATCHES,
@@ -35,6 +34,7 @@ from community_gql.actions.permissions import (
 from community_gql.actions.validation import MAX_VECTOR_LENGTH, MAX_VERSION, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
+from community_gql.db.texts import Fixed
 from community_gql.errors import Code
 from community_gql.graph.exclusions import EXCLUDED, PUT_MATCHES
 from community_gql.graph.visibility import Viewer, visible
@@ -85,7 +85,6 @@ async def put_features(
     """
     require_permission(viewer, WRITE_FEATURES)
     problems = Problems()
-    await lock_match_rows(session, shared=True)
     problems.batch("features", features)
     people: dict[UUID, int] = {}
     for place, item in enumerate(features):
@@ -97,9 +96,7 @@ async def put_features(
     named = [(item.user_id, ("features", i, "userId")) for i, item in enumerate(features)]
     subs = await _subs(session, viewer, problems, named)
     await lock_writer(session, viewer)
-    # Taken after the locks on people (the lock order).
-    one_by_one = func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)
-    await session.run(select(one_by_one))  # unscoped: a lock, no rows
+    await session.run(_ONE_BY_ONE)  # after the locks on people (the lock order)
     lengths = await _lengths(session, {item.version for item in features})
     for place, item in enumerate(features):
         if not 0 < len(item.vector) <= MAX_VECTOR_LENGTH:
@@ -136,7 +133,6 @@ async def put_matches(
     """
     require_permission(viewer, WRITE_MATCHES)
     problems = Problems()
-    await lock_match_rows(session, shared=True)
     problems.batch("matches", matches)
     pairs: dict[tuple[UUID | None, UUID | None], int] = {}
     named: list[tuple[UUID | None, tuple[str | int, ...]]] = []
@@ -153,26 +149,23 @@ async def put_matches(
     subs = await _subs(session, viewer, problems, named)
     await lock_writer(session, viewer)
     problems.stop()
-    clock = select(func.clock_timestamp())  # unscoped: the time, no rows
-    moment: datetime = (await session.first(clock))[0]
     owners = [subs[item.user_id] for item in matches]
-    # unscoped: older batches of these people, unseen
-    await session.run(_OLDER, {"people": sorted(set(owners))})
-    saved = await session.run(
+    saved = await session.first(
         _SAVE_MATCHES,
         {
+            "people": sorted(set(owners)),
             "owners": owners,
             "targets": [subs[item.target_user_id] for item in matches],
             "scores": [item.score for item in matches],
-            "moment": moment,
         },
     )
-    return SavedMatches(moment, len(matches) - len(saved))
+    return SavedMatches(saved.moment, len(matches) - saved.count)
 
 
 _WANTED = "NOT EXISTS (SELECT FROM match_choices c WHERE c.user_id = {} AND NOT c.wanted)"
 # unscoped: writes for those who are to be matched; tells only of how many
-_SAVE_FEATURES = text(f"""
+_SAVE_FEATURES = Fixed(
+    text(f"""
     WITH saved AS (
       INSERT INTO user_features AS stored (user_id, vector, version, updated_at)
       SELECT user_id, vector::jsonb, version, clock_timestamp()
@@ -190,40 +183,45 @@ _SAVE_FEATURES = text(f"""
     )
     SELECT user_id FROM saved
 """).bindparams(
-    bindparam("people", type_=ARRAY(String)),
-    bindparam("vectors", type_=ARRAY(Text)),
-    bindparam("versions", type_=ARRAY(Integer)),
+        bindparam("people", type_=ARRAY(String)),
+        bindparam("vectors", type_=ARRAY(Text)),
+        bindparam("versions", type_=ARRAY(Integer)),
+    )
 )
-# unscoped: of the people in the batch; shown to nobody
-_OLDER = text("""
-    WITH gone AS (DELETE FROM match_results WHERE user_id = ANY (:people)),
-    features AS (DELETE FROM stale_features WHERE user_id = ANY (:people)),
-    lists AS (DELETE FROM stale_lists WHERE user_id = ANY (:people) AND NOT vector_changed)
-    SELECT
-""").bindparams(bindparam("people", type_=ARRAY(String)))
-# That a program puts lists is noted once, for `matching run`, which would write over them.
+# The older lists of these people go first: one moment names the new ones. That a program puts
+# lists is noted once, for `matching run`, which would write over them.
 # unscoped: writes for those who may match; tells only of how many
-_SAVE_MATCHES = text(f"""
+_SAVE_MATCHES = Fixed(
+    text(f"""
     WITH noted AS (
       INSERT INTO housekeeping (job) VALUES ('{PUT_MATCHES}') ON CONFLICT DO NOTHING
+    ),
+    batch AS MATERIALIZED (SELECT clock_timestamp() AS moment),
+    gone AS (DELETE FROM match_results WHERE user_id = ANY (:people)),
+    features AS (DELETE FROM stale_features WHERE user_id = ANY (:people)),
+    lists AS (DELETE FROM stale_lists WHERE user_id = ANY (:people) AND NOT vector_changed),
+    saved AS (
+      INSERT INTO match_results (user_id, target_user_id, score, created_at)
+      SELECT user_id, target_user_id, score, moment
+      FROM batch, unnest(:owners, :targets, :scores) WITH ORDINALITY
+        AS given (user_id, target_user_id, score, place)
+      WHERE {_WANTED.format("given.user_id")} AND {_WANTED.format("given.target_user_id")}
+        AND NOT EXISTS (
+          SELECT FROM {EXCLUDED}
+          WHERE excluded.user_id = given.user_id AND excluded.other_id = given.target_user_id
+        )
+      ORDER BY place
+      RETURNING id
     )
-    INSERT INTO match_results (user_id, target_user_id, score, created_at)
-    SELECT user_id, target_user_id, score, :moment
-    FROM unnest(:owners, :targets, :scores) WITH ORDINALITY
-      AS given (user_id, target_user_id, score, place)
-    WHERE {_WANTED.format("given.user_id")} AND {_WANTED.format("given.target_user_id")}
-      AND NOT EXISTS (
-        SELECT FROM {EXCLUDED}
-        WHERE excluded.user_id = given.user_id AND excluded.other_id = given.target_user_id
-      )
-    ORDER BY place
-    RETURNING id
+    SELECT moment, (SELECT count(*) FROM saved) AS count FROM batch
 """).bindparams(
-    bindparam("owners", type_=ARRAY(String)),
-    bindparam("targets", type_=ARRAY(String)),
-    bindparam("scores", type_=ARRAY(Double)),
-    bindparam("moment", type_=DateTime(timezone=True)),
+        bindparam("people", type_=ARRAY(String)),
+        bindparam("owners", type_=ARRAY(String)),
+        bindparam("targets", type_=ARRAY(String)),
+        bindparam("scores", type_=ARRAY(Double)),
+    )
 )
+_ONE_BY_ONE = Fixed(select(func.pg_advisory_xact_lock(_BATCHES_OF_FEATURES)))  # unscoped: a lock
 
 
 def _check_vector(problems: Problems, place: int, item: Features) -> None:
@@ -240,19 +238,19 @@ def _check_vector(problems: Problems, place: int, item: Features) -> None:
 
 async def _lengths(session: Transaction, versions: set[int]) -> dict[int, int]:
     """The length of the stored vectors, by version."""
-    features = m.UserFeatures
-    wanted = func.unnest(bindparam("versions", type_=ARRAY(Integer))).column_valued("wanted")
-    one = (
-        select(func.jsonb_array_length(features.vector))  # unscoped: tells nothing of anyone
-        .where(features.version == wanted)
-        .limit(1)  # they are all alike
-        .scalar_subquery()
-    )
-    rows = await session.run(
-        select(wanted, one),  # unscoped: as above
-        {"versions": sorted(version for version in versions if 0 < version <= MAX_VERSION)},
-    )
+    wanted = sorted(version for version in versions if 0 < version <= MAX_VERSION)
+    rows = await session.run(_LENGTHS, {"versions": wanted})
     return {version: length for version, length in rows if length is not None}
+
+
+_wanted = func.unnest(bindparam("versions", type_=ARRAY(Integer))).column_valued("wanted")
+_length = (
+    select(func.jsonb_array_length(m.UserFeatures.vector))  # unscoped: tells nothing of anyone
+    .where(m.UserFeatures.version == _wanted)
+    .limit(1)  # they are all alike
+    .scalar_subquery()
+)
+_LENGTHS = Fixed(select(_wanted, _length))  # unscoped: as above
 
 
 async def _subs(
@@ -261,17 +259,23 @@ async def _subs(
     problems: Problems,
     named: Sequence[tuple[UUID | None, tuple[str | int, ...]]],
 ) -> dict[Any, str]:
-    """The people with these public ids, locked against deletion; NOT_FOUND for each unknown id."""
+    """The people with these public ids, locked against deletion; NOT_FOUND for each unknown id.
+
+    The rows of matches are locked before them, for writing lists.
+    """
     wanted = {public_id for public_id, _ in named if public_id is not None}
-    rows = await session.run(
-        visible(m.User, m.User.public_id, m.User.auth0_sub)
-        .where(m.User.public_id == any_(bindparam("wanted", type_=ARRAY(Uuid))))
-        .order_by(m.User.auth0_sub)
-        .with_for_update(read=True, key_share=True, of=m.User),
-        {**viewer.binds(), "wanted": sorted(wanted)},
-    )
+    rows = await session.run(_LOCK_PEOPLE, {**viewer.binds(), "wanted": sorted(wanted)})
     subs = {row.public_id: row.auth0_sub for row in rows}
     for public_id, path in named:
         if public_id not in subs:
             problems.not_found(*path, what="person")
     return subs
+
+
+_LOCK_PEOPLE = under_match_rows(
+    visible(m.User, m.User.public_id, m.User.auth0_sub)
+    .where(m.User.public_id == any_(bindparam("wanted", type_=ARRAY(Uuid))))
+    .order_by(m.User.auth0_sub)
+    .with_for_update(read=True, key_share=True, of=m.User),
+    shared=True,
+)

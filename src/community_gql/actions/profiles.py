@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
 
+from community_gql.actions.rows import new
 from community_gql.actions.validation import (
     ABSENT,
     MAX_BIO_CHARACTERS,
@@ -16,6 +18,7 @@ from community_gql.actions.validation import (
 )
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
+from community_gql.db.texts import Fixed
 from community_gql.graph.visibility import Viewer, visible
 
 
@@ -41,19 +44,29 @@ async def update(
         changes["journaling_frequency"] = problems.whole(
             "journalingFrequency", journaling_frequency, 0, MAX_JOURNALING_FREQUENCY
         )
+    given = {**viewer.binds(), **{f"new_{name}": value for name, value in changes.items()}}
     if expected_updated_at is not None:
-        profile = await session.first(
-            visible(m.UserProfile, m.UserProfile.updated_at)
-            .where(m.UserProfile.user_id == m.VIEWER)
-            .with_for_update(key_share=True),
-            viewer.binds(),
-        )
+        profile = await session.first(_LOCK, given)
         problems.unchanged(expected_updated_at, profile.updated_at if profile else None)
     problems.stop()
-    save = insert(m.UserProfile).values(user_id=viewer.sub, **changes)
-    await session.run(
-        save.on_conflict_do_update(index_elements=["user_id"], set_=changes)
-        if changes
+    await session.only(_save(tuple(changes)), given)
+    return viewer.sub
+
+
+_LOCK = Fixed(
+    visible(m.UserProfile, m.UserProfile.updated_at)
+    .where(m.UserProfile.user_id == m.VIEWER)
+    .with_for_update(key_share=True)
+)
+
+
+@lru_cache
+def _save(columns: tuple[str, ...]) -> Fixed:
+    values = {name: new(getattr(m.UserProfile, name)) for name in columns}
+    save = insert(m.UserProfile).values(user_id=m.VIEWER, **values)
+    saved = (
+        save.on_conflict_do_update(index_elements=["user_id"], set_=values)
+        if values
         else save.on_conflict_do_nothing()
     )
-    return viewer.sub
+    return Fixed(saved.returning(m.UserProfile.user_id))

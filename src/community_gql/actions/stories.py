@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    Integer,
+    all_,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func, literal_column, text
 from sqlalchemy import update as change
 from sqlalchemy.dialects.postgresql import insert
 
-from community_gql.actions.locks import lock_own, lock_tags, lock_viewer
+from community_gql.actions.locks import (
+    NAMED,
+    found_tags,
+    lock_own,
+    lock_tags,
+    lock_viewer,
+    own_row,
+    with_tags,
+)
+from community_gql.actions.rows import change_values, deletion_of, new
 from community_gql.actions.validation import (
     ABSENT,
     MAX_CONTENT_CHARACTERS,
@@ -22,8 +46,9 @@ from community_gql.actions.validation import (
 )
 from community_gql.db import models as m
 from community_gql.db.database import Transaction
+from community_gql.db.texts import Fixed
 from community_gql.errors import Code
-from community_gql.graph.visibility import Viewer
+from community_gql.graph.visibility import Viewer, own
 
 _LATER = func.greatest(
     func.clock_timestamp(), m.Story.updated_at + text("interval '1 microsecond'")
@@ -51,24 +76,47 @@ async def create(
     key = problems.optional_text("idempotencyKey", idempotency_key, MAX_IDEMPOTENCY_KEY_CHARACTERS)
     names = problems.tag_names("tags", tags, MAX_TAGS_PER_STORY)
     good = not problems.errors
+    writing = {f"new_{name}": value for name, value in values.items()} | viewer.binds()
+    if key is None and good:
+        made = await session.only(_CREATE, {**writing, "names": list(names), "count": len(names)})
+        if made is not None:
+            return int(made.id)
+    # A tag is missing, or there is more to do.
     tag_ids = await lock_tags(session, names, problems)
     if key is not None and good:
         written = await _claim(session, viewer, key, problems)
         if written is not None:
             return written  # whether or not the tags are still there
     problems.stop()
-    made = await session.first(
-        insert(m.Story).values(user_id=viewer.sub, **values).returning(m.Story.id)
-    )
+    made = await session.first(_CREATE, {**writing, "names": list(tag_ids), "count": len(tag_ids)})
     story_id = int(made.id)
-    await _tag(session, story_id, tag_ids)
     if key is not None:
-        await session.run(
-            change(m.story_requests)
-            .where(m.story_requests.c.user_id == viewer.sub, m.story_requests.c.key == key)
-            .values(story_id=story_id)
-        )
+        await session.run(_KEEP_KEY, {**viewer.binds(), "key_given": key, "story": story_id})
     return story_id
+
+
+_COLUMNS = ("title", "content", "visibility")
+# unscoped: counts the tags of NAMED
+_count = select(func.count()).select_from(NAMED).scalar_subquery()
+_story = (
+    insert(m.Story)
+    .from_select(
+        ["user_id", *_COLUMNS],
+        # unscoped: the row to write
+        select(m.VIEWER, *(new(getattr(m.Story, name)) for name in _COLUMNS)).where(
+            _count == bindparam("count", type_=Integer())
+        ),
+    )
+    .returning(m.Story.id)
+    .cte("story")
+)
+_links = (
+    insert(m.story_tags)
+    .from_select(["story_id", "tag_id"], select(_story.c.id, NAMED.c.id))  # unscoped: to write
+    .cte("links")
+)
+_CREATE = Fixed(select(_story.c.id).add_cte(_links))  # unscoped: what was written
+"""Writes a story if all its tags are there, which it locks before."""
 
 
 async def _claim(session: Transaction, viewer: Viewer, key: str, problems: Problems) -> int | None:
@@ -78,23 +126,13 @@ async def _claim(session: Transaction, viewer: Viewer, key: str, problems: Probl
     committed or failed. Also deletes the viewer's keys that are older than a day.
     """
     await lock_viewer(session, viewer, shared=True)
-    request = m.story_requests.c
-    mine = request.user_id == viewer.sub
-    old = request.created_at < func.now() - text("interval '1 day'")
-    await session.run(delete_from(m.story_requests).where(mine, old))
+    given = {**viewer.binds(), "key_given": key}
+    await session.run(_FORGET_KEYS, given)
     while True:
-        claimed = await session.first(
-            insert(m.story_requests)
-            .values(user_id=viewer.sub, key=key)
-            .on_conflict_do_nothing()
-            .returning(literal_column("1"))
-        )
+        claimed = await session.first(_CLAIM_KEY, given)
         if claimed is not None:
             return None
-        found = await session.first(
-            # unscoped: the viewer's own request
-            m.story_requests.select().where(mine, request.key == key)
-        )
+        found = await session.first(_FIND_KEY, given)
         if found is not None:  # else another caller has just deleted it
             break
     if found.story_id is None:
@@ -103,6 +141,29 @@ async def _claim(session: Transaction, viewer: Viewer, key: str, problems: Probl
         )
         return None
     return int(found.story_id)
+
+
+_request = m.story_requests.c
+_mine = _request.user_id == m.VIEWER
+_this = _request.key == bindparam("key_given", type_=_request.key.type)
+_FORGET_KEYS = Fixed(
+    delete_from(m.story_requests).where(
+        _mine, _request.created_at < func.now() - text("interval '1 day'")
+    )
+)
+_CLAIM_KEY = Fixed(
+    insert(m.story_requests)
+    .values(user_id=m.VIEWER, key=bindparam("key_given", type_=_request.key.type))
+    .on_conflict_do_nothing()
+    .returning(literal_column("1"))
+)
+# unscoped: the viewer's own request
+_FIND_KEY = Fixed(m.story_requests.select().where(_mine, _this))
+_KEEP_KEY = Fixed(
+    change(m.story_requests)
+    .where(_mine, _this)
+    .values(story_id=bindparam("story", type_=BigInteger()))
+)
 
 
 async def update(
@@ -124,10 +185,6 @@ async def update(
     names = problems.tag_names(
         "tags", () if tags is ABSENT or tags is None else tags, MAX_TAGS_PER_STORY
     )
-    tag_ids = await lock_tags(session, names, problems)
-    story = await lock_own(session, viewer, problems, m.Story, id, m.Story.id, m.Story.updated_at)
-    if story is not None:
-        problems.unchanged(expected_updated_at, story.updated_at)
     changes: dict[str, Any] = {}
     if title is not ABSENT:
         changes["title"] = problems.text("title", title, m.Story.title)
@@ -135,19 +192,88 @@ async def update(
         changes["content"] = problems.text("content", content, MAX_CONTENT_CHARACTERS)
     if visibility is not ABSENT:
         changes["visibility"] = problems.required("visibility", visibility)
+    given = {f"new_{name}": value for name, value in changes.items()} | viewer.binds()
+    given |= {"key": id, "expected": expected_updated_at}
+    if changes and tags is ABSENT and id is not None and not problems.errors:
+        changed = await session.only(_change(tuple(changes)), given)
+        if changed is not None:
+            return int(changed.id)
+    story, tag_ids = await _lock(session, viewer, problems, id, names)
+    if story is not None:
+        problems.unchanged(expected_updated_at, story.updated_at)
     problems.stop()
     if tags is not ABSENT:
-        link = m.story_tags.c
-        gone = await session.run(
-            delete_from(m.story_tags)
-            .where(link.story_id == story.id, link.tag_id.not_in(tag_ids.values()))
-            .returning(link.tag_id)
-        )
-        if await _tag(session, story.id, tag_ids) or gone:
-            changes["updated_at"] = _LATER
-    if changes:
-        await session.run(change(m.Story).where(m.Story.id == story.id).values(**changes))
+        await session.run(_retag(tuple(changes)), given | {"tags": list(tag_ids.values())})
+    elif changes:
+        await session.run(_change(tuple(changes)), given)
     return int(story.id)
+
+
+async def _lock(
+    session: Transaction, viewer: Viewer, problems: Problems, id: int | None, names: dict[str, int]
+) -> tuple[Any, dict[str, int]]:
+    """Lock tags and then the story; returns the story and the keys of the tags by name."""
+    columns = m.Story.id, m.Story.updated_at
+    if id is not None and names:
+        row = await session.first(_LOCK, {**viewer.binds(), "key": id, "names": list(names)})
+        if row is not None:
+            ids = dict(zip(row.names or (), row.ids or (), strict=True))
+            return row, found_tags(names, ids, problems)
+    tag_ids = await lock_tags(session, names, problems)
+    return await lock_own(session, viewer, problems, m.Story, id, *columns), tag_ids
+
+
+_LOCK = Fixed(
+    with_tags(
+        own_row(m.Story, m.Story.id, m.Story.updated_at).with_for_update(key_share=True, of=m.Story)
+    )
+)
+_key = bindparam("key", type_=BigInteger())
+_expected = bindparam("expected", type_=DateTime(timezone=True))
+
+
+def _new(columns: tuple[str, ...]) -> dict[str, Any]:
+    return {name: new(getattr(m.Story, name)) for name in columns}
+
+
+@lru_cache
+def _change(columns: tuple[str, ...]) -> Fixed:
+    """Changes these columns of the viewer's story, if it is the expected version."""
+    expected = or_(_expected.is_(None), m.Story.updated_at == _expected)
+    return Fixed(
+        change(m.Story)
+        .where(m.Story.id == _key, own(m.Story), expected)
+        .values(_new(columns))
+        .returning(m.Story.id)
+    )
+
+
+@lru_cache
+def _retag(columns: tuple[str, ...]) -> Fixed:
+    """Gives a locked story these tags and columns. New tags count as a change of it."""
+    link, tags = m.story_tags.c, bindparam("tags", type_=ARRAY(BigInteger))
+    gone = (
+        delete_from(m.story_tags)
+        .where(link.story_id == _key, link.tag_id != all_(tags))
+        .returning(link.tag_id)
+        .cte("gone")
+    )
+    came = (
+        insert(m.story_tags)
+        .from_select(["story_id", "tag_id"], select(_key, func.unnest(tags)))  # unscoped: to write
+        .on_conflict_do_nothing()
+        .returning(link.tag_id)
+        .cte("came")
+    )
+    # unscoped: whether there are any of those
+    retagged = or_(
+        select(literal(1)).select_from(gone).exists(), select(literal(1)).select_from(came).exists()
+    )  # unscoped: the same
+    later = case((retagged, _LATER), else_=m.Story.updated_at)
+    story = change(m.Story).where(m.Story.id == _key)
+    if not columns:
+        story = story.where(retagged)
+    return Fixed(story.values({**_new(columns), "updated_at": later}).returning(m.Story.id))
 
 
 async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
@@ -155,15 +281,5 @@ async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int
     problems = Problems()
     story = await lock_own(session, viewer, problems, m.Story, id, m.Story.id, deleting=True)
     problems.stop()
-    await session.run(delete_from(m.Story).where(m.Story.id == story.id))
+    await session.run(deletion_of(m.Story), change_values(story.id))
     return int(story.id)
-
-
-async def _tag(session: Transaction, story_id: int, tag_ids: Mapping[str, int]) -> Sequence[Any]:
-    """Add tags to a story; return those that it did not have."""
-    if not tag_ids:
-        return ()
-    rows = [{"story_id": story_id, "tag_id": tag_id} for tag_id in tag_ids.values()]
-    return await session.run(
-        insert(m.story_tags).values(rows).on_conflict_do_nothing().returning(m.story_tags.c.tag_id)
-    )

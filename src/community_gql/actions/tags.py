@@ -8,40 +8,45 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Table, any_, bindparam, func, literal, select
+from asyncpg import IntegrityConstraintViolationError
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Integer,
+    Table,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy import delete as delete_from
-from sqlalchemy import update as change
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import IntegrityError
 
-from community_gql.actions.locks import lock_tags, lock_viewer, lock_writer
+from community_gql.actions.locks import found_tags, lock_writer, with_tags
 from community_gql.actions.permissions import MANAGE_TAGS, require_permission
+from community_gql.actions.rows import change_of, change_values, deletion_of, new
 from community_gql.actions.validation import MAX_TAGS_PER_PERSON, POPULAR, Problems
 from community_gql.db import models as m
 from community_gql.db.database import Transaction, constraint
-from community_gql.errors import Code, Rejected, UserError
-from community_gql.graph.visibility import Viewer, visible
+from community_gql.db.texts import Fixed
+from community_gql.errors import AccountGone, Code, Rejected, UserError
+from community_gql.graph.visibility import Viewer, own, visible
 
 
 async def add(session: Transaction, viewer: Viewer, *, names: Sequence[str]) -> str | None:
     """Add tags to the viewer's own. Returns the viewer's ``sub``."""
     problems = Problems()
     wanted = problems.tag_names("names", names, MAX_TAGS_PER_PERSON)
-    tag_ids = await lock_tags(session, wanted, problems, "names")
-    problems.stop()
-    await lock_viewer(session, viewer)  # two callers who both add the 50th tag wait here
-    if tag_ids:
-        rows = [{"user_id": viewer.sub, "tag_id": tag_id} for tag_id in tag_ids.values()]
-        await session.run(postgresql.insert(m.user_tags).values(rows).on_conflict_do_nothing())
-    worn = await session.first(
-        select(func.count()).where(m.user_tags.c.user_id == viewer.sub)  # unscoped: public rows
-    )
-    if worn[0] > MAX_TAGS_PER_PERSON:
+    tag_ids = await _lock_both(session, viewer, problems, wanted)
+    (worn,) = await session.first(_ADD, {**viewer.binds(), "tags": list(tag_ids.values())})
+    if worn > MAX_TAGS_PER_PERSON:
         problems.add(
             Code.TOO_MANY,
-            f"You may have at most {MAX_TAGS_PER_PERSON} tags; this would make {worn[0]}.",
+            f"You may have at most {MAX_TAGS_PER_PERSON} tags; this would make {worn}.",
             "names",
         )
         problems.stop()
@@ -55,15 +60,49 @@ async def remove(session: Transaction, viewer: Viewer, *, names: Sequence[str]) 
     """
     problems = Problems()
     unwanted = problems.tag_names("names", names, MAX_TAGS_PER_PERSON)
-    tag_ids = await lock_tags(session, unwanted, problems, "names")
-    problems.stop()
-    await lock_viewer(session, viewer)
-    await session.run(
-        delete_from(m.user_tags).where(
-            m.user_tags.c.user_id == viewer.sub, m.user_tags.c.tag_id.in_(tag_ids.values())
-        )
-    )
+    tag_ids = await _lock_both(session, viewer, problems, unwanted)
+    await session.run(_REMOVE, {**viewer.binds(), "tags": list(tag_ids.values())})
     return viewer.sub
+
+
+async def _lock_both(
+    session: Transaction, viewer: Viewer, problems: Problems, names: dict[str, int]
+) -> dict[str, int]:
+    """Lock tags, and then the viewer: two who both add their 50th tag wait for each other.
+
+    Returns the keys of the tags. Raises Rejected for what ``problems`` hold, and AccountGone.
+    """
+    account = await session.first(_LOCK, {**viewer.binds(), "names": list(names)})
+    if account is None:
+        raise AccountGone
+    ids = dict(zip(account.names or (), account.ids or (), strict=True))
+    found = found_tags(names, ids, problems, "names")
+    problems.stop()
+    return found
+
+
+_LOCK = Fixed(
+    with_tags(
+        visible(m.User, m.User.auth0_sub)
+        .where(own(m.User))
+        .with_for_update(key_share=True, of=m.User)
+    )
+)
+_links, _tags = m.user_tags.c, bindparam("tags", type_=ARRAY(BigInteger))
+_came = (
+    postgresql.insert(m.user_tags)
+    .from_select(["user_id", "tag_id"], select(m.VIEWER, func.unnest(_tags)))  # unscoped: to write
+    .on_conflict_do_nothing()
+    .returning(_links.tag_id)
+    .cte("came")
+)
+# The statement does not see the rows that it adds.
+# unscoped: the viewer's own
+_worn = select(func.count()).where(_links.user_id == m.VIEWER).scalar_subquery()
+_ADD = Fixed(select(_worn + func.count()).select_from(_came))  # unscoped: how many there are now
+_REMOVE = Fixed(
+    delete_from(m.user_tags).where(_links.user_id == m.VIEWER, _links.tag_id == any_(_tags))
+)
 
 
 async def create(session: Transaction, viewer: Viewer, *, name: str) -> int:
@@ -72,13 +111,19 @@ async def create(session: Transaction, viewer: Viewer, *, name: str) -> int:
     problems = Problems()
     folded = problems.new_tag_name("name", name, m.Tag.name)
     problems.stop()
-    made = await session.first(
-        postgresql.insert(m.Tag).values(name=folded).on_conflict_do_nothing().returning(m.Tag.id)
-    )
+    made = await session.first(_CREATE, {"new_name": folded})
     await lock_writer(session, viewer)
     if made is None:
         raise Rejected(_exists(folded))
     return int(made.id)
+
+
+_CREATE = Fixed(
+    postgresql.insert(m.Tag)
+    .values(name=new(m.Tag.name))
+    .on_conflict_do_nothing()
+    .returning(m.Tag.id)
+)
 
 
 async def rename(session: Transaction, viewer: Viewer, *, id: int | None, name: str) -> int:
@@ -90,7 +135,7 @@ async def rename(session: Transaction, viewer: Viewer, *, id: int | None, name: 
     problems.stop()
     await _refuse_popular(session, tag)
     with _name_is_free(folded):
-        await session.run(change(m.Tag).where(m.Tag.id == tag).values(name=folded))
+        await session.run(change_of(m.Tag, ("name",)), change_values(tag, {"name": folded}))
     await lock_writer(session, viewer)
     return int(tag)
 
@@ -110,7 +155,7 @@ async def merge(
     await _refuse_popular(session, source)
     for links in LINKS:
         await move(session, links, source, target)
-    await session.run(delete_from(m.Tag).where(m.Tag.id == source))
+    await session.run(deletion_of(m.Tag), change_values(source))
     await lock_writer(session, viewer)
     return int(target)
 
@@ -122,7 +167,7 @@ async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int
     (tag,) = await lock_vocabulary(session, viewer, problems, {"id": id})
     problems.stop()
     await _refuse_popular(session, tag)
-    await session.run(delete_from(m.Tag).where(m.Tag.id == tag))
+    await session.run(deletion_of(m.Tag), change_values(tag))
     await lock_writer(session, viewer)
     return int(tag)
 
@@ -152,24 +197,39 @@ async def move(
 
     Returns the number of owners. The caller has locked both tags.
     """
-    owner, having = links.table.c[links.key], links.table.c.tag_id == source
-    # Owners are locked before their links change, so that nobody deletes them meanwhile. Every
-    # other change of a story's tags locks the story first as well.
-    tagged = select(owner).where(having)  # unscoped: moderation moves all links and shows none
-    locked = select(links.owner).where(links.owner.in_(tagged))  # unscoped: their owners
-    rows = await session.run(
-        locked.order_by(links.owner).limit(most).with_for_update(read=links.shared, key_share=True)
-    )
+    locking, moving, removing = _moving(links)
+    given = {"source": source, "target": target, "most": most}
+    rows = await session.run(locking, given)
     if not rows:
         return 0
-    these = {"owners": [row[0] for row in rows]}
-    having &= owner == any_(bindparam("owners", type_=ARRAY(owner.type)))
+    given["owners"] = [row[0] for row in rows]
     if target is not None:
-        moved = select(owner, literal(target, m.Tag.id.type)).where(having)  # unscoped: as above
-        put = postgresql.insert(links.table).from_select([links.key, "tag_id"], moved)
-        await session.run(put.on_conflict_do_nothing(), these)
-    await session.run(delete_from(links.table).where(having), these)
+        await session.run(moving, given)
+    await session.run(removing, given)
     return len(rows)
+
+
+@lru_cache
+def _moving(links: Links) -> tuple[Fixed, Fixed, Fixed]:
+    """Locking owners, giving them the bind ``target``, and taking ``source`` from them.
+
+    Owners are locked before their links change, so that nobody deletes them meanwhile. Every
+    other change of a story's tags locks the story first as well.
+    """
+    owner, source = links.table.c[links.key], bindparam("source", type_=BigInteger())
+    having = links.table.c.tag_id == source
+    tagged = select(owner).where(having)  # unscoped: moderation moves all links and shows none
+    locked = select(links.owner).where(links.owner.in_(tagged))  # unscoped: their owners
+    most = bindparam("most", type_=Integer())
+    locking = (
+        locked.order_by(links.owner).limit(most).with_for_update(read=links.shared, key_share=True)
+    )
+    having &= owner == any_(bindparam("owners", type_=ARRAY(owner.type)))
+    target = bindparam("target", type_=BigInteger())
+    moved = select(owner, target).where(having)  # unscoped: as above
+    put = postgresql.insert(links.table).from_select([links.key, "tag_id"], moved)
+    removing = delete_from(links.table).where(having)
+    return Fixed(locking), Fixed(put.on_conflict_do_nothing()), Fixed(removing)
 
 
 async def lock_vocabulary(
@@ -185,13 +245,8 @@ async def lock_vocabulary(
     Returns the keys in ``wanted``, with None (and a noted NOT_FOUND) for each missing one.
     """
     keys = sorted({key for key in wanted.values() if key is not None})
-    found = await session.run(
-        visible(m.Tag, m.Tag.id)
-        .where(m.Tag.id.in_(keys))
-        .order_by(m.Tag.id)
-        .with_for_update(of=m.Tag, read=shared, key_share=shared),
-        viewer.binds(),
-    )
+    lock = _LOCK_SHARED if shared else _LOCK_ALONE
+    found = await session.run(lock, {**viewer.binds(), "keys": keys})
     there = {row.id for row in found}
     for path, key in wanted.items():
         if key not in there:
@@ -199,21 +254,17 @@ async def lock_vocabulary(
     return [key if key in there else None for key in wanted.values()]
 
 
+_these = (
+    visible(m.Tag, m.Tag.id)
+    .where(m.Tag.id == any_(bindparam("keys", type_=ARRAY(BigInteger))))
+    .order_by(m.Tag.id)
+)
+_LOCK_ALONE = Fixed(_these.with_for_update(of=m.Tag))
+_LOCK_SHARED = Fixed(_these.with_for_update(of=m.Tag, read=True, key_share=True))
+
+
 async def _refuse_popular(session: Transaction, tag: int) -> None:
-    counts = [
-        # unscoped: how many of all, up to the limit, for someone with manage:tags
-        select(func.count())
-        .select_from(
-            select(links.table.c.tag_id)  # unscoped: of the same
-            .where(links.table.c.tag_id == tag)
-            .limit(POPULAR + 1)
-            .subquery()
-        )
-        .scalar_subquery()
-        for links in LINKS
-    ]
-    counted = await session.first(select(*counts))  # unscoped: numbers only
-    if max(counted) > POPULAR:
+    if max(await session.first(_COUNT, {"tag": tag})) > POPULAR:
         raise Rejected(
             UserError(
                 Code.TAG_TOO_POPULAR,
@@ -223,11 +274,29 @@ async def _refuse_popular(session: Transaction, tag: int) -> None:
         )
 
 
+# unscoped: how many of all, up to the limit, for someone with manage:tags
+_COUNT = Fixed(
+    select(  # unscoped: numbers only
+        *(
+            select(func.count())  # unscoped: the same
+            .select_from(
+                select(links.table.c.tag_id)  # unscoped: the same
+                .where(links.table.c.tag_id == bindparam("tag", type_=BigInteger()))
+                .limit(literal(POPULAR + 1))
+                .subquery()
+            )
+            .scalar_subquery()
+            for links in LINKS
+        )
+    )
+)
+
+
 @contextmanager
 def _name_is_free(name: str) -> Iterator[None]:
     try:
         yield
-    except IntegrityError as error:
+    except IntegrityConstraintViolationError as error:
         if constraint(error) != "tags_name_key":
             raise
         raise Rejected(_exists(name)) from None

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from community_gql.db.pool import Pool, PoolConfig, detached
@@ -198,7 +197,7 @@ class Database:
                         replicas.note(viewer, made.position)
                 self.after_commit()
                 return result
-            except DBAPIError as error:
+            except asyncpg.PostgresError as error:
                 if sqlstate(error) not in REPEATED or attempt == WRITE_ATTEMPTS:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
@@ -245,10 +244,17 @@ class _Attempt:
         self._stopwatch, self._located = stopwatch, located
         self.position = NOWHERE
         """Where the WAL was after the commit, if that was asked for."""
-        self.commits = False
+        self._deadline: float | None = None
+        self._transaction: Transaction | None = None
+
+    @property
+    def commits(self) -> bool:
+        """Whether something is being committed, or was."""
+        return self._transaction is not None and self._transaction.committing
 
     async def result(self, deadline: float | None) -> Any:
         """What the action returned, once it is committed."""
+        self._deadline = deadline
         task = detached(self._run())
         try:
             async with asyncio.timeout_at(deadline):
@@ -268,31 +274,46 @@ class _Attempt:
                 task.cancel()
             raise
 
+    def _may_commit(self) -> bool:
+        """Whether a statement may commit by itself: only if its outcome is known in time.
+
+        Until the deadline a transaction can be given up, and was not committed then. Of a statement
+        that commits by itself nobody knows; so PostgreSQL has to end it before.
+        """
+        config = self._pool.config
+        if config.pgbouncer:  # it was not told the timeout
+            return False
+        if self._deadline is None:
+            return True
+        left = self._deadline - asyncio.get_running_loop().time()
+        return 0 < config.statement_timeout <= left
+
     async def _run(self) -> Any:
         with away_is_unavailable():
             with self._stopwatch.waiting():
-                connection = await self._pool.connect(self._caller, write=True)
+                lent = await self._pool.lend(self._caller, write=True)
+            transaction = self._transaction = Transaction(self._pool, lent, self._may_commit)
             try:
-                result = await self._action(Transaction(connection))
-                self.commits = True
-                await connection.commit()
+                result = await self._action(transaction)
+                if transaction.begun:
+                    transaction.committing = True
+                    await self._pool.command(lent, "COMMIT")
                 if self._located:
-                    raw: Any = await connection.get_raw_connection()
-                    self.position = await flushed(raw.driver_connection)
+                    self.position = await flushed(lent.driver)
             except BaseException as error:
                 # Nobody who gives up waits for the connection to be cleaned.
-                release = self._pool.release(connection, self._caller, write=True, error=error)
-                cleaning = detached(release)
+                ending = self._pool.rolled_back(lent, error, begun=transaction.begun)
+                cleaning = detached(ending)
                 if isinstance(error, Exception):
                     await asyncio.shield(cleaning)
                 raise
-            await self._pool.release(connection, self._caller, write=True)
+            self._pool.keep(lent)
             return result
 
 
-def constraint(error: DBAPIError) -> str:
+def constraint(error: asyncpg.PostgresError) -> str:
     """The name of the constraint that the error violates; empty when it violates none."""
-    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
+    return error.constraint_name or ""
 
 
 @asynccontextmanager

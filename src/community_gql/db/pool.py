@@ -18,7 +18,8 @@ from sqlalchemy.util import greenlet_spawn
 
 from community_gql.db import connecting
 from community_gql.db.labels import STATEMENT, describe, label_of, labelled
-from community_gql.db.states import POOL_WAIT, is_useless, unavailable
+from community_gql.db.states import POOL_WAIT, STALE, is_useless, sqlstate, unavailable
+from community_gql.db.texts import Row
 from community_gql.db.turns import Turns
 from community_gql.lru import LruCache
 from community_gql.telemetry import metrics, tracing
@@ -135,10 +136,11 @@ class PoolConfig:
 
 @dataclass(slots=True, eq=False)
 class Lent:
-    """A connection that ``Pool.lend`` lends for single statements on the driver itself."""
+    """A connection that ``Pool.lend`` lends for statements on the driver itself."""
 
     connection: PoolProxiedConnection
     caller: str | None
+    write: bool = False
     prepared: LruCache[Any] = field(default_factory=lambda: LruCache(PREPARED_BYTES))
     """What is prepared on it, by the text; what is dropped is closed in PostgreSQL as well."""
 
@@ -151,7 +153,7 @@ class Lent:
 class Pool:
     """Lends connections in turns by caller. Everything that it raises is a sign of the database.
 
-    Connections for single statements stay lent by SQLAlchemy between two of them: lending and
+    Connections for the driver's statements stay lent by SQLAlchemy between two uses: lending and
     giving back costs as much as the driver takes. Never more than ``pool_size`` are in use or
     ready, so nobody waits in SQLAlchemy's own pool.
     """
@@ -165,27 +167,26 @@ class Pool:
         self._readers = self.engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-        self._writers = self.engine.execution_options(isolation_level="READ COMMITTED")
         self._own: AsyncEngine = _engine(url, config, 1)
         self._ready: list[Lent] = []
         """Connections that are lent by SQLAlchemy and used by nobody, the warmest last."""
         self._in_use = 0
 
-    async def lend(self, caller: str | None) -> Lent:
-        """A connection for single statements: ``keep`` it afterwards, or ``take_back``."""
-        if not self.turns.try_take(caller, write=False):
-            await self._turn(caller, write=False)
+    async def lend(self, caller: str | None, *, write: bool = False) -> Lent:
+        """A connection for the driver's statements: ``keep`` it afterwards, or ``take_back``."""
+        if not self.turns.try_take(caller, write=write):
+            await self._turn(caller, write=write)
         self._in_use += 1
         while self._ready:
             lent = self._ready.pop()
             if not lent.driver.is_closed():
-                lent.caller = caller
+                lent.caller, lent.write = caller, write
                 return lent
             lent.connection.invalidate()
         try:
-            return Lent(await awaited(self._checkout(), _close_lost), caller)
+            return Lent(await awaited(self._checkout(), _close_lost), caller, write)
         except BaseException as error:
-            self._leave(caller, write=False)
+            self._leave(caller, write=write)
             self.note(error)
             raise
 
@@ -197,13 +198,36 @@ class Pool:
             if span is not None:
                 describe(span, text, label_of(text))
             await self.plan(lent.connection, custom_plan)
-            if not self.config.prepares or len(text) > LONGEST_PREPARED:
-                return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
-            statement = lent.prepared.get(text)
+            statement = await self._prepared(lent, text)
             if statement is None:
-                statement = await lent.driver.prepare(text)  # unscoped: the caller's
-                lent.prepared.put(text, statement, len(text) + PREPARED_OVERHEAD)
+                return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
             return await statement.fetchval(*arguments)  # unscoped: the caller's
+
+    async def rows(self, lent: Lent, text: str, arguments: Sequence[Any]) -> list[Row]:
+        """The rows of a statement of a transaction, which stays prepared."""
+        statement = await self._prepared(lent, text)
+        if statement is None:
+            # unscoped: the caller's
+            rows: list[Row] = await lent.driver.fetch(text, *arguments, record_class=Row)
+        else:
+            rows = await statement.fetch(*arguments)  # unscoped: the caller's
+        return rows
+
+    async def command(self, lent: Lent, text: str) -> None:
+        """Begin or end a transaction."""
+        if text.startswith("BEGIN"):
+            await self.plan(lent.connection, custom_plan=False)
+        await lent.driver.execute(text)  # unscoped: a transaction's begin or end
+
+    async def _prepared(self, lent: Lent, text: str) -> Any:
+        """The statement with this text; None where it does not stay prepared."""
+        if not self.config.prepares or len(text) > LONGEST_PREPARED:
+            return None
+        statement = lent.prepared.get(text)
+        if statement is None:
+            statement = await lent.driver.prepare(text, record_class=Row)  # unscoped: the caller's
+            lent.prepared.put(text, statement, len(text) + PREPARED_OVERHEAD)
+        return statement
 
     async def plan(self, connection: PoolProxiedConnection, custom_plan: bool) -> None:
         """Have the connection plan its statements for their values, or for all values.
@@ -220,26 +244,42 @@ class Pool:
     def keep(self, lent: Lent) -> None:
         """Take a connection that works back, for the next statement."""
         self._ready.append(lent)
-        self._leave(lent.caller, write=False)
+        self._leave(lent.caller, write=lent.write)
 
     def take_back(self, lent: Lent, error: BaseException | None) -> None:
         """Take a connection back on which a statement failed, in the background."""
         detached(self._take_back(lent, error))
 
-    async def connect(self, caller: str | None, *, write: bool) -> AsyncConnection:
-        """A connection whose transaction begins with its first statement; ``release`` it.
+    async def rolled_back(self, lent: Lent, error: BaseException, *, begun: bool) -> None:
+        """End a transaction that failed (if one had ``begun``), and take its connection back."""
+        if isinstance(error, Exception) and not is_useless(error):
+            try:
+                if begun:
+                    await self.command(lent, "ROLLBACK")
+                if sqlstate(error) == STALE:
+                    lent.prepared = LruCache(PREPARED_BYTES)
+                    await lent.driver.reload_schema_state()
+            except BaseException as second:
+                await self._take_back(lent, second)
+                raise
+            self.keep(lent)
+        else:
+            await self._take_back(lent, error)
 
-        READ COMMITTED to write, else REPEATABLE READ and read-only.
+    async def connect(self, caller: str | None) -> AsyncConnection:
+        """A connection to read through; ``release`` it.
+
+        Its transaction begins with its first statement: REPEATABLE READ and read-only.
         """
-        if not self.turns.try_take(caller, write=write):
-            await self._turn(caller, write=write)
+        if not self.turns.try_take(caller, write=False):
+            await self._turn(caller, write=False)
         self._in_use += 1
         try:
             if self._ready and self._in_use + len(self._ready) > self.config.pool_size:
                 await greenlet_spawn(self._ready.pop().connection.close)
-            return await (self._writers if write else self._readers).connect()
+            return await self._readers.connect()
         except BaseException as error:
-            self._leave(caller, write=write)
+            self._leave(caller, write=False)
             self.note(error)
             raise
 
@@ -248,7 +288,6 @@ class Pool:
         connection: AsyncConnection,
         caller: str | None,
         *,
-        write: bool,
         error: BaseException | None = None,
     ) -> None:
         """Take a connection of ``connect`` back; it is thrown away if the error demands that."""
@@ -259,7 +298,7 @@ class Pool:
                 self.note(error)
             await connection.close()
         finally:
-            self._leave(caller, write=write)
+            self._leave(caller, write=False)
 
     def note(self, error: BaseException) -> None:
         """Have all connections replaced if the error shows that they are of no more use."""
@@ -324,7 +363,7 @@ class Pool:
                 self.note(error)
             await greenlet_spawn(lent.connection.close)
         finally:
-            self._leave(lent.caller, write=False)
+            self._leave(lent.caller, write=lent.write)
 
 
 def _close_lost(task: asyncio.Task[PoolProxiedConnection]) -> None:

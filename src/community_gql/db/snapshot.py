@@ -179,14 +179,14 @@ class Snapshot:
         return await self._begin_on(self._pool, None)
 
     async def _begin_on(self, pool: Pool, after: Position | None) -> AsyncConnection:
-        connection = await pool.connect(self._caller, write=False)
+        connection = await pool.connect(self._caller)
         try:
             raw: Any = await connection.get_raw_connection()
             await pool.plan(raw, self._custom_plan)
             await reach(raw.driver_connection, after)  # before the transaction has its snapshot
         except BaseException as error:
             lost = None if isinstance(error, Behind) else error
-            detached(pool.release(connection, self._caller, write=False, error=lost))
+            detached(pool.release(connection, self._caller, error=lost))
             raise
         return connection
 
@@ -194,7 +194,7 @@ class Snapshot:
         connection, self._connection = self._connection, None
         if connection is not None:
             pool = self._pool if self._replica is None else self._replica.pool
-            await pool.release(connection, self._caller, write=False, error=error)
+            await pool.release(connection, self._caller, error=error)
 
     async def close(self) -> None:
         """Give the connection back, once the statement that has its turn is through."""

@@ -29,7 +29,8 @@ PASSING = (
 """SQLSTATE classes and codes that pass without a change of ours."""
 USELESS = ("08", "25006", "57P")
 """Of those, what makes all connections of before suspect: they are replaced."""
-REPEATED = ("40001", "40P01", "0A000")
+STALE = "0A000"
+REPEATED = ("40001", "40P01", STALE)
 """A serialisation failure, a deadlock, and a cached plan that no longer fits its table."""
 
 CANCELLED = "57014"

@@ -25,9 +25,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import Double, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 
 from community_gql.actions.accounts import sub_hash
 from community_gql.db import models as m
@@ -223,7 +223,7 @@ class Provisioning:
         change = update(m.User).where(m.User.auth0_sub == identity.sub).values(email=new)
         try:
             await self._database.write(lambda session: session.run(change), viewer=identity.sub)
-        except IntegrityError:
+        except IntegrityConstraintViolationError:
             # They keep the old address, because the new one belongs to another account here. A
             # refusal would lock them out.
             _log.warning("A person's new e-mail address belongs to another account; not changed.")

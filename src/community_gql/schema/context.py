@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import IntegrityError
+from asyncpg import IntegrityConstraintViolationError
 
 from community_gql.db.database import Database, Snapshot, Transaction, constraint
 from community_gql.db.labels import unlabelled
@@ -137,7 +137,7 @@ class Context:
                 stopwatch=self.stopwatch,
                 viewer=self.viewer.sub,
             )
-        except IntegrityError as error:
+        except IntegrityConstraintViolationError as error:
             if constraint(error).endswith(_OWNER_KEYS):
                 raise AccountGone from error
             raise
