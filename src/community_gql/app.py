@@ -31,7 +31,7 @@ from community_gql.http.health import Readiness
 from community_gql.http.limits import LiveLimits
 from community_gql.http.live_connections import LiveConnections
 from community_gql.http.proxies import TrustedProxies
-from community_gql.http.rate_limit import Budget, MemoryBudget, RedisBudget
+from community_gql.http.rate_limit import Budget, MemoryBudget
 from community_gql.http.read_after import ReadAfter
 from community_gql.http.sdl import SchemaFile
 from community_gql.http.security import SecurityHeaders
@@ -112,7 +112,13 @@ def create_app(
 def _read_after(database: Database, settings: Settings) -> ReadAfter | None:
     if database.replicas is None:
         return None
-    return ReadAfter(database.replicas, settings.database_url, settings.redis_url)
+    shared = None if settings.redis_url is None else _redis().RedisTokens(settings.redis_url)
+    return ReadAfter(database.replicas, settings.database_url, shared)
+
+
+def _redis() -> Any:
+    """The module for Redis, by name: importing its library is a tenth of the time of a start."""
+    return importlib.import_module("community_gql.http.redis")
 
 
 def _lifespan(
@@ -220,7 +226,7 @@ def endpoint_config(settings: Settings, *, development: bool = False) -> Endpoin
     points = settings.cost_per_minute
     budget: Budget = MemoryBudget(points)
     if settings.redis_url is not None:
-        budget = RedisBudget(settings.redis_url, points)
+        budget = _redis().RedisBudget(settings.redis_url, points)
     given = "introspection" in settings.model_fields_set
     return EndpointConfig(
         budget=budget,

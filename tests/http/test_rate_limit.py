@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from community_gql.http import exchange, rate_limit
-from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, RedisBudget, key_of
+from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
+from community_gql.http.redis import RedisBudget
 from community_gql.identity.development import DevelopmentIssuer
 from tests.http.server import free_port
 from tests.support import factories as make

@@ -60,9 +60,7 @@ _NOW = text(f"""
       coalesce((SELECT seen FROM housekeeping WHERE job = 'changes'), 0) AS gone
 """)
 # The last part of the place was not always there.
-_FORM = re.compile(
-    r"(\d{1,20}-[0-9A-F]{8}-\d{1,10}(?:-[0-9a-f]{1,16})?)-([\d:,~]+)", re.ASCII
-)
+_FORM = re.compile(r"(\d{1,20}-[0-9A-F]{8}-\d{1,10}(?:-[0-9a-f]{1,16})?)-([\d:,~]+)", re.ASCII)
 _SNAPSHOT = re.compile(r"(\d{1,19}):(\d{1,19}):((?:\d{1,19}(?:,\d{1,19})*)?)", re.ASCII)
 
 

@@ -7,14 +7,11 @@ and Redis does where several processes serve.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
 import re
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from typing import Protocol
 
 from community_gql.db.replicas import NOWHERE, REMEMBERED, Position, Replicas, later
 from community_gql.http.head import Head
@@ -22,11 +19,23 @@ from community_gql.http.request_log import digest
 
 HEADER = "X-Read-After"
 COOKIE = "read_after"
-REDIS_SECONDS = 0.2
 _IN_COOKIES = re.compile(rb"(?:^|;\s*)read_after=([0-9a-f.]{1,80})(?:;|$)")
 _SIGNATURE = 8  # bytes: who forges one reads from the primary, or older rows of their own
 
 _log = logging.getLogger("community_gql.replicas")
+
+
+class SharedTokens(Protocol):
+    """Where processes tell each other what was written."""
+
+    async def get(self, name: str) -> bytes | None:
+        """The token that was put last; None if there is none. Raises OSError."""
+
+    async def put(self, name: str, token: str) -> None:
+        """Remember a token for a minute. Raises OSError."""
+
+    async def close(self) -> None:
+        """Close the connection."""
 
 
 class ReadAfter:
@@ -35,14 +44,10 @@ class ReadAfter:
     ``secret`` is the same in all processes.
     """
 
-    def __init__(self, replicas: Replicas, secret: str, redis_url: str | None = None) -> None:
+    def __init__(self, replicas: Replicas, secret: str, shared: SharedTokens | None = None) -> None:
         self._replicas = replicas
         self._key = hashlib.blake2b(secret.encode(), digest_size=32, person=b"read after").digest()
-        self._redis: Redis | None = None
-        if redis_url is not None:
-            self._redis = Redis.from_url(
-                redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
-            )
+        self._shared = shared
 
     async def of(self, head: Head | None, sub: str | None) -> Position | None:
         """What a query of this viewer must see; None if they wrote nothing lately.
@@ -54,8 +59,8 @@ class ReadAfter:
             after = later(after, self._read(found[1]))
         if sub is not None:
             after = later(after, self._replicas.written(sub))
-            if after is None and self._redis is not None:
-                after = await self._shared(self._redis, sub)
+            if after is None and self._shared is not None:
+                after = await self._written_elsewhere(self._shared, sub)
         return after
 
     async def wrote(self, sub: str | None) -> str | None:
@@ -65,30 +70,24 @@ class ReadAfter:
         if sub is None or position is None:
             return None
         token = self._write(position)
-        if self._redis is not None:
+        if self._shared is not None:
             try:
-                async with asyncio.timeout(REDIS_SECONDS):
-                    await self._redis.set(_name(sub), token, ex=int(REMEMBERED))
-            except (RedisError, OSError, TimeoutError):
+                await self._shared.put(_name(sub), token)
+            except OSError:
                 _log.warning("Redis was not told of a write: its author's reads may be too early")
         return token
 
     async def close(self) -> None:
-        """Close the connection to Redis."""
-        if self._redis is not None:
-            await self._redis.aclose()
+        """Close what is shared."""
+        if self._shared is not None:
+            await self._shared.close()
 
-    async def _shared(self, redis: Redis, sub: str) -> Position | None:
+    async def _written_elsewhere(self, shared: SharedTokens, sub: str) -> Position | None:
         try:
-            async with asyncio.timeout(REDIS_SECONDS):
-                token = await redis.get(_name(sub))
-        except (RedisError, OSError, TimeoutError):
-            return NOWHERE  # what they wrote elsewhere is not known: the primary has it
-        return (
-            None
-            if token is None
-            else self._read(token if isinstance(token, bytes) else token.encode())
-        )
+            token = await shared.get(_name(sub))
+        except OSError:
+            return NOWHERE  # it is not known: the primary has it
+        return None if token is None else self._read(token)
 
     def _write(self, position: Position) -> str:
         text = f"{position.timeline:x}.{position.lsn:x}"
