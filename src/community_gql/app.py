@@ -70,7 +70,7 @@ def create_app(
         if development is None
         else development_identity(database, development, people)
     )
-    operations = _operations(database, settings, near_rows)
+    operations = _operations(database, settings, near_rows, development is not None)
     config = endpoint_config(settings, development=development is not None)
     after = _read_after(database, settings)
     authentication, runner = identity.authentication, Runner(operations, config, after)
@@ -160,7 +160,9 @@ def _database(settings: Settings) -> Database:
     )
 
 
-def _operations(database: Database, settings: Settings, near_rows: int) -> Operations:
+def _operations(
+    database: Database, settings: Settings, near_rows: int, development: bool
+) -> Operations:
     return Operations(
         database,
         trusted=TrustedDocuments.load(settings.trusted_documents, settings.trusted_documents_files),
@@ -170,6 +172,7 @@ def _operations(database: Database, settings: Settings, near_rows: int) -> Opera
         max_answer_bytes=settings.max_answer_bytes,
         document_cache_bytes=settings.document_cache_bytes,
         near_rows=near_rows,
+        development=development,
     )
 
 

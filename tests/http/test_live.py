@@ -113,6 +113,35 @@ async def test_whoever_follows_what_is_theirs_is_told_of_their_own(
             assert (await anext(told))["data"]["viewer"]["user"]["garden"] == {"name": "Here"}
 
 
+@TRANSPORTS
+@pytest.mark.parametrize(
+    ("pushdown", "executor", "reason"),
+    [("always", "compiled", None), ("off", "loaders", "switched off")],
+)
+async def test_development_and_the_log_say_what_made_an_event(
+    database_url: str,
+    issuer: DevelopmentIssuer,
+    db: asyncpg.Connection,
+    events: Events,
+    pushdown: str,
+    executor: str,
+    reason: str | None,
+) -> None:
+    ada = await make.person(db, "Ada")
+    async with listening(database_url, issuer, pushdown=pushdown) as server:
+        token = server.bearer(ada.sub)
+        for query in (FOLLOW, VIEWER):
+            async with aclosing(events(server.url, {"query": query}, token)) as told:
+                event = await anext(told)
+                assert event["extensions"] == {
+                    "execution": {"executor": executor, "fallbackReason": reason}
+                }
+                assert event["data"]
+        await until(lambda: len(server.log.of("subscriptions")) == 2)
+        for line in server.log.of("subscriptions"):
+            assert (line["executor"], line["fallback_reason"]) == (executor, reason)
+
+
 async def test_clients_of_two_workers_miss_nothing_when_one_ends(
     worker_database: str, workbench: Any, database_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:

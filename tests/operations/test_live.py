@@ -567,6 +567,48 @@ async def test_the_same_is_made_once(database_url: str, db: asyncpg.Connection) 
 
 
 @both_ways
+async def test_each_event_is_read_anew_for_each_viewer(
+    here: Process, db: asyncpg.Connection
+) -> None:
+    """Whoever makes it: nothing of an earlier event, or of somebody else's, is in it."""
+    ada, ben = await make.people(db, 2)
+    text = """subscription { stories { story {
+      title viewerCanEdit author { profile { displayName } viewerFriendship { status } }
+    } } }"""
+    followers = [await here.begin(who, text) for who in (ada, ben, None)]
+    for number in range(3):
+        status = ("PENDING", "ACCEPTED", None)[number]
+        name = f"Ada the {number}."
+        async with db.transaction():
+            await db.execute("UPDATE user_profiles SET display_name = $2 WHERE user_id = $1",
+                             ada.sub, name)  # fmt: skip
+            if number == 0:
+                await make.friendship(db, ben, ada, accepted=False)
+            for title in ("one", "two"):
+                await make.story(db, ada, title)
+        for follower in followers:
+            await follower.count(2)
+        for place, follower in enumerate(followers):
+            for title, event in zip(("one", "two"), follower.events, strict=True):
+                friendship = {"status": status} if place == 1 and status else None
+                assert event["stories"]["story"] == {
+                    "title": title,
+                    "viewerCanEdit": place == 0,
+                    "author": {"profile": {"displayName": name}, "viewerFriendship": friendship},
+                }
+            assert follower.errors == []
+            follower.events.clear()
+        if number == 0:
+            await db.execute("UPDATE friendships SET status = 'accepted', accepted_at = now()")
+        elif number == 1:
+            await db.execute("DELETE FROM friendships")
+        if number < 2:
+            for follower in followers[:2]:
+                await follower.count(1)
+                follower.events.clear()
+
+
+@both_ways
 async def test_what_the_schema_does_not_allow_is_told_as_an_error(
     here: Process, db: asyncpg.Connection
 ) -> None:
@@ -581,6 +623,8 @@ async def test_what_the_schema_does_not_allow_is_told_as_an_error(
         await make.habit(db, ada, frequency="sometimes")
         await state.count(1)
         assert "sometimes" in state.errors[0]["message"]
+        assert state.subscription is not None
+        assert state.subscription.fallback_reason in ("switched off", "the statement failed: 22P02")
         await settle(db, ada, follower)
         assert follower.errors == []
     finally:

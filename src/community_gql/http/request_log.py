@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from community_gql.logs import write_event
 from community_gql.operations.live import Subscription
+from community_gql.operations.pipeline import Executor
 
 _log = logging.getLogger("community_gql.requests")
 _pid = os.getpid()  # a worker is a process that was started anew, not a copy of another
@@ -81,6 +82,12 @@ class SubscriptionLog:
             "viewer": self.request.viewer,
             "cost": self.request.cost,
             "transport": self.transport,
+            "executor": (
+                Executor.of(subscription.fallback_reason)
+                if subscription and subscription.events
+                else None
+            ),
+            "fallback_reason": subscription.fallback_reason if subscription else None,
             "events": subscription.events if subscription else 0,
             "reloads": subscription.reloads if subscription else 0,
             "worst_delay_milliseconds": (

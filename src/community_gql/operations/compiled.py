@@ -94,11 +94,12 @@ class Compilation:
         return cls(State.IMPOSSIBLE, reason=reason)
 
 
+BEING_COMPILED = "being compiled"
 _MISSING = Compilation(State.MISSING)
 _OFF = Compilation.impossible("switched off")
 _WRITES = Compilation.impossible(NOTHING_TO_READ)
 _NEW = Compilation.pending("first sight")
-_BUSY = Compilation.pending("being compiled")
+_BUSY = Compilation.pending(BEING_COMPILED)
 _CROWDED = Compilation.pending("too much to compile")
 _DEAR = Compilation.pending("too dear to compile")
 

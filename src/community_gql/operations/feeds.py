@@ -160,6 +160,8 @@ class Step:
             answer.shared,
             key is None,
             None if key is None else stories[key].last.at.timestamp(),
+            answer.fallback_reason,
+            self.renderer.extensions(answer),
         )
 
 

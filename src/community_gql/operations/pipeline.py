@@ -31,7 +31,14 @@ from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailab
 from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
-from community_gql.operations.compiled import Afford, Mode, Payloads, Pushdown, State
+from community_gql.operations.compiled import (
+    BEING_COMPILED,
+    Afford,
+    Mode,
+    Payloads,
+    Pushdown,
+    State,
+)
 from community_gql.operations.cost import AnswerTooLarge, check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
 from community_gql.operations.persisted import PersistedQueries
@@ -56,6 +63,11 @@ class Executor(enum.StrEnum):
 
     COMPILED = "compiled"
     LOADERS = "loaders"
+
+    @classmethod
+    def of(cls, fallback_reason: str | None) -> Executor:
+        """Which one it was, by why it was the loaders."""
+        return cls.COMPILED if fallback_reason is None else cls.LOADERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +104,13 @@ class Operations:
         document_cache_bytes: int = 32 * 2**20,
         near_rows: int = NEAR_ROWS,
         persisted_queries: bool = True,
+        development: bool = False,
     ) -> None:
-        """For ``near_rows`` see ``page_of``; another number than the shipped one is for tests."""
+        """For ``near_rows`` see ``page_of``; another number than the shipped one is for tests.
+
+        In ``development`` events say which executor made them.
+        """
+        self.development = development
         self._database, self._cost_limit = database, cost_limit
         self.near_rows = near_rows
         self.trusted = trusted or TrustedDocuments()
@@ -161,6 +178,10 @@ class Operations:
             detached(self.pushdown.compile(prepared, self.near_rows))
         return found.statement
 
+    def fallback_reason(self, prepared: Prepared) -> str:
+        """Why the loaders run an operation for which there was no statement."""
+        return self.pushdown.find(prepared, self.near_rows).reason or BEING_COMPILED
+
     async def execute(
         self,
         prepared: Prepared,
@@ -214,7 +235,7 @@ class Operations:
         return Outcome(
             data,
             errors,
-            Executor.COMPILED if reason is None else Executor.LOADERS,
+            Executor.of(reason),
             reason,
             context.statements,
             stopwatch.seconds,

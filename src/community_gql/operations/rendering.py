@@ -23,7 +23,7 @@ from community_gql.graph.for_many import written as as_text
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
 from community_gql.operations.cost import AnswerTooLarge
-from community_gql.operations.pipeline import Operations, is_lost
+from community_gql.operations.pipeline import Executor, Operations, is_lost
 from community_gql.operations.shown import Json, public, written
 from community_gql.operations.statement import Statement, arguments_of, many_of
 from community_gql.operations.subscriptions import Form, Subscription
@@ -54,6 +54,8 @@ class Rendered:
     payload: bytes
     shared: bool
     """Whether it was made for all."""
+    fallback_reason: str | None = None
+    """Why the loaders made it; None if a statement did."""
 
 
 class Renderer:
@@ -100,14 +102,25 @@ class Renderer:
     async def _group(self, requests: list[Request]) -> list[Rendered]:
         """The answers to requests that have one statement, if any."""
         statement = self._statement(requests[0].form)
-        if statement is not None:
+        if statement is None:
+            reason = self._operations.fallback_reason(requests[0].form.prepared)
+        else:
             try:
                 return await self._compiled(statement, requests)
             except asyncpg.PostgresError as error:
                 # Most likely a value that the schema does not allow: the loaders say which. The
                 # error's text may hold values, so it is not logged.
-                _log.warning("a compiled event failed: %s", error.sqlstate)
-        return [Rendered(await self._load(request), shared=False) for request in requests]
+                reason = f"the statement failed: {error.sqlstate}"
+                _log.warning("an event was made by the loaders: %s", reason)
+        return [Rendered(await self._load(request), False, reason) for request in requests]
+
+    def extensions(self, answer: Rendered) -> bytes:
+        """What development adds to the answer: which executor made it, and why."""
+        if not self._operations.development:
+            return b""
+        executor = Executor.of(answer.fallback_reason)
+        told = {"executor": executor, "fallbackReason": answer.fallback_reason}
+        return b'"extensions":' + orjson.dumps({"execution": told})
 
     async def _compiled(self, statement: Statement, requests: list[Request]) -> list[Rendered]:
         answers: dict[Request, Rendered] = {}

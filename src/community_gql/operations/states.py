@@ -118,7 +118,15 @@ class States:
             asked |= renderer.requests(form, None, alike)
         answers = await renderer.render(list(asked))
         return {
-            state: Delivery(answer.payload, None, None, answer.shared, changed_at=state.changed_at)
+            state: Delivery(
+                answer.payload,
+                None,
+                None,
+                answer.shared,
+                changed_at=state.changed_at,
+                fallback_reason=answer.fallback_reason,
+                extensions=renderer.extensions(answer),
+            )
             for alike, answer in zip(asked.values(), answers, strict=True)
             for state in alike
         }

@@ -64,6 +64,10 @@ class Delivery:
     is_reload: bool = False
     changed_at: float | None = None
     """When what it tells was written, in seconds of the epoch."""
+    fallback_reason: str | None = None
+    """Why the loaders made it; None if a statement did."""
+    extensions: bytes = b""
+    """What development adds to the payload: a member of JSON, with its name."""
 
 
 class Form:
@@ -116,6 +120,8 @@ class Subscription:
         """How many events were sent."""
         self.reloads = 0
         """How many of them were ``RELOAD``."""
+        self.fallback_reason: str | None = None
+        """Why the loaders made the last event; None if a statement did."""
         self.worst_delay = 0.0
         """Seconds between the writing and the sending of the event that came latest."""
 
@@ -139,7 +145,11 @@ class Subscription:
         self.reloads += delivery.is_reload
         if delivery.changed_at is not None:
             self.worst_delay = max(self.worst_delay, time.time() - delivery.changed_at)
-        self.subscriber.next(delivery.payload, delivery.moment_text)
+        self.fallback_reason = delivery.fallback_reason
+        payload = delivery.payload
+        if delivery.extensions:
+            payload = b"%b,%b}" % (payload[:-1], delivery.extensions)
+        self.subscriber.next(payload, delivery.moment_text)
 
 
 class Feed(Subscription):
