@@ -123,6 +123,8 @@ async def test_numbers_that_a_crash_gives_again(template: OwnServer) -> None:
 
 
 async def test_a_copy_of_the_disk_that_is_started_as_it_is(template: OwnServer) -> None:
+    with template.again() as server:
+        server.stop("fast")  # a start without recovery
     copy = template.where.folder / "copy"
     run = shutil.copytree(template.where.data, copy)
     async with AsyncExitStack() as stack:
