@@ -381,6 +381,37 @@ async def test_room_that_ends_in_the_middle_loses_nothing(
     assert kinds(follower) == dict.fromkeys((story.id for story in stories), "APPEARED")
 
 
+async def test_what_could_be_seen_in_between_is_gone(here: Process, db: asyncpg.Connection) -> None:
+    """Whoever was told to reload may have read their list just then."""
+    ada, friend, stranger = await make.people(db, 3)
+    await make.friendship(db, ada, friend)
+    story = await make.story(db, ada, visibility="private")
+    others = {"friend": friend, "stranger": stranger, "nobody": None}
+    followers = {name: await here.begin(who) for name, who in others.items()}
+    set_ = "UPDATE stories SET visibility = $2 WHERE id = $1"
+    for visibilities, told_of in (
+        (("friends", "private"), {"friend"}),
+        (("public", "private"), set(others)),
+        (("friends", "public", "private"), set(others)),
+        (("friends", "public"), set()),
+    ):
+        for follower in followers.values():
+            follower.room = False
+        for visibility in visibilities:
+            await db.execute(set_, story.key, visibility)
+        async with db.transaction():  # what nobody else could see
+            await db.execute(set_, story.key, "public")
+            await db.execute(set_, story.key, visibilities[-1])
+        for follower in followers.values():
+            follower.room = True
+        await settle(db, ada, *followers.values())
+        for name, follower in followers.items():
+            kind = "APPEARED" if visibilities[-1] == "public" else "GONE"
+            shown = name in told_of or kind == "APPEARED"
+            assert kinds(follower) == ({story.id: kind} if shown else {}), (name, visibilities)
+            follower.events.clear()
+
+
 async def test_a_tick_that_fails_has_nobody_told_twice(
     here: Process, db: asyncpg.Connection
 ) -> None:

@@ -7,8 +7,8 @@ a filter over the text may have matched before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -58,6 +58,13 @@ class Changed:
     text_changed: bool
     was_there: bool
     """Whether there was such a story at the moment."""
+    later: list[Change] = field(default_factory=list)
+    """The first change of each later transaction: it holds what the story was in between."""
+
+    def in_between(self) -> Iterator[Changed]:
+        """The story from each state that others could see in between."""
+        for change in self.later:
+            yield Changed(self.key, change, self.last, self.text_changed, not change.is_new)
 
 
 def net(changes: Iterable[Change]) -> list[Changed]:
@@ -72,6 +79,8 @@ def net(changes: Iterable[Change]) -> list[Changed]:
                 int(change.key), change, change, bool(change.text_changed), not change.is_new
             )
         else:
+            if change.xid != story.last.xid:
+                story.later.append(change)
             story.last = change
             story.text_changed |= bool(change.text_changed)
             story.was_there &= not change.is_new

@@ -92,6 +92,21 @@ class Step:
             feeds = [feed for feed in feeds if feed.plan.filters]
         await self._ask_about(for_all, feeds)
         await self._ask_about(for_some, [feed for feed in feeds if feed.viewer.sub in some])
+        await self._ask_about_between(stories, feeds)
+
+    async def _ask_about_between(self, stories: list[Changed], feeds: list[Feed]) -> None:
+        """Find out who could see, for a moment in between, a story that they cannot see now.
+
+        Whoever was told to reload may have read the list just then. They are told that it is gone.
+        """
+        between = [passing for story in stories for passing in story.in_between()]
+        kept, self._told = self._told, defaultdict(list)
+        await self._ask_about(between, feeds)
+        for (key, kind), gone in self._told.items():
+            if kind is StoryChangeKind.GONE:
+                told = kept[key, kind]
+                told += set(gone).difference(told)
+        self._told = kept
 
     async def _ask_about(self, stories: list[Changed], feeds: list[Feed]) -> None:
         if not stories or not feeds:
