@@ -180,7 +180,7 @@ async def test_a_standby_tells_nothing_and_reload_when_it_is_promoted(
         db = await connected(standby)
         resumed = [await here.follow(after=then), await only.follow(after=there)]
         for told_of in (follower, waiting, *resumed):
-            await told_of.until(lambda told_of=told_of: RELOAD in told(told_of), 20)
+            await told_of.until(lambda one=told_of: RELOAD in told(one), 20)  # type: ignore[misc]
         ada = await make.person(db, "Ada again")
         for told_of in (follower, waiting, *resumed):
             await awaited(told_of, db, ada)
