@@ -17,11 +17,13 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Double,
-    any_,
     bindparam,
+    column,
+    func,
     literal_column,
     select,
     text,
+    true,
     union_all,
 )
 
@@ -49,11 +51,24 @@ _PLACE = """(SELECT system_identifier::text FROM pg_control_system())
 # histories apart; the oid of the table one that was restored from a dump.
 MOMENT_SQL = f"({_PLACE} || '-' || pg_current_snapshot()::text)"
 """The text of the moment that a statement shows. A standby's is one that nobody remembers."""
-_POLL = f"""
-SELECT CASE WHEN EXISTS (SELECT FROM changes WHERE xid >= $1 AND xid < {_XMAX})
-    OR EXISTS (SELECT FROM changes WHERE xid = ANY ($2::bigint[]))
-  THEN NULL ELSE pg_current_snapshot()::text END
-"""
+# Both ORDER BY force the index. By themselves PostgreSQL's guesses, made for any values, may have
+# it read all changes ten times a second to find that none is new.
+_LATER_EXISTS = f"""EXISTS (
+    SELECT FROM changes WHERE xid >= $1 AND xid < {_XMAX} ORDER BY xid, id LIMIT 1
+  )"""
+_THEN_RUNNING_EXISTS = """EXISTS (
+    SELECT FROM unnest($2::bigint[]) AS then_running (xid) CROSS JOIN LATERAL (
+      SELECT FROM changes WHERE changes.xid = then_running.xid ORDER BY changes.xid, id LIMIT 1
+    ) AS found
+  )"""
+
+
+def _poll(condition: str) -> str:
+    return f"SELECT CASE WHEN NOT ({condition}) THEN pg_current_snapshot()::text END"
+
+
+_POLL = _poll(_LATER_EXISTS)
+_POLL_BESIDE_OTHERS = _poll(f"{_LATER_EXISTS} OR {_THEN_RUNNING_EXISTS}")
 # unscoped: the moment itself, and a number of the server's own
 _NOW = text(f"""
     SELECT {MOMENT_SQL} AS moment, pg_is_in_recovery() AS is_standby,
@@ -193,17 +208,27 @@ _columns = [
     *(_table.xid, _table.id, _table.entity, _table.key, _table.people, _is_new.label("is_new")),
     *(_table.text_changed, _table.friends_changed, _table.at),
 ]
-# Two scans of the index. As one condition it would walk all changes in order.
+# Two scans of the index. As one condition it would walk all changes in order, and with ANY for the
+# second one PostgreSQL may read the whole table.
 # unscoped: what has changed, for the server itself
 _LATER = select(*_columns).where(
     _table.xid >= bindparam("xmax", type_=BigInteger),
     _table.xid < literal_column(_XMAX, BigInteger),
 )
-# unscoped: the same
-_THEN_RUNNING = select(*_columns).where(
-    _table.xid == any_(bindparam("xip", type_=ARRAY(BigInteger)))
+_xip = (
+    func.unnest(bindparam("xip", type_=ARRAY(BigInteger)))
+    .table_valued(column("xid", BigInteger))
+    .render_derived(name="then_running")
 )
-_SINCE = union_all(_LATER, _THEN_RUNNING).limit(literal_column(str(MOST_CHANGES + 1)))
+# unscoped: the same
+_of_one = (
+    select(*_columns).where(_table.xid == _xip.c.xid).order_by(_table.xid, _table.id).lateral()
+)
+# unscoped: the same
+_THEN_RUNNING = select(*_of_one.c).select_from(_xip.join(_of_one, true()))
+_MOST = literal_column(str(MOST_CHANGES + 1))
+_SINCE = _LATER.limit(_MOST)
+_SINCE_BESIDE_OTHERS = union_all(_LATER, _THEN_RUNNING).limit(_MOST)
 
 
 async def changes_since(snapshot: Snapshot, seen: Seen) -> list[Change] | None:
@@ -211,7 +236,11 @@ async def changes_since(snapshot: Snapshot, seen: Seen) -> list[Change] | None:
 
     None for more than MOST_CHANGES.
     """
-    rows = await snapshot.run(_SINCE, {"xmax": seen.xmax, "xip": sorted(seen.xip)})
+    if seen.xip:
+        given = {"xmax": seen.xmax, "xip": sorted(seen.xip)}
+        rows = await snapshot.run(_SINCE_BESIDE_OTHERS, given)
+    else:
+        rows = await snapshot.run(_SINCE, {"xmax": seen.xmax})
     if len(rows) > MOST_CHANGES:
         return None
     return sorted((Change(*row) for row in rows), key=lambda change: change.id)
@@ -219,8 +248,11 @@ async def changes_since(snapshot: Snapshot, seen: Seen) -> list[Change] | None:
 
 async def still(database: Database, seen: Seen) -> Seen | None:
     """The snapshot of now, if nothing has changed since ``seen``; else None."""
-    arguments: Sequence[Any] = (seen.xmax, sorted(seen.xip))
-    found = await database.value(_POLL, arguments)
+    if seen.xip:
+        arguments: Sequence[Any] = (seen.xmax, sorted(seen.xip))
+        found = await database.value(_POLL_BESIDE_OTHERS, arguments)
+    else:
+        found = await database.value(_POLL, (seen.xmax,))
     return None if found is None else Seen.read(found)
 
 
