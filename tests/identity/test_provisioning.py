@@ -398,19 +398,16 @@ async def test_a_deletion_under_way_is_not_undone_by_a_first_request(
 
 async def _insert_only(ask: Asking, token: str) -> Any:
     """Ask as a process does that saw neither row nor grave when it first looked."""
-    real = provisioning._look
-    looks = 0
+    real = provisioning._first_look
 
-    async def blind_at_first(session: Any, sub: str) -> Any:
-        nonlocal looks
-        looks += 1
-        return provisioning._Found(None, None) if looks == 1 else await real(session, sub)
+    async def blind(database: Any, sub: str) -> Any:
+        return provisioning._Found(None, None)
 
-    provisioning._look = blind_at_first
+    provisioning._first_look = blind
     try:
         return await ask(token)
     finally:
-        provisioning._look = real
+        provisioning._first_look = real
 
 
 async def test_a_deletion_of_someone_else_forgets_nobody(
