@@ -87,7 +87,7 @@ def create_app(
     if database.replicas is not None:
         running.append(database.replicas.running())
     if requests is not None:
-        running.append(Gauges(requests, database, operations).running())
+        running.append(Gauges(requests, database, operations, live, connections).running())
     export = AccountExport(database, authentication, config)
     ended = [config.budget.close, *([after.close] if after is not None else []), database.close]
     return Application(

@@ -10,7 +10,9 @@ from typing import Any
 from community_gql.db.background import in_background
 from community_gql.db.database import Database
 from community_gql.http.connections import open_connections
+from community_gql.http.live_connections import LiveConnections
 from community_gql.lru import LruCache
+from community_gql.operations.live import Live
 from community_gql.operations.pipeline import Operations
 from community_gql.telemetry import metrics
 
@@ -22,9 +24,15 @@ class Gauges:
     """The clock of one process: ``async with gauges.running():``."""
 
     def __init__(
-        self, requests: metrics.Requests, database: Database, operations: Operations
+        self,
+        requests: metrics.Requests,
+        database: Database,
+        operations: Operations,
+        live: Live,
+        connections: LiveConnections,
     ) -> None:
         self._requests, self._pool = requests, database.pool
+        self._live, self._live_connections = live, connections
         self._caches: dict[str, LruCache[Any]] = {
             "documents": operations.documents.kept,
             "operations": operations.cache.kept,
@@ -49,11 +57,15 @@ class Gauges:
     def tell(self) -> None:
         """Tell them now."""
         self._requests.hand_over()
+        self._live.deliveries.hand_over()
         pool = self._pool
         metrics.POOL_SIZE.set(pool.config.pool_size)
         metrics.POOL_IN_USE.set(pool.in_use)
         metrics.POOL_WAITING.set(pool.turns.waiting)
         metrics.CONNECTIONS.set(open_connections())
+        metrics.LIVE_CONNECTIONS.set(len(self._live_connections))
+        metrics.SUBSCRIPTIONS.set(len(self._live))
+        metrics.SUBSCRIPTIONS_BEHIND.set(self._live.behind)
         for name, cache in self._caches.items():
             metrics.CACHE_BYTES.labels(name).set(cache.bytes)
             metrics.CACHE_ENTRIES.labels(name).set(len(cache))

@@ -52,7 +52,7 @@ class Budget(Protocol):
     async def debit(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` on what was done already, also below nothing, down to an empty minute."""
 
-    async def affords(self, key: str, cost: int) -> bool:
+    def affords(self, key: str, cost: int) -> bool:
         """Spend ``cost`` in this process alone, if it is there."""
 
     async def close(self) -> None:
@@ -79,11 +79,11 @@ class MemoryBudget:
         """Spend ``cost`` points on what was done already; at worst a minute has to pass."""
         return self._keep(key, max(self._held(key) - cost, -float(self._points)))
 
-    async def affords(self, key: str, cost: int) -> bool:
+    def affords(self, key: str, cost: int) -> bool:
         """Spend ``cost``, if it is there."""
         held = self._held(key)
         if cost <= held:
-            self._keep(key, held - cost)
+            self._put(key, held - cost)
         return cost <= held
 
     def _held(self, key: str) -> float:
@@ -91,11 +91,14 @@ class MemoryBudget:
         held, then = self._buckets.get(key, (float(self._points), now))
         return min(float(self._points), held + (now - then) * self._rate)
 
-    def _keep(self, key: str, held: float) -> Balance:
+    def _put(self, key: str, held: float) -> None:
         self._buckets[key] = (held, time.monotonic())
         self._buckets.move_to_end(key)
         if len(self._buckets) > _MAX_BUCKETS:
             self._buckets.popitem(last=False)
+
+    def _keep(self, key: str, held: float) -> Balance:
+        self._put(key, held)
         full_in = math.ceil((self._points - held) / self._rate)
         return Balance(self._points, max(math.floor(held), 0), full_in)
 

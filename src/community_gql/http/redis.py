@@ -77,9 +77,9 @@ class RedisBudget:
                 self._failed(error)
         return await self._own.debit(key, cost)
 
-    async def affords(self, key: str, cost: int) -> bool:
+    def affords(self, key: str, cost: int) -> bool:
         """Spend ``cost`` in this process: for each event of live updates Redis would be too far."""
-        return await self._own.affords(key, cost)
+        return self._own.affords(key, cost)
 
     async def _hit(self, key: str, cost: int) -> Balance:
         """Count in Redis. Raises RateLimited, and _REDIS_ERRORS when it does not answer."""

@@ -304,10 +304,12 @@ class Socket(WebSocket):
 class Operation:
     """An operation on a socket, from ``subscribe`` to ``complete``; receives what Live tells."""
 
-    __slots__ = ("_id", "_log", "_socket", "_subscription", "is_stopped", "task")
+    __slots__ = ("_id", "_log", "_next", "_socket", "_subscription", "is_stopped", "task")
 
     def __init__(self, socket: Socket, id_: str) -> None:
         self._socket, self._id = socket, id_
+        self._next = b'{"id":%b,"type":"next","payload":' % orjson.dumps(id_)
+        """What each event begins with."""
         self._subscription: Subscription | None = None
         self._log: SubscriptionLog | None = None
         self.is_stopped = False
@@ -366,7 +368,7 @@ class Operation:
         self._forget()
         id_ = orjson.dumps(self._id)
         if answer.executed:
-            self._socket.send(_message(id_, b"next", answer.body()))
+            self._socket.send(b"%b%b}" % (self._next, answer.body()))
             self._socket.send(_message(id_, b"complete"))
         else:
             self._socket.send(_message(id_, b"error", orjson.dumps(answer.errors)))
@@ -398,7 +400,7 @@ class Operation:
     def next(self, payload: bytes, moment: str | None) -> None:
         """An event."""
         if not self.is_stopped:
-            self._socket.send(_message(orjson.dumps(self._id), b"next", payload))
+            self._socket.send(b"%b%b}" % (self._next, payload))
 
     def complete(self) -> None:
         """Nothing more will come."""

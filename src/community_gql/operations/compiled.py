@@ -171,7 +171,7 @@ class Pushdown:
         if found.state is State.MISSING:
             found = await self._start(prepared, near_rows, afford, part)
         if found is _BUSY and self._may_be_long(prepared):
-            found = await self._made(prepared, part)
+            found = await self.made(prepared, part)
             context.stopwatch.compile_seconds += time.perf_counter() - start
         return found
 
@@ -219,7 +219,11 @@ class Pushdown:
         counts_texts = self._may_be_long(prepared)
         return partial(_compiled, prepared, part, near_rows, self._max_bytes, counts_texts)
 
-    async def _made(self, prepared: Prepared, part: str | None = None) -> Compilation:
+    def is_making(self, prepared: Prepared) -> bool:
+        """Whether its statement is being made."""
+        return self._key(prepared, None) in self._compiling
+
+    async def made(self, prepared: Prepared, part: str | None = None) -> Compilation:
         """What comes of the statement that is being made."""
         key = self._key(prepared, part)
         if work := self._compiling.get(key):
@@ -230,7 +234,7 @@ class Pushdown:
         """Have the statement made, and wait for it; at nobody's expense."""
         if self.find(prepared, near_rows).state is State.MISSING:
             await self._start(prepared, near_rows, _free)
-            await self._made(prepared)
+            await self.made(prepared)
 
     async def _start(
         self, prepared: Prepared, near_rows: int, afford: Afford, part: str | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from community_gql.db.changes import Change, Moment
 from community_gql.db.database import Snapshot
 from community_gql.graph.followers import Changed, Places, Told, audiences, net, told
 from community_gql.graph.for_many import EACH, written
+from community_gql.operations.pace import Pace
 from community_gql.operations.rendering import Rendered, Renderer, Request
 from community_gql.operations.subscriptions import Delivery, Feed, Form
 from community_gql.schema.subscription import StoryChangeKind, StoryEvent
@@ -33,6 +34,7 @@ class Step:
 
     snapshot: Snapshot
     renderer: Renderer
+    pace: Pace
     base: Moment
     now: Moment
     feeds: Sequence[Feed]
@@ -112,21 +114,26 @@ class Step:
         if not stories or not feeds:
             return
         values = Places.of(stories)._asdict()
-        groups: dict[tuple[str, ...], dict[Hashable, list[Feed]]] = {}
-        for feed in feeds:
-            group = groups.setdefault(feed.plan.names, {})
-            group.setdefault(feed.question, []).append(feed)
+        groups: dict[tuple[str, ...], dict[Hashable, list[Feed]]] = defaultdict(dict)
+        async for some in self.pace.pieces(feeds):
+            for feed in some:
+                group = groups[feed.plan.names]
+                if (alike := group.get(feed.question)) is None:
+                    group[feed.question] = [feed]
+                else:
+                    alike.append(feed)
         for names, group in groups.items():
-            alike = list(group.values())
-            text, parts = told(alike[0][0].plan.edge, names)
+            asked = list(group.values())
+            text, parts = told(asked[0][0].plan.edge, names)
             given = [values[place] for place in parts.places]
-            for start in range(0, len(alike), SLICE):
-                part = alike[start : start + SLICE]
+            async for part in self.pace.pieces(asked, SLICE):
                 columns = [_column(name, part) for name in parts.names]
-                for row in await self.snapshot.value(text, [*given, *columns]):
+                rows = await self.snapshot.value(text, [*given, *columns])
+                self.pace.begins()
+                for row in rows:
                     self._note(Told(*row), part)
 
-    def _note(self, found: Told, asked: list[list[Feed]]) -> None:
+    def _note(self, found: Told, asked: Sequence[list[Feed]]) -> None:
         kinds = (
             (StoryChangeKind.APPEARED, found.appeared),
             (StoryChangeKind.CHANGED, found.changed),
@@ -144,20 +151,29 @@ class Step:
             moments[max(stories)] = self.now
         events = _Events(moments, self.now)
         asked: dict[Request, list[Feed]] = {}
-        for form, alike in _by_form(self._reloading).items():
-            asked |= self.renderer.requests(form, events.reload, alike)
+        for form, alike in (await self._by_form(self._reloading)).items():
+            asked |= await self.renderer.requests(form, events.reload, alike)
         for (key, kind), feeds in sorted(self._told.items()):
             if self._reloading:
                 feeds = [feed for feed in feeds if feed not in self._reloading]
-            for form, alike in _by_form(feeds).items():
+            for form, alike in (await self._by_form(feeds)).items():
                 for digest, same in _by_digest(kind, alike).items():
                     event = events.of(kind, key, digest)
-                    asked |= self.renderer.requests(form, event, same)
+                    asked |= await self.renderer.requests(form, event, same)
         answers = await self.renderer.render(list(asked))
-        return [
-            (self._delivery(request.event, answer, moments, stories), feeds)
-            for (request, feeds), answer in zip(asked.items(), answers, strict=True)
-        ]
+        deliveries: Deliveries = []
+        async for some in self.pace.pieces(list(zip(asked.items(), answers, strict=True))):
+            for (request, feeds), answer in some:
+                delivery = self._delivery(request.event, answer, moments, stories)
+                deliveries.append((delivery, feeds))
+        return deliveries
+
+    async def _by_form(self, feeds: Collection[Feed]) -> dict[Form, list[Feed]]:
+        found: dict[Form, list[Feed]] = defaultdict(list)
+        async for some in self.pace.pieces(list(feeds), SLICE):
+            for feed in some:
+                found[feed.form].append(feed)
+        return found
 
     def _delivery(
         self,
@@ -178,13 +194,6 @@ class Step:
             answer.fallback_reason,
             self.renderer.extensions(answer),
         )
-
-
-def _by_form(feeds: Iterable[Feed]) -> dict[Form, list[Feed]]:
-    found: dict[Form, list[Feed]] = defaultdict(list)
-    for feed in feeds:
-        found[feed.form].append(feed)
-    return found
 
 
 def _by_digest(kind: StoryChangeKind, feeds: list[Feed]) -> dict[str, list[Feed]]:
@@ -221,7 +230,7 @@ class _Events:
         return event
 
 
-def _column(name: str, asked: list[list[Feed]]) -> list[str | None]:
+def _column(name: str, asked: Sequence[list[Feed]]) -> list[str | None]:
     """The values of a column of the statement, one for each question."""
     if name == "viewer":
         return [feeds[0].viewer.sub for feeds in asked]

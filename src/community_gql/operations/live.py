@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy import ARRAY, String, any_, bindparam
 
@@ -25,7 +25,9 @@ from community_gql.db.states import AWAY
 from community_gql.errors import BadRequest, Unavailable
 from community_gql.graph.plans import ChangesPlan, LookupPlan, ViewerPlan
 from community_gql.graph.visibility import Viewer, is_machine, visible
+from community_gql.operations.collector import uncollected
 from community_gql.operations.feeds import Deliveries, Step
+from community_gql.operations.pace import Pace
 from community_gql.operations.pipeline import CLOSING_SECONDS, Operations
 from community_gql.operations.prepared import Prepared
 from community_gql.operations.rendering import Renderer
@@ -40,10 +42,11 @@ from community_gql.operations.subscriptions import (
     form_of,
 )
 from community_gql.schema.subscription import moment_of
+from community_gql.telemetry.metrics import DeliveryCounts
 
 __all__ = ["EndReason", "Live", "Subscriber", "Subscription"]
 
-Charge = Callable[[str, int], Awaitable[bool]]
+Charge = Callable[[str, int], bool]
 """Takes points from the budget of a key, and says whether it held them."""
 
 GAP = 0.02
@@ -54,8 +57,8 @@ FULL_EVERY = 5.0
 """How often it is looked whether this is still the same database."""
 MOMENTS = 50
 """For so many different moments one tick looks; the others come next."""
-TURN = 0.005
-"""Seconds of sending after which others have their turn."""
+TOGETHER = 100
+"""So many events are sent before others have their turn: the system takes longer than we do."""
 PAUSE = 1.0
 """Seconds for which an empty purse is not looked into."""
 
@@ -94,7 +97,11 @@ class Live:
         self._looked_at = 0.0
         """When the common moment was last found to be of this database."""
         self._nudge = asyncio.Event()
-        self._turn_began = 0.0
+        self._pace = Pace()
+        self._tried = 0
+        """How many events were sent, or could not be."""
+        self.deliveries = DeliveryCounts()
+        """What was sent, for the metrics."""
 
     async def subscribe(
         self,
@@ -112,6 +119,7 @@ class Live:
         ``after``. Raises PublicError before the first event.
         """
         plan = prepared.root_plan
+        await self._operations.follow(prepared)
         subscription: Subscription
         if isinstance(plan, ChangesPlan):
             moment = plan.after or (moment_of(after) if after else FORGOTTEN)
@@ -128,7 +136,6 @@ class Live:
             raise BadRequest("This is not an operation that can be followed.")
         if viewer.sub is not None:
             self._by_person[viewer.sub].add(subscription)
-        self._operations.statement(prepared)  # compiled from now on, if it can be
         self._nudge.set()
         return subscription
 
@@ -142,6 +149,11 @@ class Live:
     def __len__(self) -> int:
         """How many subscriptions there are."""
         return len(self._level) + len(self._behind) + len(self._states)
+
+    @property
+    def behind(self) -> int:
+        """How many have a moment of their own: they are new, had no room, or spent their budget."""
+        return len(self._behind)
 
     def _forget(self, subscription: Subscription) -> None:
         if isinstance(subscription, Feed):
@@ -165,18 +177,29 @@ class Live:
                 self._common = None
                 await self._nudge.wait()
             self._nudge.clear()
-            pause = GAP
+            pause, most = GAP, self._interval
             try:
-                await self._tick()
+                with uncollected():
+                    await self._tick()
             except Unavailable:
-                pause, self._looked_at = AWAY_SECONDS, 0.0
+                pause, most, self._looked_at = AWAY_SECONDS, 0.0, 0.0
             except Exception as error:
-                pause, self._looked_at = AWAY_SECONDS, 0.0
+                pause, most, self._looked_at = AWAY_SECONDS, 0.0, 0.0
                 _log.error("A tick of live updates failed.", exc_info=error)
-            await asyncio.sleep(pause)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(self._interval - pause, 0)):
-                    await self._nudge.wait()
+            await self._wait(pause, most)
+
+    async def _wait(self, least: float, most: float) -> None:
+        """Wait until a nudge, at least and at most so many seconds; mostly on one timer."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + least
+        if most > least:
+            timer = loop.call_later(most, self._nudge.set)
+            try:
+                await self._nudge.wait()
+            finally:
+                timer.cancel()
+        if (left := until - loop.time()) > 0:
+            await asyncio.sleep(left)
 
     async def _tick(self) -> None:
         waiting = any(feed.is_ready() for feed in self._behind) or self._states.due()
@@ -189,7 +212,8 @@ class Live:
             if found.is_standby:
                 self._database.pool.renew()  # there may be a primary by now
                 raise Unavailable(AWAY)
-            renderer = Renderer(self._operations, self._database, snapshot)
+            self._pace.begins()
+            renderer = Renderer(self._operations, self._database, snapshot, self._pace)
             common = await self._since(snapshot, found, self._common)
             gone = await self._wake(snapshot, common)
             behind = self._catching_up()
@@ -197,22 +221,23 @@ class Live:
             for base, feeds in behind:
                 cohorts.append((base, feeds, await self._since(snapshot, found, base)))
             if self._common is not None and common != []:
-                cohorts.append((self._common, self._all_level(self._common), common))
+                cohorts.append((self._common, await self._all_level(self._common), common))
             for base, feeds, changes in cohorts:
-                step = Step(snapshot, renderer, base, found.moment, feeds)
+                step = Step(snapshot, renderer, self._pace, base, found.moment, feeds)
                 deliveries.append((base, await step.deliveries(changes)))
             answers = await self._states.read(renderer, self._states.due())
         finally:
             # A server that hangs does not even end a transaction: that goes on behind.
             await asyncio.wait({detached(snapshot.close())}, timeout=CLOSING_SECONDS)
         for _, feeds in behind:
-            for feed in feeds:
-                self._place(feed, None)
+            async for some in self._pace.pieces(feeds):
+                for feed in some:
+                    self._place(feed, None)
         self._common, self._looked_at = found.moment, time.monotonic()
         for subscription in gone:
             subscription.close()
             subscription.subscriber.end(EndReason.ACCOUNT_GONE)
-        self._turn_began = time.perf_counter()
+        self._pace.begins()
         for base, sent in deliveries:
             await self._send_events(base, sent)
         for state, delivery in answers.items():
@@ -237,11 +262,15 @@ class Live:
         self._common = Moment(common.place, seen)
         return True
 
-    def _all_level(self, common: Moment) -> list[Feed]:
+    async def _all_level(self, common: Moment) -> list[Feed]:
         """The feeds at the common moment. Those that cannot be told now keep it as their own."""
-        ready = [feed for feed in self._level if feed.is_ready()]
-        for feed in self._level.difference(ready):
-            self._place(feed, common)
+        ready: list[Feed] = []
+        async for some in self._pace.pieces(list(self._level)):
+            for feed in some:
+                if feed.is_ready():
+                    ready.append(feed)
+                else:
+                    self._place(feed, common)
         return ready
 
     def _catching_up(self) -> list[tuple[Moment, list[Feed]]]:
@@ -290,17 +319,24 @@ class Live:
         left: set[Feed] = set()
         try:
             for delivery, feeds in deliveries:
-                for number, feed in enumerate(feeds):
+                moment, delay, sent = delivery.moment or base, delivery.delay(), 0
+                kind = "reload" if delivery.is_reload else "change"
+                for feed in feeds:
                     if feed in left:
                         continue
-                    if await self._may_send(feed, delivery):
-                        self._tell(feed, delivery)
-                        reached[feed] = delivery.moment or base
+                    if self._may_send(feed, delivery):
+                        self._tell(feed, delivery, delay)
+                        reached[feed] = moment
+                        sent += 1
                     else:
                         left.add(feed)
                         self._place(feed, reached.get(feed, base))
-                    if not number % 16:
-                        await self._give_way()
+                    self._tried += 1
+                    if not self._tried % TOGETHER:
+                        self.deliveries.count(kind, sent, delay)
+                        await self._pace.give_way()
+                        delay, sent = delivery.delay(), 0
+                self.deliveries.count(kind, sent, delay)
         except Exception as error:
             _log.error("Sending live updates failed.", exc_info=error)
             for _, feeds in deliveries:
@@ -311,32 +347,27 @@ class Live:
         if state.closed:
             return
         if self._states.is_new(state, delivery):
-            if not await self._may_send(state, delivery):
+            if not self._may_send(state, delivery):
                 return  # it stays awake
-            self._tell(state, delivery)
+            delay = delivery.delay()
+            self._tell(state, delivery, delay)
+            self.deliveries.count("state", 1, delay)
         self._states.settle(state, delivery)
-        await self._give_way()
+        await self._pace.rest()
 
-    async def _may_send(self, subscription: Subscription, delivery: Delivery) -> bool:
+    def _may_send(self, subscription: Subscription, delivery: Delivery) -> bool:
         if subscription.closed or not subscription.subscriber.has_room():
             return False
         if self._charge is not None:
             points = 1 if delivery.shared else max(subscription.form.prepared.cost, 1)
-            if not await self._charge(subscription.key, points):
+            if not self._charge(subscription.key, points):
                 subscription.paused_until = time.monotonic() + PAUSE
                 return False
         return not subscription.closed
 
-    def _tell(self, subscription: Subscription, delivery: Delivery) -> None:
+    def _tell(self, subscription: Subscription, delivery: Delivery, delay: float) -> None:
         try:
-            subscription.send(delivery)
+            subscription.send(delivery, delay)
         except Exception as error:
             _log.error("A subscriber failed.", exc_info=error)
             subscription.close()
-
-    async def _give_way(self) -> None:
-        """Let others have their turn, every few milliseconds."""
-        now = time.perf_counter()
-        if now - self._turn_began > TURN:
-            await asyncio.sleep(0)
-            self._turn_began = time.perf_counter()

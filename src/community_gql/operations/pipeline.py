@@ -7,6 +7,7 @@ viewers: each execution reads one snapshot, in a context of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ _TOKEN_CHARACTERS = 4
 
 _WARMING_PAUSE = 0.02
 """Seconds between two documents: reading one takes up to as long, and others wait for it."""
+COMPILING_SECONDS = 5.0
+"""How long somebody who subscribes waits for a statement that is being made."""
 CLOSING_SECONDS = 1.0
 """How long an answer waits until its transaction is ended, so that its time is counted."""
 
@@ -181,6 +184,19 @@ class Operations:
     def fallback_reason(self, prepared: Prepared) -> str:
         """Why the loaders run an operation for which there was no statement."""
         return self.pushdown.find(prepared, self.near_rows).reason or BEING_COMPILED
+
+    async def follow(self, prepared: Prepared) -> None:
+        """Have an operation compiled that will run again and again.
+
+        The first who comes with it does not wait. Those who come while it is made do, for a
+        moment: after a restart thousands come at once, for whom the loaders would take minutes.
+        """
+        if self.pushdown.is_making(prepared):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COMPILING_SECONDS):
+                    await self.pushdown.made(prepared)
+        else:
+            self.statement(prepared)
 
     async def execute(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from community_gql.graph.for_many import written as as_text
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
 from community_gql.operations.cost import AnswerTooLarge
+from community_gql.operations.pace import Pace
 from community_gql.operations.pipeline import Executor, Operations, is_lost
 from community_gql.operations.shown import Json, public, written
 from community_gql.operations.statement import Statement, arguments_of, many_of
@@ -61,36 +62,40 @@ class Rendered:
 class Renderer:
     """Makes answers in one snapshot."""
 
-    def __init__(self, operations: Operations, database: Database, snapshot: Snapshot) -> None:
+    def __init__(
+        self, operations: Operations, database: Database, snapshot: Snapshot, pace: Pace
+    ) -> None:
         self._operations, self._database, self._snapshot = operations, database, snapshot
+        self._pace = pace
         self._statements: dict[Hashable, Statement | None] = {}
 
-    def requests(
-        self, form: Form, event: StoryEvent | None, followers: Iterable[Follower]
+    async def requests(
+        self, form: Form, event: StoryEvent | None, followers: Sequence[Follower]
     ) -> dict[Request, list[Follower]]:
         """What is to be made for the followers, and who of them gets which of it."""
         statement = self._statement(form)
         found: dict[Hashable, list[Follower]] = defaultdict(list)
         if statement is not None and not _asks_for_viewer(statement, event):
-            found[None] = list(followers)
-        elif statement is not None and all(name == "viewer" for _, name in statement.viewer):
-            for follower in followers:
-                found[follower.viewer.sub].append(follower)
-        else:
-            for follower in followers:
-                found[follower.viewer].append(follower)
-        return {Request(form, alike[0].viewer, event): alike for alike in found.values() if alike}
+            return {Request(form, followers[0].viewer, event): list(followers)} if followers else {}
+        by_sub = statement is not None and all(name == "viewer" for _, name in statement.viewer)
+        async for some in self._pace.pieces(followers):
+            for follower in some:
+                found[follower.viewer.sub if by_sub else follower.viewer].append(follower)
+        requests: dict[Request, list[Follower]] = {}
+        async for alike in self._pace.pieces(list(found.values())):
+            requests.update((Request(form, one[0].viewer, event), one) for one in alike)
+        return requests
 
     async def render(self, requests: Sequence[Request]) -> list[Rendered]:
         """The answers, in the order of the requests. Raises Unavailable."""
-        groups: dict[Hashable, list[int]] = defaultdict(list)
-        for place, request in enumerate(requests):
-            groups[request.form.statement_key].append(place)
-        answers: dict[int, Rendered] = {}
-        for places in groups.values():
-            made = await self._group([requests[place] for place in places])
-            answers.update(zip(places, made, strict=True))
-        return [answers[place] for place in range(len(requests))]
+        groups: dict[Hashable, list[Request]] = defaultdict(list)
+        async for some in self._pace.pieces(requests, SLICE):
+            for request in some:
+                groups[request.form.statement_key].append(request)
+        answers: dict[Request, Rendered] = {}
+        for alike in groups.values():
+            answers |= await self._group(alike)
+        return [answers[request] for request in requests]
 
     def _statement(self, form: Form) -> Statement | None:
         # What is compiled meanwhile serves the next snapshot.
@@ -99,7 +104,7 @@ class Renderer:
             self._statements[form.statement_key] = found
         return self._statements[form.statement_key]
 
-    async def _group(self, requests: list[Request]) -> list[Rendered]:
+    async def _group(self, requests: list[Request]) -> dict[Request, Rendered]:
         """The answers to requests that have one statement, if any."""
         statement = self._statement(requests[0].form)
         if statement is None:
@@ -112,7 +117,9 @@ class Renderer:
                 # error's text may hold values, so it is not logged.
                 reason = f"the statement failed: {error.sqlstate}"
                 _log.warning("an event was made by the loaders: %s", reason)
-        return [Rendered(await self._load(request), False, reason) for request in requests]
+        return {
+            request: Rendered(await self._load(request), False, reason) for request in requests
+        }
 
     def extensions(self, answer: Rendered) -> bytes:
         """What development adds to the answer: which executor made it, and why."""
@@ -122,28 +129,38 @@ class Renderer:
         told = {"executor": executor, "fallbackReason": answer.fallback_reason}
         return b'"extensions":' + orjson.dumps({"execution": told})
 
-    async def _compiled(self, statement: Statement, requests: list[Request]) -> list[Rendered]:
+    async def _compiled(
+        self, statement: Statement, requests: list[Request]
+    ) -> dict[Request, Rendered]:
         answers: dict[Request, Rendered] = {}
-        alike: dict[Form, list[Request]] = defaultdict(list)
-        for request in requests:
-            alike[request.form].append(request)
-        for same in alike.values():
-            for start in range(0, len(same), SLICE):
-                part = same[start : start + SLICE]
-                for request, data in zip(part, await self._read(statement, part), strict=True):
+        groups: dict[Form, list[Request]] = defaultdict(list)
+        async for some in self._pace.pieces(requests, SLICE):
+            for request in some:
+                groups[request.form].append(request)
+        for alike in groups.values():
+            async for part in self._pace.pieces(alike, SLICE):
+                found = await self._read(statement, part)
+                self._pace.begins()
+                for request, data in zip(part, found, strict=True):
                     shared = not _asks_for_viewer(statement, request.event)
                     answers[request] = Rendered(self._payload(data), shared)
-        return [answers[request] for request in requests]
+        return answers
 
-    async def _read(self, statement: Statement, alike: list[Request]) -> list[bytes | None]:
+    async def _read(self, statement: Statement, alike: Sequence[Request]) -> list[bytes | None]:
         """The data of each, which differ in what is bound of viewer and event alone."""
-        binds = [_binds(request) for request in alike]
-        plans = alike[0].form.prepared.plans
-        arguments = arguments_of(statement, plans, binds[0], event=binds[0])
+        first = alike[0]
+        told: dict[StoryEvent | None, dict[str, Any]] = {None: {}}
+        for event in {request.event for request in alike} - {None}:
+            assert event is not None
+            told[event] = event.binds()
+        plans, viewer = first.form.prepared.plans, first.viewer.binds()
+        arguments = arguments_of(statement, plans, viewer, event=told[first.event])
         text, custom_plan = statement.text, statement.custom_plan
         if len(alike) > 1:
-            text, names, others = many_of(statement)
+            # Mostly it is one event for many people: what is the same for all is no column.
+            text, names, others = many_of(statement, events=len(told) > 2)
             arguments = [arguments[place] for place in others]
+            binds = [{**request.viewer.binds(), **told[request.event]} for request in alike]
             arguments += [[as_text(one[name]) for one in binds] for name in names]
         rows = await self._snapshot.value(text, arguments, custom_plan=custom_plan)
         return [row[0] for row in rows]
@@ -178,11 +195,6 @@ class Renderer:
 def _asks_for_viewer(statement: Statement, event: StoryEvent | None) -> bool:
     """Whether the answer may depend on the viewer; an event without a story cannot."""
     return bool(statement.viewer) and (event is None or event.key is not None)
-
-
-def _binds(request: Request) -> dict[str, Any]:
-    told = request.event.binds() if request.event is not None else {}
-    return {**request.viewer.binds(), **told}
 
 
 def _text(data: Any, errors: Sequence[Json]) -> bytes:

@@ -79,13 +79,13 @@ _BIND = re.compile(r"(?<![\w$])\$(\d+)(?!\d)(::)?")
 
 
 @lru_cache(maxsize=128)
-def many_of(statement: Statement) -> tuple[str, list[str], list[int]]:
-    """The statement for many viewers and events: its text, names and places.
+def many_of(statement: Statement, *, events: bool) -> tuple[str, list[str], list[int]]:
+    """The statement for many viewers, and for many ``events``: its text, names and places.
 
     Its arguments are those that the statement has at these places, then an array of texts for
     each name. Its rows are in the order of the arrays.
     """
-    named = dict((*statement.viewer, *statement.event))
+    named = dict((*statement.viewer, *(statement.event if events else ())))
     names = sorted(set(named.values()))
     others = [place for place in range(len(statement.arguments)) if place not in named]
     numbers = {place: number for number, place in enumerate(others, 1)}

@@ -115,7 +115,7 @@ class States:
             forms[state.form].append(state)
         asked: dict[Request, list[State]] = {}
         for form, alike in forms.items():
-            asked |= renderer.requests(form, None, alike)
+            asked |= await renderer.requests(form, None, alike)
         answers = await renderer.render(list(asked))
         return {
             state: Delivery(

@@ -51,7 +51,7 @@ class Subscriber(Protocol):
         """The server ends the subscription: a socket is closed with 4403."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Delivery:
     """What is sent to one subscription, or to many."""
 
@@ -68,6 +68,10 @@ class Delivery:
     """Why the loaders made it; None if a statement did."""
     extensions: bytes = b""
     """What development adds to the payload: a member of JSON, with its name."""
+
+    def delay(self) -> float:
+        """How many seconds ago that is; 0 where there is nothing to compare."""
+        return 0.0 if self.changed_at is None else time.time() - self.changed_at
 
 
 class Form:
@@ -102,6 +106,20 @@ def form_of(prepared: Prepared, root: Plan) -> Form:
 
 class Subscription:
     """One subscription of one viewer, until ``close``."""
+
+    __slots__ = (
+        "__weakref__",
+        "_on_close",
+        "closed",
+        "events",
+        "form",
+        "key",
+        "paused_until",
+        "reloads",
+        "subscriber",
+        "viewer",
+        "worst_delay",
+    )
 
     def __init__(
         self,
@@ -139,12 +157,12 @@ class Subscription:
             and (not self.paused_until or self.paused_until <= time.monotonic())
         )
 
-    def send(self, delivery: Delivery) -> None:
-        """Tell the subscriber, and count it."""
+    def send(self, delivery: Delivery, delay: float) -> None:
+        """Tell the subscriber, and count it. ``delay`` is how late that is, in seconds."""
         self.events += 1
         self.reloads += delivery.is_reload
-        if delivery.changed_at is not None:
-            self.worst_delay = max(self.worst_delay, time.time() - delivery.changed_at)
+        if delay > self.worst_delay:
+            self.worst_delay = delay
         self.fallback_reason = delivery.fallback_reason
         payload = delivery.payload
         if delivery.extensions:
@@ -154,6 +172,8 @@ class Subscription:
 
 class Feed(Subscription):
     """A subscription of ``stories``."""
+
+    __slots__ = ("moment", "plan", "question")
 
     def __init__(
         self,
@@ -175,6 +195,8 @@ class Feed(Subscription):
 
 class State(Subscription):
     """A subscription of ``viewer`` or ``node``."""
+
+    __slots__ = ("changed_at", "digest", "plan", "read_at")
 
     def __init__(
         self,

@@ -86,6 +86,23 @@ JOB_SECONDS = Histogram(
     ("job", "outcome"),
     buckets=SECONDS,
 )
+LIVE_CONNECTIONS = _gauge("live_connections", "WebSockets and event streams that are open.")
+SUBSCRIPTIONS = _gauge("subscriptions", "Subscriptions of live updates.")
+SUBSCRIPTIONS_BEHIND = _gauge(
+    "subscriptions_behind",
+    "Subscriptions that are told later: they are new, had no room, or their budget is spent.",
+)
+DELIVERIES = Counter(
+    PREFIX + "deliveries", "What subscriptions were sent: change, reload or state.", ("kind",)
+)
+DELIVERY_SECONDS = Timings(
+    PREFIX + "delivery_seconds",
+    "Changes of stories, and states that a change woke: how long after it they were sent.",
+    buckets=SECONDS,
+)
+WORST_DELIVERY_SECONDS = _gauge(
+    "worst_delivery_seconds", "The latest of those in the last second.", mode="livemax"
+)
 WORKER_ENDS = Counter(
     PREFIX + "worker_ends",
     "Processes that ended though nobody had told them to, and were replaced.",
@@ -133,6 +150,31 @@ class Requests:
         errors, self._errors = self._errors, Counts()
         for code, number in errors.items():
             ERRORS.labels(code).inc(number)
+
+
+class DeliveryCounts:
+    """Counts what subscriptions are sent, in memory until ``hand_over``."""
+
+    def __init__(self) -> None:
+        self._kinds: Counts[str] = Counts()
+        self._counts, self._total, self._worst = [0] * (len(SECONDS) + 1), 0.0, 0.0
+
+    def count(self, kind: str, number: int, delay: float) -> None:
+        """Count so many; ``delay`` is in seconds, 0 where no change was the cause."""
+        self._kinds[kind] += number
+        if delay:
+            self._counts[bisect_left(SECONDS, delay)] += number
+            self._total += number * delay
+            self._worst = max(self._worst, delay)
+
+    def hand_over(self) -> None:
+        """Add what was counted to the metrics."""
+        for kind, number in self._kinds.items():
+            DELIVERIES.labels(kind).inc(number)
+        DELIVERY_SECONDS.add(self._counts, self._total)
+        WORST_DELIVERY_SECONDS.set(self._worst)
+        self._kinds.clear()
+        self._counts, self._total, self._worst = [0] * (len(SECONDS) + 1), 0.0, 0.0
 
 
 class _Tally:
