@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import database as databases
-from benchmarks import growth, report, scaling
+from benchmarks import growth, live, report, scaling
 from benchmarks import matching as matchings
 from benchmarks.cases import FEED, GRAPH, LIST, NESTED, PERSON, QUERIES, Query
 from benchmarks.issuing import Issuer, issuing
@@ -129,6 +129,14 @@ def main(
             "100,000 people: some minutes, after the database is made.",
         ),
     ] = False,
+    following: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Only measure live updates, with 10,000 sockets (or --people): four minutes, "
+            "after the database is made.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -149,6 +157,9 @@ def main(
         return
     if matching:
         match(people or growth.LARGE, output)
+        return
+    if following:
+        follow(people or live.SOCKETS, output)
         return
     wanted = {*listed(systems, list(BY_NAME), "system"), REFERENCE}
     asked = [query for query in QUERIES if query.name in listed(queries, QUERY_NAMES, "query")]
@@ -228,6 +239,25 @@ def match(people: int, output: Path | None) -> None:
     (folder / "MATCHING.md").write_text(text, encoding="utf-8")
     out.print(text)
     say(f"wrote {folder / 'MATCHING.md'}")
+
+
+def follow(sockets: int, output: Path | None) -> None:
+    """Measure live updates with so many sockets, and write the table."""
+    folder = output or (HERE if sockets >= live.SOCKETS else DRAFT)
+    logs = FOLDER / "logs"
+    with (
+        ended_by_signals(),
+        by_ourselves(),
+        databases.started(FOLDER / "postgres", say) as server,
+        issuing() as issuer,
+    ):
+        database = databases.filled(server, max(sockets, live.SOCKETS), say)
+        found = asyncio.run(live.measured(database, issuer, logs, say, sockets))
+        text = live.table(found, f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "LIVE.md").write_text(text, encoding="utf-8")
+    out.print(text)
+    say(f"wrote {folder / 'LIVE.md'}")
 
 
 @contextlib.contextmanager
