@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import database as databases
-from benchmarks import growth, live, report, scaling
+from benchmarks import growth, live, live_peers, report, scaling
 from benchmarks import matching as matchings
 from benchmarks.cases import FEED, GRAPH, LIST, NESTED, PERSON, QUERIES, Query
 from benchmarks.issuing import Issuer, issuing
@@ -133,8 +133,8 @@ def main(
         bool,
         typer.Option(
             "--live",
-            help="Only measure live updates, with 10,000 sockets (or --people): four minutes, "
-            "after the database is made.",
+            help="Only measure live updates, with 10,000 sockets (or --people), and beside other "
+            "systems: six minutes, after the database is made.",
         ),
     ] = False,
     output: Annotated[
@@ -254,6 +254,8 @@ def follow(sockets: int, output: Path | None) -> None:
         database = databases.filled(server, max(sockets, live.SOCKETS), say)
         found = asyncio.run(live.measured(database, issuer, logs, say, sockets))
         text = live.table(found, f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores")
+        beside = asyncio.run(live_peers.measured(database, issuer, logs, say))
+        text += "\n" + live_peers.table(*beside)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "LIVE.md").write_text(text, encoding="utf-8")
     out.print(text)

@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 HOST = "127.0.0.1"
+OPEN_SECONDS = 200
 TOGETHER = 64
 """So many connect at once."""
 MASK = b"\x00\x00\x00\x00"
@@ -127,7 +128,7 @@ class Listeners:
         for token in tokens:
             while len(waiting) >= TOGETHER:
                 waiting -= self._poll(1.0)
-                self._give_up_if(time.monotonic() - began > 120, "opening takes too long")
+                self._give_up_if(time.monotonic() - began > OPEN_SECONDS, "opening takes too long")
             sock = socket.create_connection((HOST, self._port))
             sock.setblocking(False)
             self._followers[sock.fileno()] = Follower(sock, message)
@@ -138,7 +139,7 @@ class Listeners:
                 waiting.add(sock.fileno())
         while waiting:
             waiting -= self._poll(1.0)
-            self._give_up_if(time.monotonic() - began > 120, "opening takes too long")
+            self._give_up_if(time.monotonic() - began > OPEN_SECONDS, "opening takes too long")
         return time.monotonic() - began
 
     def expect(self, events: int, seconds: float) -> list[float]:

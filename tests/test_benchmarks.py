@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLEnumType, get_named_type
 
-from benchmarks import growth
+from benchmarks import growth, listeners
 from benchmarks.asking import difference
 from benchmarks.cases import CREATE, DEEP, FEED, GRAPH, LIST, NESTED, PERSON, Query
 from benchmarks.database import Database, logged
@@ -167,3 +168,37 @@ async def test_growth_is_measured_and_told(database: Database) -> None:
     text = growth.table([found, broken], database.sizes(), database.sizes())
     assert "| users NEWEST | 1.00 | 1.60 | 1.6 **!** |" in text
     assert "1 do not" in text
+
+
+def test_a_listener_reads_events_however_they_arrive() -> None:
+    """In one piece or byte by byte; pings are answered, a close is an error."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        event = b'{"id":"1","type":"next","payload":{"data":{"stories":{"kind":"RELOAD"}}}}'
+        head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+        sent = head + b"".join(
+            (_frame(b'{"type":"connection_ack"}'), _frame(b"", 9), _frame(event), _frame(event))
+        )
+        for size in (len(sent), 1, 7):
+            follower = listeners.Follower(ours, listeners.masked(b"subscribe"))
+            for start in range(0, len(sent), size):
+                follower.arrived(sent[start : start + size], 1.0)
+            assert follower.events == [event, event]
+            answers = [payload for _, payload, _ in listeners.frames(_unmasked(theirs.recv(999)))]
+            assert answers == [b'{"type":"connection_init"}', b"subscribe", b""]
+        with pytest.raises(ConnectionError, match="closed: bye"):
+            follower.arrived(_frame(b"\x03\xe8bye", 8), 1.0)
+
+
+def _frame(payload: bytes, opcode: int = 1) -> bytes:
+    return bytes((0x80 | opcode, len(payload))) + payload
+
+
+def _unmasked(data: bytes) -> bytes:
+    """Frames of a client as if a server had sent them: the masks are zeros."""
+    found = b""
+    while data:
+        size = data[1] & 0x7F
+        found += bytes((data[0], size)) + data[6 : 6 + size]
+        data = data[6 + size :]
+    return found

@@ -29,7 +29,7 @@ from community_gql.http.sockets import Operation, Socket
 from community_gql.http.websocket import MAX_MESSAGE_BYTES
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.identity.sessions import COOKIE, remember
-from community_gql.operations.live import EndReason
+from community_gql.operations.live import EndReason, Subscription
 from tests.http.script import FOLLOW, Script, Scripted, script, until
 from tests.support import factories as make
 from tests.support.listening import HOST, PROTOCOL, Listening, init, listening, opened
@@ -668,3 +668,41 @@ async def test_nothing_is_left_of_many(database_url: str, issuer: DevelopmentIss
         await asyncio.sleep(0.1)
         gc.collect()
         assert not [each for each in gc.get_objects() if isinstance(each, (Socket, Operation))]
+
+
+async def test_nothing_is_left_of_what_they_followed(
+    database_url: str, issuer: DevelopmentIssuer, db: asyncpg.Connection
+) -> None:
+    """Feeds and states of the product itself, whose clients are told something and go."""
+    ada = await make.person(db, "Ada")
+    limits = replace(LiveLimits(), max_per_person=100)
+    follow = "subscription { stories { kind } }", "subscription { viewer { email } }"
+    async with listening(database_url, issuer, limits=limits) as server:
+        live, token = server.sockets.live, server.bearer(ada.sub)
+        before = len(asyncio.all_tasks())
+        clients = [await server.connect() for _ in range(60)]
+        for client in clients:
+            await client.send(init(token))
+            assert (await told(client))["type"] == "connection_ack"
+            for number, text in enumerate(follow):
+                await client.send(subscribe(str(number), text))
+        for client in clients:
+            assert {(await told(client))["type"] for _ in follow} == {"next"}
+        assert len(live) == 2 * len(clients)
+        await make.story(db, ada)
+        for number, client in enumerate(clients):
+            assert (await told(client))["payload"]["data"]["stories"]["kind"] == "APPEARED"
+            if number % 3:
+                client.transport.abort()
+            else:
+                await client.send('{"type":"complete","id":"0"}')
+                await client.close()
+        await until(lambda: not len(server.connections))
+        await until(lambda: len(asyncio.all_tasks()) <= before)
+        assert len(live) == live.behind == 0
+        del client, clients
+        await asyncio.sleep(0.2)
+        gc.collect()
+        kinds = (Socket, Operation, Subscription)
+        assert not [each for each in gc.get_objects() if isinstance(each, kinds)]
+        assert not live._by_person

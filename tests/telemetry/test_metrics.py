@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -121,3 +122,21 @@ def test_what_is_counted_in_memory_is_handed_over_whole() -> None:
         if sample.name.endswith("_bucket") and sample.labels["type"] == "told"
     }
     assert (buckets["0.001"], buckets["0.005"], buckets["15.0"], buckets["+Inf"]) == (2, 3, 3, 4)
+
+
+def test_deliveries_are_handed_over_whole() -> None:
+    def of(metric: Any, ending: str) -> float:
+        samples = next(iter(metric.collect())).samples
+        return sum(sample.value for sample in samples if sample.name.endswith(ending))
+
+    counts = metrics.DeliveryCounts()
+    before = of(metrics.DELIVERY_SECONDS, "_count"), of(metrics.DELIVERIES, "_total")
+    counts.count("change", 100, 0.03)
+    counts.count("change", 2, 0.5)
+    counts.count("reload", 7, 0.0)
+    counts.hand_over()
+    assert of(metrics.WORST_DELIVERY_SECONDS, "") == 0.5
+    counts.hand_over()
+    assert of(metrics.WORST_DELIVERY_SECONDS, "") == 0
+    after = of(metrics.DELIVERY_SECONDS, "_count"), of(metrics.DELIVERIES, "_total")
+    assert (after[0] - before[0], after[1] - before[1]) == (102, 109)
