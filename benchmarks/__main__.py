@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import database as databases
-from benchmarks import growth, live, live_peers, report, scaling
+from benchmarks import growth, live, live_peers, report, scaling, writing
 from benchmarks import matching as matchings
 from benchmarks.cases import FEED, GRAPH, LIST, NESTED, PERSON, QUERIES, Query
 from benchmarks.issuing import Issuer, issuing
@@ -41,7 +41,7 @@ DRAFT = FOLDER / "draft"
 WHOLE_PEOPLE, WHOLE_ROUNDS = 20_000, 5
 """A run with less does not replace the results of one that had as much."""
 BY_NAME: dict[str, System] = {system.name: system for system in SYSTEMS}
-QUERY_NAMES = [query.name for query in QUERIES]
+QUERY_NAMES = [query.name for query in QUERIES] + [write.name for write in writing.WRITES]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -162,7 +162,9 @@ def main(
         follow(people or live.SOCKETS, output)
         return
     wanted = {*listed(systems, list(BY_NAME), "system"), REFERENCE}
-    asked = [query for query in QUERIES if query.name in listed(queries, QUERY_NAMES, "query")]
+    names = listed(queries, QUERY_NAMES, "query")
+    asked = [query for query in QUERIES if query.name in names]
+    writes = [write for write in writing.WRITES if write.name in names]
     if shutil.which("wrk") is None:
         raise OperatorError(NO_WRK)
     plan = Plan(
@@ -171,7 +173,7 @@ def main(
         connections=connections,
     )
     people = people or (2_000 if quick else WHOLE_PEOPLE)
-    everything = len(wanted) == len(SYSTEMS) and len(asked) == len(QUERIES) and scaled
+    everything = len(wanted) == len(SYSTEMS) and len(names) == len(QUERY_NAMES) and scaled
     whole = everything and people >= WHOLE_PEOPLE and plan.rounds >= WHOLE_ROUNDS
     folder = output or (HERE if whole else DRAFT)
     run: dict[str, Any] = {
@@ -197,6 +199,7 @@ def main(
                     field.start(system)
             run |= compared(field, asked)
             run |= measured(field, asked, plan)
+            run["queries"] += writing.measured(field, writes, plan.rounds)
             run["memory"] = {name: one.process.peak_memory() for name, one in field.running.items()}
             if smaller is not None and "compiled" in field.running:
                 run["scaling"] = alone(field, smaller, issuer, plan, documents)

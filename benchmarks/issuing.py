@@ -9,7 +9,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,7 +46,7 @@ class Issuer:
             "/jwks": {"keys": [self._key.as_dict(private=False)]},
         }
 
-    def token(self, person: Person) -> str:
+    def token(self, person: Person, permissions: Sequence[str] = ()) -> str:
         """An access token that names the person."""
         now = int(time.time())
         claims: dict[str, object] = {
@@ -55,7 +55,7 @@ class Issuer:
             "sub": person.sub,
             "iat": now,
             "exp": now + HOURS * 3600,
-            "permissions": [],
+            "permissions": list(permissions),
             EMAIL_CLAIM: person.email,
         }
         # By hand: joserfc takes ten times as long, and some runs need ten thousand.

@@ -26,10 +26,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from benchmarks.peers.handwritten_writes import Writes
 from community_gql.errors import Unauthenticated
 from community_gql.identity.keys import ProviderKeys
 from community_gql.identity.provider import Provider
-from community_gql.identity.tokens import TokenVerifier
+from community_gql.identity.tokens import Identity, TokenVerifier
 
 # $1 is the viewer, NULL when nobody is signed in. The array is made once per statement.
 VISIBLE = """(
@@ -223,10 +224,15 @@ class Endpoint:
 
     async def viewer(self, request: Request) -> str | None:
         """The ``sub`` of whoever asks. Raises Unauthenticated."""
-        header = request.headers.get("authorization")
-        if header is None:
-            return None
-        return (await self.verifier.verify(header.removeprefix("Bearer "))).sub
+        return (
+            None if "authorization" not in request.headers else (await self.identity(request)).sub
+        )
+
+    async def identity(self, request: Request) -> Identity:
+        """What the token says. Raises Unauthenticated, also when there is none."""
+        if (header := request.headers.get("authorization")) is None:
+            raise Unauthenticated("Sign in first.")
+        return await self.verifier.verify(header.removeprefix("Bearer "))
 
     async def answer(self, statement: str, *values: Any, pool: Any = None) -> Response:
         """The JSON of a statement."""
@@ -313,6 +319,7 @@ def create_app() -> Starlette:
             Route("/stories", endpoint.create, methods=["POST"]),
             Route("/feed", endpoint.feed),
             Route("/page", endpoint.paged(PAGE, int)),
+            *Writes(endpoint).routes(),
         ],
         exception_handlers={Unauthenticated: refused},
         lifespan=endpoint.lifespan,

@@ -198,7 +198,7 @@ async def move(
     Returns the number of owners. The caller has locked both tags.
     """
     locking, moving, removing = _moving(links)
-    given = {"source": source, "target": target, "most": most}
+    given: dict[str, Any] = {"source": source, "target": target, "most": most}
     rows = await session.run(locking, given)
     if not rows:
         return 0

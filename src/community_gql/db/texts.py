@@ -13,13 +13,15 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from community_gql.db.labels import labelled
 
-_DIALECT: Any = asyncpg_dialect(json_serializer=lambda value: orjson.dumps(value).decode())
+_DIALECT: Any = asyncpg_dialect(  # type: ignore[no-untyped-call]
+    json_serializer=lambda value: orjson.dumps(value).decode()
+)
 _NOTHING: Mapping[str, Any] = {}
 
 _labelled = lru_cache(maxsize=4096)(labelled)
 
 
-class Row(asyncpg.Record):  # type: ignore[misc]
+class Row(asyncpg.Record):
     """A row, whose values are attributes as well."""
 
     __slots__ = ()

@@ -70,7 +70,9 @@ class Transaction:
         self.committing = bool(rows)
         return rows[0] if rows else None
 
-    async def _run(self, statement: Executable | Fixed, values: Mapping[str, Any] | None) -> Any:
+    async def _run(
+        self, statement: Executable | Fixed, values: Mapping[str, Any] | None
+    ) -> Sequence[Any]:
         fixed = statement if isinstance(statement, Fixed) else Fixed(statement)
         text, arguments = fixed.text(self.label), fixed.arguments(values)
         self.statements += 1

@@ -344,17 +344,22 @@ class Payloads:
         self.reason: str | None = NOTHING_TO_READ
         """Why the loaders read one of them; None when all that were read were compiled."""
         self._fell_back = False
+        self._known: dict[str, bytes | None] = {}
 
     async def text(self, key: str, outcome: Outcome) -> bytes | None:
         """The JSON text of the payload with this response key; None: the loaders read it.
 
-        Raises AnswerTooLarge.
+        It is read once. Raises AnswerTooLarge.
         """
         if outcome.errors:
             return None
+        if key in self._known:
+            return self._known[key]
+        self._known[key] = None
         text, reason = await self._read(key, outcome)
         if text is None and reason != NOTHING_TO_READ:
             self._fell_back, self.reason = True, reason
         elif text is not None and not self._fell_back:
             self.reason = None
+        self._known[key] = text
         return text

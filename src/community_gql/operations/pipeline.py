@@ -31,7 +31,7 @@ from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
 from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import Viewer
-from community_gql.operations import batched
+from community_gql.operations import batched, mutations
 from community_gql.operations.compiled import (
     BEING_COMPILED,
     Afford,
@@ -246,7 +246,7 @@ class Operations:
             await _close(context)
         if not context.committed and is_lost(data, errors, prepared.kind):
             raise Unavailable(AWAY, _cause(errors))
-        if isinstance(data, dict) and len(orjson.dumps(data)) > self.max_answer_bytes:
+        if self._is_too_large(data):
             data, errors = None, [self._too_large(prepared.kind)]
         return Outcome(
             data,
@@ -274,12 +274,21 @@ class Operations:
         payloads = None
         if prepared.kind is OperationType.MUTATION:
             payloads = Payloads(self.pushdown, prepared, context, afford)
+            data = await mutations.run(prepared, context, payloads)
+            if data is not None:
+                return data, [], payloads.reason
         given = prepared.operation, prepared.variables, context, payloads
         found, errors = await batched.run(*given)
         if errors and context.replica_failed:
             await context.use_primary()
             found, errors = await batched.run(*given)
         return found, errors, payloads.reason if payloads else reason
+
+    def _is_too_large(self, data: bytes | dict[str, Any] | None) -> bool:
+        """Whether it is longer than an answer may be; a compiled query sees to that itself."""
+        if isinstance(data, dict):
+            data = orjson.dumps(data)
+        return data is not None and len(data) > self.max_answer_bytes
 
     def _too_large(self, kind: OperationType) -> GraphQLError:
         """The error of a mutation whose answer is too long; raises it for a query."""

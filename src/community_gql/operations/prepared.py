@@ -43,7 +43,7 @@ from community_gql.lru import LruCache
 from community_gql.operations.cost import cost_of
 from community_gql.operations.fold import Fold, Parent
 from community_gql.operations.plans import FieldArguments, edges_of
-from community_gql.operations.selections import Selections
+from community_gql.operations.selections import Selected, Selections
 from community_gql.schema.executable import core
 
 _ENTRY_BYTES, _PLAN_BYTES, _BYTES_PER_TOKEN = 6000, 1500, 750
@@ -188,6 +188,7 @@ class SwitchedOperation:
         """The plans of the fields whose arguments hold no variables, by id of the field node."""
         self._varying: list[FieldArguments] = []
         self._costs: dict[tuple[PlanWeight, ...], int] = {}
+        self._roots: list[Selected] | None = None
         for asked in edges_of(operation.node, operation.fragments, variables):
             if _has_variables(asked):
                 self._varying.append(asked)
@@ -206,6 +207,15 @@ class SwitchedOperation:
         """How many fields the operation has, fragments unfolded wherever they are spread."""
         operation = self.operation
         return _Fields(operation.fragments).of(operation.node.selection_set, None)
+
+    def roots(self, variables: VariableValues) -> list[Selected]:
+        """Its root fields, in order."""
+        if self._roots is None:
+            root = core.get_root_type(self.operation.node.operation)
+            assert root is not None
+            selections = Selections(self.operation.fragments, variables)
+            self._roots = selections.of(root, [self.operation.node.selection_set])
+        return self._roots
 
     def plans(self, variables: VariableValues) -> Plans:
         """The plans of its fields. Raises what ``FieldArguments.plan`` raises."""
@@ -249,10 +259,7 @@ class Prepared:
     @property
     def root_plan(self) -> Plan | None:
         """The plan of the first root field; a subscription has no other."""
-        root = core.get_root_type(self.kind)
-        assert root is not None
-        selections = Selections(self.operation.fragments, self.variables)
-        (selected, *_) = selections.of(root, [self.operation.node.selection_set])
+        (selected, *_) = self.switched.roots(self.variables)
         return self.plans.of(selected.node)
 
 

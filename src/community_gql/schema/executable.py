@@ -9,6 +9,7 @@ from graphql import GraphQLObjectType, GraphQLSchema, lexicographic_sort_schema,
 
 from community_gql.schema.kinds import EdgeField, declared
 from community_gql.schema.mutation import Mutation
+from community_gql.schema.payloads import MutationField
 from community_gql.schema.query import Query
 from community_gql.schema.scalars import CONFIG
 from community_gql.schema.subscription import Subscription
@@ -26,7 +27,7 @@ for _type in core.type_map.values():
     if isinstance(_type, GraphQLObjectType):
         for _field in _type.fields.values():
             _declared = declared(_field)
-            if isinstance(_declared, EdgeField):
+            if isinstance(_declared, EdgeField | MutationField):
                 _field.resolve = _declared.answer
 
 

@@ -8,14 +8,14 @@ names nothing; without the fields that a patch leaves out), commits, and wraps t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import strawberry
-from strawberry import UNSET
-from strawberry.types import Info
-from strawberry.types.base import StrawberryMaybe
+from graphql import GraphQLResolveInfo
+from strawberry.types.base import StrawberryList
 from strawberry.types.field import StrawberryField
 
 from community_gql.errors import Code, Rejected, Unauthenticated
@@ -24,6 +24,7 @@ from community_gql.schema.context import Context
 from community_gql.schema.fields import argument, derived, described_type
 from community_gql.schema.ids import read_id, write_id
 from community_gql.schema.query import ROOT, SHAPES, Query
+from community_gql.schema.scalars import CONFIG
 from community_gql.telemetry import tracing
 
 Action = Callable[..., Awaitable[Any]]
@@ -65,7 +66,7 @@ class MutationField(StrawberryField):
     def __init__(self, input_type: type, action: Action, description: str) -> None:
         super().__init__(description=description)
         self.arguments = [argument("input", input_type, "What to do.")]
-        self.action = action
+        self.action, self._input_type = action, input_type
         _check_members(input_type, action)
 
     @property
@@ -73,18 +74,47 @@ class MutationField(StrawberryField):
         """False: the resolver needs the operation's context."""
         return False
 
-    async def get_result(
-        self, source: Any, info: Info | None, args: list[Any], kwargs: Any
+    @cached_property
+    def _members(self) -> list[_Member]:
+        return _members_of(self._input_type)
+
+    def answer(
+        self, _: Any, info: GraphQLResolveInfo[Context], **arguments: Any
+    ) -> Awaitable[Outcome]:
+        """The outcome, as graphql-core's resolver of the field; see ``outcome``.
+
+        Strawberry's would make objects of the input first, of which nothing is needed.
+        """
+        return self.outcome(info.context, str(info.path.key), info.field_name, arguments)
+
+    async def outcome(
+        self, context: Context, key: str, name: str, arguments: Mapping[str, Any]
     ) -> Outcome:
-        """The outcome. Raises Unauthenticated for the anonymous viewer."""
-        assert info is not None
-        context: Context = info.context
+        """Run the action, once for each response key of an operation.
+
+        ``arguments`` are what graphql-core makes of them. Raises Unauthenticated for the anonymous
+        viewer, and what the action raises but Rejected.
+        """
+        if (earlier := context.outcomes.get(key)) is not None:
+            if isinstance(earlier, Exception):
+                raise earlier
+            assert isinstance(earlier, Outcome)
+            return earlier
+        try:
+            found = await self._run(context, name, arguments)
+        except Exception as error:
+            context.outcomes[key] = error
+            raise
+        context.outcomes[key] = found
+        return found
+
+    async def _run(self, context: Context, name: str, arguments: Mapping[str, Any]) -> Outcome:
         viewer = context.viewer
         if viewer.sub is None:
             raise Unauthenticated("Sign in first: this changes what belongs to someone.")
-        members = read_members(kwargs["input"])
+        members = _read(self._members, arguments["input"])
         try:
-            with tracing.span(f"mutation {info.field_name}"):
+            with tracing.span(f"mutation {name}"):
                 return Outcome(
                     await context.write(lambda session: self.action(session, viewer, **members))
                 )
@@ -106,29 +136,48 @@ def deleted_id(node: type) -> Any:
     )
 
 
-def read_members(value: Any) -> dict[str, Any]:
+class _Member(NamedTuple):
+    """A member of an input: its names in GraphQL and Python, and how its value is read."""
+
+    name: str
+    python_name: str
+    read: Callable[[Any], Any] | None
+
+
+def _members_of(input_type: Any) -> list[_Member]:
+    names = CONFIG.name_converter
+    return [
+        _Member(names.get_graphql_name(field), field.name, _reader(field))
+        for field in input_type.__strawberry_definition__.fields
+    ]
+
+
+def _read(members: list[_Member], given: Mapping[str, Any]) -> dict[str, Any]:
     """The members of an input by Python name: without those that are absent."""
-    members: dict[str, Any] = {}
-    for field in value.__strawberry_definition__.fields:
-        member = getattr(value, field.name)
-        if isinstance(field.type, StrawberryMaybe):
-            if member is None:
-                continue
-            member = member.value
-        if member is UNSET:
-            continue
-        members[field.name] = _read(field, member)
-    return members
+    return {
+        python_name: given[name] if read is None else read(given[name])
+        for name, python_name, read in members
+        if name in given
+    }
 
 
-def _read(field: StrawberryField, member: Any) -> Any:
+def _reader(field: StrawberryField) -> Callable[[Any], Any] | None:
     node = field.metadata.get("node")
     if node is not None:
-        found = read_id(member, {node: SHAPES[node]})
-        return None if found is None else found[1]
-    if isinstance(member, list) and member and hasattr(member[0], "__strawberry_definition__"):
-        return [type(item).made(**read_members(item)) for item in member]
-    return member
+        shapes = {node: SHAPES[node]}
+
+        def key(text: str) -> Any:
+            found = read_id(text, shapes)
+            return None if found is None else found[1]
+
+        return key
+    if isinstance(field.type, StrawberryList):
+        item: Any = field.type.of_type
+        if not hasattr(item, "__strawberry_definition__"):
+            return None
+        inner, made = _members_of(item), item.made
+        return lambda items: [made(**_read(inner, item)) for item in items]
+    return None
 
 
 def _check_members(input_type: type, action: Action) -> None:
