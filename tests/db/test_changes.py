@@ -12,6 +12,7 @@ import pytest
 from community_gql.db import changes, models
 from community_gql.db.changes import Change, Moment, Now, Seen
 from community_gql.db.database import Database, opened
+from community_gql.operations.feeds import MOST_STORIES
 from community_gql.settings.checks import plain_address
 from tests.support import factories as make
 
@@ -131,6 +132,30 @@ async def test_whoever_writes_is_recorded(
     assert sorted({(c.entity, c.key, tuple(sorted(c.people))) for c in found}) == sorted(
         {(entity, key, tuple(sorted(people))) for entity, key, people in expected}
     )
+
+
+async def test_many_stories_that_change_at_once_are_one_line(
+    database: Database, db: asyncpg.Connection
+) -> None:
+    """Whoever follows stories reads them again for more than MOST_STORIES, however told."""
+    await db.execute(SCENE)
+    await db.execute(
+        "INSERT INTO stories (user_id, title, content) "
+        "SELECT $1, 'many', 'x' FROM generate_series(1, $2)",
+        ADA, MOST_STORIES + 1,
+    )  # fmt: skip
+    for most, keys in ((MOST_STORIES, MOST_STORIES), (MOST_STORIES + 1, 1)):
+        before = await moment(database)
+        await db.execute(
+            "UPDATE stories SET title = title || '!' WHERE id IN "
+            "(SELECT id FROM stories WHERE title LIKE 'many%' ORDER BY id LIMIT $1)",
+            most,
+        )
+        found = await since(database, before.moment)
+        assert len(found) == keys
+    assert [(change.entity, change.key, change.people) for change in found] == [
+        ("stories", "*", [])
+    ]
 
 
 async def test_every_table_is_recorded_or_named_here(db: asyncpg.Connection) -> None:

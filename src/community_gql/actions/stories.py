@@ -186,21 +186,23 @@ async def update(
         "tags", () if tags is ABSENT or tags is None else tags, MAX_TAGS_PER_STORY
     )
     changes: dict[str, Any] = {}
+    own_problems = Problems()
     if title is not ABSENT:
-        changes["title"] = problems.text("title", title, m.Story.title)
+        changes["title"] = own_problems.text("title", title, m.Story.title)
     if content is not ABSENT:
-        changes["content"] = problems.text("content", content, MAX_CONTENT_CHARACTERS)
+        changes["content"] = own_problems.text("content", content, MAX_CONTENT_CHARACTERS)
     if visibility is not ABSENT:
-        changes["visibility"] = problems.required("visibility", visibility)
+        changes["visibility"] = own_problems.required("visibility", visibility)
     given = {f"new_{name}": value for name, value in changes.items()} | viewer.binds()
     given |= {"key": id, "expected": expected_updated_at}
-    if changes and tags is ABSENT and id is not None and not problems.errors:
+    if changes and tags is ABSENT and id is not None and not own_problems.errors:
         changed = await session.only(_change(tuple(changes)), given)
         if changed is not None:
             return int(changed.id)
     story, tag_ids = await _lock(session, viewer, problems, id, names)
     if story is not None:
         problems.unchanged(expected_updated_at, story.updated_at)
+    problems.errors += own_problems.errors
     problems.stop()
     if tags is not ABSENT:
         await session.run(_retag(tuple(changes)), given | {"tags": list(tag_ids.values())})
