@@ -64,6 +64,7 @@ _made = (
 )
 # Both lists if it is accepted now, else the viewer's own.
 _REQUEST = Fixed(
+    # unscoped: what was written
     select(_made.c.id).add_cte(
         *taken_out(
             _made,

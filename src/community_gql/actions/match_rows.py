@@ -75,8 +75,8 @@ async def mark_features(session: Transaction, person: str) -> None:
     await session.run(_STALE, {"people": [person]})
 
 
-# unscoped: of the people that the action concerns; shown to nobody
 _PAIR = Fixed(
+    # unscoped: of the people that the action concerns; shown to nobody
     text(f"""
     WITH gone AS (
       DELETE FROM match_results
@@ -87,8 +87,8 @@ _PAIR = Fixed(
     {_MARK.format(whose="(SELECT DISTINCT user_id FROM gone) AS lost")}
 """)
 )
-# unscoped: the owner's, and shown to the owner
 _ONE = Fixed(
+    # unscoped: the owner's, and shown to the owner
     text(f"""
     WITH gone AS (
       DELETE FROM match_results WHERE user_id = :owner AND target_user_id = :target
@@ -99,8 +99,8 @@ _ONE = Fixed(
 )
 # unscoped: the person's own
 _FEATURES = Fixed(text("DELETE FROM user_features WHERE user_id = :person"))
-# unscoped: takes the person out; shown to nobody
 _EVERYWHERE = Fixed(
+    # unscoped: takes the person out; shown to nobody
     text(f"""
     WITH gone AS (
       DELETE FROM match_results WHERE user_id = :person OR target_user_id = :person

@@ -163,8 +163,8 @@ async def put_matches(
 
 
 _WANTED = "NOT EXISTS (SELECT FROM match_choices c WHERE c.user_id = {} AND NOT c.wanted)"
-# unscoped: writes for those who are to be matched; tells only of how many
 _SAVE_FEATURES = Fixed(
+    # unscoped: writes for those who are to be matched; tells only of how many
     text(f"""
     WITH saved AS (
       INSERT INTO user_features AS stored (user_id, vector, version, updated_at)
@@ -190,8 +190,8 @@ _SAVE_FEATURES = Fixed(
 )
 # The older lists of these people go first: one moment names the new ones. That a program puts
 # lists is noted once, for `matching run`, which would write over them.
-# unscoped: writes for those who may match; tells only of how many
 _SAVE_MATCHES = Fixed(
+    # unscoped: writes for those who may match; tells only of how many
     text(f"""
     WITH noted AS (
       INSERT INTO housekeeping (job) VALUES ('{PUT_MATCHES}') ON CONFLICT DO NOTHING

@@ -267,10 +267,9 @@ def _retag(columns: tuple[str, ...]) -> Fixed:
         .returning(link.tag_id)
         .cte("came")
     )
-    # unscoped: whether there are any of those
-    retagged = or_(
-        select(literal(1)).select_from(gone).exists(), select(literal(1)).select_from(came).exists()
-    )  # unscoped: the same
+    fewer = select(literal(1)).select_from(gone).exists()  # unscoped: whether there are any
+    more = select(literal(1)).select_from(came).exists()  # unscoped: the same
+    retagged = or_(fewer, more)
     later = case((retagged, _LATER), else_=m.Story.updated_at)
     story = change(m.Story).where(m.Story.id == _key)
     if not columns:
