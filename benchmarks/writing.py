@@ -25,6 +25,8 @@ from benchmarks.systems import REFERENCE
 
 PEOPLE = 250
 """So many people take part, with a story and a match each."""
+COMPARED = 40
+"""So many of them are compared."""
 BATCH = 1_000
 BATCHES = 12
 """So many batches of matches are sent in a turn."""
@@ -174,8 +176,26 @@ WRITES = (
 
 def measured(field: Field, writes: Sequence[Write], rounds: int) -> list[dict[str, Any]]:
     """What is measured of each change, with equal answers and rows. Raises Failed."""
-    senders = _Senders(field)
+    if not writes:
+        return []
+    senders = Senders(field)
     taken: dict[tuple[str, str], list[_Turn]] = {}
+    statements = compared(senders, writes)
+    for number in range(rounds):
+        for write in writes:
+            field.say(f"round {number + 1} of {rounds}: {write.name}")
+            names = senders.names if number % 2 else senders.names[::-1]
+            for name in names:
+                taken.setdefault((write.name, name), []).append(senders.turn(name, write))
+    return [_summary(write, senders.names, taken, statements) for write in writes]
+
+
+def compared(senders: Senders, writes: Sequence[Write]) -> dict[tuple[str, str], float]:
+    """How many statements each change takes on each system, by the names of both.
+
+    Raises Failed when their answers differ, or the rows that they leave.
+    """
+    field = senders.field
     statements: dict[tuple[str, str], float] = {}
     with Recording(field.database.server) as recording:
         for write in writes:
@@ -184,13 +204,7 @@ def measured(field: Field, writes: Sequence[Write], rounds: int) -> list[dict[st
             _compare(write, turns)
             for name, turn in turns.items():
                 statements[write.name, name] = turn.statements
-    for number in range(rounds):
-        for write in writes:
-            field.say(f"round {number + 1} of {rounds}: {write.name}")
-            names = senders.names if number % 2 else senders.names[::-1]
-            for name in names:
-                taken.setdefault((write.name, name), []).append(senders.turn(name, write))
-    return [_summary(write, senders.names, taken, statements) for write in writes]
+    return statements
 
 
 @dataclass(frozen=True)
@@ -205,14 +219,14 @@ class _Turn:
     statements: float
 
 
-class _Senders:
-    """Sends changes to the systems."""
+class Senders:
+    """Sends changes to the systems, by so many people."""
 
-    def __init__(self, field: Field) -> None:
-        self._field = field
+    def __init__(self, field: Field, people: int = PEOPLE) -> None:
+        self.field = field
         self.names = [name for name in SYSTEMS if name in field.running]
-        people = [Person(f"bench|{n}", f"bench{n}@example.org", _key(n)) for n in range(PEOPLE)]
-        self._tokens = [field.issuer.token(person) for person in people]
+        senders = [Person(f"bench|{n}", f"bench{n}@example.org", _key(n)) for n in range(people)]
+        self._tokens = [field.issuer.token(person) for person in senders]
         self._machine = field.issuer.token(Person(MACHINE, "", ""), ["write:matches"])
         with _made(field.database):
             for name in self.names:
@@ -230,21 +244,21 @@ class _Senders:
 
     def turn(self, name: str, write: Write, recording: Recording | None = None) -> _Turn:
         """One turn, between making the people and removing them."""
-        one = self._field.running[name]
-        count = BATCHES if write.by_machine else PEOPLE
+        one = self.field.running[name]
+        count = BATCHES if write.by_machine else len(self._tokens)
         if recording is not None:  # the document has to be seen, and compiled
-            count = 4 if write.by_machine else 40
+            count = 4 if write.by_machine else COMPARED
         form = write.plain if name == REFERENCE else write.graphql
         tokens = [self._machine] * count if write.by_machine else self._tokens
         # Every request but the first of a turn finds its document compiled.
         requests = [form(n % (PEOPLE // 20)).signed(tokens[n]) if write.by_machine
                     else form(n).signed(tokens[n]) for n in range(count)]  # fmt: skip
-        with _made(self._field.database), closing(Client(one.process.port)) as client:
+        with _made(self.field.database), closing(Client(one.process.port)) as client:
             if recording is not None:
                 found = self._recorded(client, requests, recording, name)
                 answers, statements = found
-                return _Turn(answers, self._field.database.rows(LEFT), 0, 0, 0, statements)
-            postmaster = self._field.database.server.pid
+                return _Turn(answers, self.field.database.rows(LEFT), 0, 0, 0, statements)
+            postmaster = self.field.database.server.pid
             before = one.process.cpu(), cpu_of(postmaster), time.perf_counter()
             answers = [client.bytes(request) for request in requests]
             after = time.perf_counter(), one.process.cpu(), cpu_of(postmaster)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLEnumType, get_named_type
 
-from benchmarks import growth, listeners
+from benchmarks import growth, listeners, writing
 from benchmarks.asking import difference
 from benchmarks.cases import CREATE, DEEP, FEED, GRAPH, LIST, NESTED, PERSON, Query
 from benchmarks.database import Database, logged
@@ -80,6 +80,21 @@ def test_systems_agree(field: Field, logs: Path, query: Query) -> None:
     name = query.name.capitalize()
     ways = [line["executor"] for line in lines if "executor" in line and line["operation"] == name]
     assert query.writes or ways[-2 * compared :] == ["compiled"] * 2 * compared
+
+
+def test_changes_agree(field: Field) -> None:
+    """Answers, and the rows that are left; and nothing stays."""
+    people = int(field.database.run("SELECT count(*) FROM users"))
+    statements = writing.compared(writing.Senders(field, writing.COMPARED), writing.WRITES)
+    ours = {name: number for (name, system), number in statements.items() if system == "compiled"}
+    assert ours == {
+        "updateStory": 5,  # with BEGIN and COMMIT, and the payload
+        "addTags": 5,
+        "createGarden": 2,
+        "requestFriendship": 5,
+        "putMatches": 4,
+    }
+    assert int(field.database.run("SELECT count(*) FROM users")) == people
 
 
 def test_whoever_differs_is_left_out(field: Field) -> None:
