@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
     Index,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Subquery,
     Table,
     and_,
+    any_,
     exists,
     func,
     literal_column,
@@ -32,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from community_gql.db.base import Base, now, owner
+from community_gql.db.base import VIEWER, Base, now, owner
 
 
 class MatchingState(enum.StrEnum):
@@ -111,38 +113,52 @@ def _table(name: str) -> Any:
 
 @cache
 def common_tags() -> Subquery:
-    """Tags that two people both chose: ``(user_id, other_id, tag_id)``."""
-    own, other = _table("user_tags").alias("own"), _table("user_tags").alias("other")
+    """Tags that the viewer and another person both chose: ``(other_id, tag_id)``."""
+    other = _table("user_tags").alias("other")
     return (
-        select(own.c.user_id, other.c.user_id.label("other_id"), own.c.tag_id)
-        .join_from(own, other, own.c.tag_id == other.c.tag_id)
-        .subquery("common_tags")  # unscoped: everyone may see which tags people chose
+        # unscoped: everyone may see which tags people chose
+        select(other.c.user_id.label("other_id"), other.c.tag_id)
+        .where(other.c.tag_id == any_(_chosen_by_viewer()))
+        .subquery("common_tags")
     )
 
 
 @cache
 def common_themes() -> Subquery:
-    """Tags that two people have in common, and did not both choose: as ``common_tags``.
+    """Tags that the viewer and another have in common, and did not both choose: the same columns.
 
     Each of the two chose the tag, or used it on a public story.
     """
-    own, other = _themes("own"), _themes("other")
-    chosen = _table("user_tags")
-    one, two = chosen.alias("own_choice"), chosen.alias("other_choice")
-    # Everyone may see which tags people chose, and the tags of public stories.
+    other, choice = _themes("other"), _table("user_tags").alias("other_choice")
     both_chose = and_(
-        # unscoped: as above
-        exists().where(one.c.user_id == own.c.user_id, one.c.tag_id == own.c.tag_id),
-        # unscoped: as above
-        exists().where(two.c.user_id == other.c.user_id, two.c.tag_id == own.c.tag_id),
+        other.c.tag_id + literal_column("0") == any_(_chosen_by_viewer()),
+        # unscoped: everyone may see which tags people chose
+        exists().where(choice.c.user_id == other.c.user_id, choice.c.tag_id == other.c.tag_id),
     )
+    # A sum has no index: each of the viewer's tags would be looked up for each story of the other.
+    shared = other.c.tag_id + literal_column("0") == any_(_themes_of_viewer())
     return (
-        # unscoped: the same
-        select(own.c.user_id, other.c.user_id.label("other_id"), own.c.tag_id)
-        .join_from(own, other, own.c.tag_id == other.c.tag_id)
-        .where(not_(both_chose))
+        # unscoped: everyone may see them, and the tags of public stories
+        select(other.c.user_id.label("other_id"), other.c.tag_id)
+        .where(shared, not_(both_chose))
         .subquery("common_themes")
     )
+
+
+# What the viewer has is an array, made once for a statement. Joined, it would be looked up for each
+# of their matches.
+
+
+def _chosen_by_viewer() -> ColumnElement[Any]:
+    chosen = _table("user_tags").alias("chosen_by_viewer")
+    # unscoped: everyone may see which tags people chose
+    return func.array(select(chosen.c.tag_id).where(chosen.c.user_id == VIEWER).scalar_subquery())
+
+
+def _themes_of_viewer() -> ColumnElement[Any]:
+    own = _themes("own")
+    # unscoped: the same, and the tags of public stories
+    return func.array(select(own.c.tag_id).where(own.c.user_id == VIEWER).scalar_subquery())
 
 
 def _themes(name: str) -> Subquery:

@@ -436,32 +436,33 @@ class MatchResult(Base):
     target: Mapped[User] = relationship(foreign_keys=target_user_id, lazy="raise")
     shared_tags: Mapped[list[Tag]] = relationship(
         secondary=lambda: common_tags(),
-        primaryjoin=lambda: _between(common_tags()),
+        primaryjoin=lambda: _with_other(common_tags()),
         secondaryjoin=lambda: Tag.id == foreign(common_tags().c.tag_id),
         viewonly=True,
         lazy="raise",
     )
     shared_themes: Mapped[list[Tag]] = relationship(
         secondary=lambda: common_themes(),
-        primaryjoin=lambda: _between(common_themes()),
+        primaryjoin=lambda: _with_other(common_themes()),
         secondaryjoin=lambda: Tag.id == foreign(common_themes().c.tag_id),
         viewonly=True,
         lazy="raise",
     )
     shared_habits: Mapped[list[Habit]] = relationship(
         secondary=lambda: common_habits(),
-        primaryjoin=lambda: _between(common_habits()),
+        primaryjoin=lambda: and_(
+            MatchResult.user_id == foreign(common_habits().c.user_id),
+            _with_other(common_habits()),
+        ),
         secondaryjoin=lambda: Habit.id == foreign(common_habits().c.habit_id),
         viewonly=True,
         lazy="raise",
     )
 
 
-def _between(common: Any) -> Any:
-    return and_(
-        MatchResult.user_id == foreign(common.c.user_id),
-        MatchResult.target_user_id == foreign(common.c.other_id),
-    )
+def _with_other(common: Any) -> Any:
+    # Matches are their owner's alone: whoever sees one is its ``user_id``.
+    return MatchResult.target_user_id == foreign(common.c.other_id)
 
 
 def _newest_batch() -> Any:
