@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, inspect, true
+from sqlalchemy import ColumnElement, Table, inspect, true
 from sqlalchemy.orm import MANYTOONE
 from sqlalchemy.types import TypeEngine
 
@@ -69,6 +69,19 @@ def primary_key(model: type[m.Base]) -> str:
     return mapper.get_property_by_column(column).key
 
 
+class Walk(NamedTuple):
+    """A way to the rows that a filter leaves, which can be read row by row."""
+
+    source: Any
+    """What is read: a FROM item."""
+    key: ColumnElement[Any]
+    """The primary key of the row, a column of the source that is never NULL and refers to it."""
+    where: ColumnElement[bool]
+    """Which rows of the source."""
+    once: ColumnElement[bool] | None = None
+    """Of the entity, where the source may name it twice: at which of them it counts."""
+
+
 @dataclass(frozen=True, eq=False)
 class Filter:
     """One member of a filter input: its bind type and what it demands of a row."""
@@ -83,6 +96,8 @@ class Filter:
     """Of a scarce one: whether it takes long to check row by row."""
     window: bool = False
     """Whether it bounds what the default order goes by, so that its index finds these rows."""
+    walk: Callable[[Any, ColumnElement[Any]], Walk] | None = None
+    """Of a scarce one whose index is read whole: how to count without that, for the entity."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +122,22 @@ class Edge:
             getattr(parent, self.relationship).of_type(child).__clause_element__()
         )
         return joined
+
+    def links(self, parent: Any) -> Walk | None:
+        """The rows of a table between, if the relationship has one and each names its target."""
+        if self.relationship is None or parent is None:
+            return None
+        found = inspect(inspect(parent).mapper.class_).relationships[self.relationship]
+        table = found.secondary
+        if not isinstance(table, Table) or not found.secondary_synchronize_pairs:
+            return None
+        ((target, key),) = found.secondary_synchronize_pairs
+        ((own, link),) = found.synchronize_pairs
+        if key.nullable or not any(f.column is target for f in key.foreign_keys):
+            return None
+        between = table.alias()
+        start = getattr(parent, inspect(parent).mapper.get_property_by_column(own).key)
+        return Walk(between, between.c[key.name], between.c[link.name] == start)
 
     def starts_from(self) -> set[str]:
         """The attributes of the parent that ``arrives`` speaks of."""
@@ -157,6 +188,8 @@ class ToPage(Edge):
     orders: Mapping[str, Order]
     default_order: str
     filters: Mapping[str, Filter]
+    found_by: Callable[[Any, Any], ColumnElement[bool]] | None = None
+    """What ``arrives`` says, for an index that can be combined with those of scarce filters."""
 
 
 @dataclass(frozen=True, eq=False)

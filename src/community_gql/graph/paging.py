@@ -40,7 +40,7 @@ from community_gql.errors import BadRequest
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
-MAX_COUNT = 10_000
+MAX_COUNT = 1000
 """How far the rows of a list are counted; one more is looked for, to see whether there are more."""
 RELEVANCE_POOL = 1000
 """Relevance ranks this many of the newest hits, so that a common word costs no more."""

@@ -30,9 +30,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from community_gql.db.changes import MOMENT_SQL
-from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue, primary_key
+from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue, Walk, primary_key
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order, beyond, cursor_binds
-from community_gql.graph.visibility import visible
+from community_gql.graph.visibility import is_everyones, visible
 
 NEAR_ROWS = 5000
 """How many rows of a list are looked through for those that match a filter, before its index is."""
@@ -180,14 +180,48 @@ def count_of(
     edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
 ) -> Select[Any]:
     """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent."""
-    if parent is None and _is_scarce(edge, binds):
-        child = _hits(edge, binds)  # else the index of what everyone may see would be read as well
     most = literal_column(str(MAX_COUNT + 1), Integer)
-    rows = listed(edge, parent, child, [literal_column("1")], binds).limit(most)
+    rows = _countable(edge, parent, child, binds).limit(most)
     if parent is not None:
         rows = rows.correlate(parent)
     # unscoped: counts rows that are scoped
     return select(func.count().label("n")).select_from(rows.subquery())
+
+
+def _countable(
+    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
+) -> Select[Any]:
+    """A row for each of ``listed``, by a way that can stop at any of them."""
+    one: ColumnElement[int] = literal_column("1")
+    walk = _walk(edge, parent, child, binds)
+    if walk is not None and walk.once is None and is_everyones(edge.target.model):
+        # unscoped: of rows that everyone may see
+        return select(one).select_from(walk.source).where(walk.where)
+    if walk is not None and parent is None:
+        same = getattr(child, edge.target.key_name) == walk.key
+        rows = visible(child, one).select_from(walk.source).where(walk.where, same)
+        return rows if walk.once is None else rows.where(walk.once)
+    if _finds_hits(edge, parent, binds):
+        return listed(edge, None, _hits(edge, binds, parent, lazily=True), [one], binds)
+    rows = listed(edge, parent, child, [one], binds)
+    if parent is None and binds:
+        # Windows of the default order: in it, its index leads to the rows within.
+        order = edge.orders[edge.default_order]
+        rows = rows.order_by(*directed(order, order.keys(child, binds), False))
+    return rows
+
+
+def _walk(
+    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
+) -> Walk | None:
+    """What names the rows of the list one by one, if something does."""
+    if parent is not None:
+        return None if binds else edge.links(parent)
+    if len(binds) != 1:
+        return None  # an index of both filters may find far less
+    ((name, value),) = binds.items()
+    found = edge.filters[name].walk
+    return None if found is None else found(child, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,27 +266,29 @@ def page_of(
 ) -> Select[Any]:
     """A page of ``listed`` in reading order: ``columns`` of the child, and the order's keys.
 
-    Correlated to the parent. A list of everything whose filter may leave few rows is looked
-    through in two ways, see ``_near_or_far``; ``near_rows`` bounds the first.
+    Correlated to the parent. A long list whose filter may leave few rows is looked through in two
+    ways, see ``_near_or_far``; ``near_rows`` bounds the first.
     """
-    if _is_scarce(edge, cut.binds) and parent is None and cut.order.pool is None:
-        return _near_or_far(edge, child, columns, cut, near_rows)
+    if _finds_hits(edge, parent, cut.binds) and cut.order.pool is None:
+        return _near_or_far(edge, parent, child, columns, cut, near_rows)
     return _cut_out(edge, parent, child, columns, cut)
 
 
 def _cut_out(edge: ToPage, parent: Any, child: Any, columns: Columns, cut: Cut) -> Select[Any]:
     """The page, in one way: the list's rows, ordered and cut."""
     order, binds, key_name = cut.order, cut.binds, edge.target.key_name
+    # Without a pool the child is one that was found already.
+    by_hits = order.pool is not None and parent is not None and _finds_hits(edge, parent, binds)
 
     def rows(entity: Any, selected: Sequence[Any]) -> Select[Any]:
-        query = listed(edge, parent, entity, selected, binds)
+        query = listed(edge, None if by_hits else parent, entity, selected, binds)
         return query.correlate(parent) if parent is not None else query
 
     keys = order.keys(child, binds)
     labelled = (key.label(n) for key, n in zip(keys, cut.names(child), strict=True))
     query = rows(child, [*columns(child), *labelled])
     if order.pool is not None:
-        recent = aliased(edge.target.model)
+        recent = _hits(edge, binds, parent) if by_hits else aliased(edge.target.model)
         newest = (
             rows(recent, [getattr(recent, key_name)])
             .order_by(*directed(order.pool, order.pool.keys(recent, binds), False))
@@ -263,9 +299,9 @@ def _cut_out(edge: ToPage, parent: Any, child: Any, columns: Columns, cut: Cut) 
 
 
 def _near_or_far(
-    edge: ToPage, child: Any, columns: Columns, cut: Cut, near_rows: int
+    edge: ToPage, parent: Any, child: Any, columns: Columns, cut: Cut, near_rows: int
 ) -> Select[Any]:
-    """The page of a list of everything, looked for in two ways.
+    """The page of a long list, looked for in two ways.
 
     PostgreSQL cannot know how many rows have some word, and would look through a whole table in
     its order for one that nobody wrote. So the page is looked for among the next ``near_rows``
@@ -274,10 +310,15 @@ def _near_or_far(
     """
     if any(edge.filters[name].dear for name in cut.binds):
         near_rows = max(1, near_rows // 16)
-    near = _cut_out(edge, None, _next_rows(edge, cut, near_rows), columns, cut).cte()
+    next_rows = _next_rows(edge, cut, near_rows)
+    found = _cut_out(edge, None, next_rows, columns, cut)
+    if parent is not None and edge.found_by is not None:
+        found = found.where(edge.found_by(parent, next_rows)).correlate(parent)
+    near = found.cte()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == cut.literal_limit).select_from(near).scalar_subquery()
-    far = _cut_out(edge, None, _hits(edge, cut.binds), columns, cut).where(not_(is_full)).subquery()
+    hits = _hits(edge, cut.binds, parent)
+    far = _cut_out(edge, None, hits, columns, cut).where(not_(is_full)).subquery()
     # Of subqueries: SQLAlchemy cannot see through a SELECT with a LIMIT in a union.
     both = union_all(
         select(*near.c).where(is_full),  # unscoped: the page, if it is full
@@ -285,6 +326,8 @@ def _near_or_far(
     ).subquery()
     # unscoped: of two pages of which one is empty
     whole = select(*both.c)
+    if parent is not None:
+        whole = whole.add_cte(near, nest_here=True)  # it speaks of the parent
     keys = [both.c[name] for name in cut.names(child)]
     return whole.order_by(*directed(cut.order, keys, cut.backward)).limit(cut.literal_limit)
 
@@ -303,14 +346,36 @@ def _is_scarce(edge: ToPage, names: Iterable[str]) -> bool:
     return any(edge.filters[name].scarce for name in names)
 
 
-def _hits(edge: ToPage, binds: Mapping[str, ColumnElement[Any]]) -> Any:
-    """All rows that the filters' own indexes find."""
+def _finds_hits(edge: ToPage, parent: Any, names: Iterable[str]) -> bool:
+    """Whether the filters' own indexes should find the rows."""
+    return _is_scarce(edge, names) and (parent is None or edge.found_by is not None)
+
+
+def _hits(
+    edge: ToPage,
+    binds: Mapping[str, ColumnElement[Any]],
+    parent: Any = None,
+    *,
+    lazily: bool = False,
+) -> Any:
+    """All rows of the list that the filters' own indexes find; whoever may see them.
+
+    ``lazily``: of a root list, as far as somebody reads.
+    """
     entity = aliased(edge.target.model)
     filters = edge.filters
     names = [name for name in binds if filters[name].scarce or filters[name].window]
-    # OFFSET has this subselect planned for itself, and so for the filters' indexes.
     # unscoped: the page takes of these what the viewer may see
     matching = select(*all_columns(entity)).where(*_demands(edge, entity, binds, names))
+    if parent is not None:
+        assert edge.found_by is not None
+        matching = matching.where(edge.found_by(parent, entity)).correlate(parent)
+    elif lazily:
+        # A CTE is planned to be read whole, and is not. What is planned for its first rows goes
+        # through the whole table where there are fewer rows than PostgreSQL guessed.
+        return aliased(edge.target.model, matching.cte().prefix_with("MATERIALIZED"))
+    # OFFSET has this subselect planned for itself, and so for the filters' indexes. Else the index
+    # of what everyone may see would be read as well.
     return aliased(edge.target.model, matching.offset(literal_column("0")).subquery())
 
 

@@ -155,6 +155,10 @@ class ConnectionCompiler:
             page = self._aggregated(columns, rows, laterals).subquery(binds.name("a"))
             values = dict(zip(values, page.c, strict=True))
         other = aliased(edge.target.model, name=binds.name("t"))
+        # Whether going through the rows or the filter's index counts faster depends on its values.
+        self._compiler.custom_plan |= any(
+            edge.filters[name].scarce or edge.filters[name].window for name in self._filters
+        )
         counted = count_of(edge, self._parent, other, self._filters).subquery(binds.name("n"))
         entries = [
             (member.key, _COUNTS[member.name](counted.c.n))

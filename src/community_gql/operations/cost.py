@@ -71,7 +71,7 @@ class AnswerTooLarge(PublicError):
 
 COUNT_OF_LIST, COUNT_OF_EVERYTHING = 100, 1000
 """What a count weighs, however often it is selected: of a list that hangs on something, and of a
-root list. It reads 10,001 rows at most."""
+root list. It counts 1,001 rows at most."""
 CHARACTERS = 1000
 """So many characters of text weigh as much as an object."""
 SEARCH = 100

@@ -20,7 +20,7 @@ from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
 
 from community_gql.db import models as m
-from community_gql.graph.edges import Expression, Filter, Shape
+from community_gql.graph.edges import Expression, Filter, Shape, Walk
 from community_gql.graph.paging import Order
 from community_gql.schema.ids import write_id
 from community_gql.schema.kinds import (
@@ -104,10 +104,14 @@ def page(
     orders: type[enum.Enum],
     filter: type | None = None,
     description: str,
+    found_by: Callable[[Any, Any], Any] | None = None,
 ) -> Any:
-    """A connection over the rows that the relationship leads to; None makes it a root list."""
+    """A connection over the rows that the relationship leads to; None makes it a root list.
+
+    For ``found_by`` see ``ToPage``.
+    """
     key = relationship.key if relationship is not None else None
-    return PageField(key, orders, filter, description)
+    return PageField(key, orders, filter, description, found_by)
 
 
 def computed(expression: Expression, description: str, **arguments: Argument) -> Any:
@@ -163,9 +167,10 @@ def member(
     scarce: bool = False,
     dear: bool = False,
     window: bool = False,
+    walk: Callable[[Any, Any], Walk] | None = None,
 ) -> Any:
     """A member of a filter input, absent by default; the rest is in ``Filter``."""
-    found = Filter(type_, predicate, selective, scarce, dear, window)
+    found = Filter(type_, predicate, selective, scarce, dear, window, walk)
     metadata = {FILTERS: FilterMember(found, read)}
     return strawberry.field(description=description, default=UNSET, metadata=metadata)
 

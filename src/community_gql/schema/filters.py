@@ -7,10 +7,26 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, DateTime, Double, String, and_, exists, func, literal_column, select
+from sqlalchemy import (
+    ARRAY,
+    DateTime,
+    Double,
+    Integer,
+    String,
+    and_,
+    cast,
+    exists,
+    func,
+    join,
+    literal_column,
+    not_,
+    select,
+    true,
+)
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
+from community_gql.graph.edges import Walk
 from community_gql.graph.paging import Order
 from community_gql.graph.search import (
     fold_tag,
@@ -74,6 +90,30 @@ def _chose(user: Any, name: Any) -> Any:
     chosen = exists().where(choice.user_id == user.auth0_sub, choice.tag_id == tag_id)
     # The first is computed before any person is read.
     return and_(tag_id.is_not(None), chosen)
+
+
+def _who_chose(_: Any, name: Any) -> Walk:
+    choices = m.user_tags.alias("choices")
+    # unscoped: everyone may see tags, and who chose them
+    tag_id = select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
+    return Walk(choices, choices.c.user_id, choices.c.tag_id == tag_id)
+
+
+def _tagged(story: Any, names: Any) -> Walk:
+    """The stories of each tag in turn; each story at the first of its tags that is wanted."""
+    tags, links = m.Tag.__table__.alias("wanted_tags"), m.story_tags.alias("links")
+    wanted = (
+        func.unnest(names, type_=String)
+        .table_valued("name", with_ordinality="place")
+        .render_derived(name="wanted")
+    )
+    source = join(wanted, tags, tags.c.name == wanted.c.name).join(
+        links, links.c.tag_id == tags.c.id
+    )
+    rest: Any = func.cardinality(names) - wanted.c.place + literal_column("1")
+    before = func.trim_array(names, cast(rest, Integer))
+    once = not_(story.tags_cached.bool_op("&&")(before))
+    return Walk(source, links.c.story_id, true(), once)
 
 
 def _story_search(text: str) -> str:
@@ -181,6 +221,7 @@ class UserFilter:
         "People who chose the tag of this name.",
         _unless_blank(fold_tag),
         scarce=True,
+        walk=_who_chose,
     )
 
 
@@ -197,6 +238,7 @@ class StoryFilter:
         f"Stories with at least one of these tags, by name; at most {MAX_TAGS}.",
         _tags("tagsAny"),
         scarce=True,
+        walk=_tagged,
     )
     tags_all: list[str] | None = member(
         ARRAY(String),

@@ -246,6 +246,7 @@ class PageField(EdgeField[PagePlan]):
         orders: type[enum.Enum],
         filter_type: type | None,
         description: str,
+        found_by: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         size = f"At most {MAX_PAGE_SIZE}"
         listed = orders_of(orders)
@@ -264,6 +265,7 @@ class PageField(EdgeField[PagePlan]):
         super().__init__(description, arguments)
         self._relationship, self._orders, self._default = relationship, listed, default
         self._filters = filters_of(filter_type) if filter_type is not None else {}
+        self._found_by = found_by
 
     @cached_property
     def source(self) -> ToPage:
@@ -276,6 +278,7 @@ class PageField(EdgeField[PagePlan]):
             self._orders,
             self._default,
             {name: member.filter for name, member in self._filters.items()},
+            self._found_by,
         )
 
     def plan(self, arguments: Mapping[str, Any]) -> PagePlan:

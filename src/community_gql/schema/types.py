@@ -23,6 +23,7 @@ from sqlalchemy import (
     not_,
     or_,
 )
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import aliased
 
 from community_gql.db import models as m
@@ -101,12 +102,12 @@ class Connection(Generic[T]):
     page_info: PageInfo = derived(lambda page: page, "Where this page lies in the list.")
     total_count: int = derived(
         Page.total_count,
-        "How many items the whole list has: exact up to 10,000, and 10,000 when there are more. "
+        "How many items the whole list has: exact up to 1,000, and 1,000 when there are more. "
         "Counted only when asked for.",
     )
     total_count_is_exact: bool = derived(
         Page.total_count_is_exact,
-        "Whether `totalCount` is the exact number: false when there are more than 10,000. Costs "
+        "Whether `totalCount` is the exact number: false when there are more than 1,000. Costs "
         "nothing beside `totalCount`.",
     )
 
@@ -225,6 +226,10 @@ class Garden(Node):
     owner: User = one(m.Garden.owner, "Whose garden it is.")
 
 
+def _has_tag(tag: Any, story: Any) -> Any:
+    return story.tags_cached.bool_op("@>")(array([tag.name]))
+
+
 @entity(m.Tag)
 class Tag(Node):
     """A word of the vocabulary that everyone shares."""
@@ -236,6 +241,7 @@ class Tag(Node):
         orders=filters.StoryOrder,
         filter=filters.StoryFilter,
         description="Stories with this tag, as far as the viewer may see them.",
+        found_by=_has_tag,
     )
     users: Connection[User] = page(
         m.Tag.users,
