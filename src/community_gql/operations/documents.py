@@ -22,19 +22,20 @@ from graphql import (
     GraphQLSyntaxError,
     OperationDefinitionNode,
     OperationType,
-    parse,
     specified_rules,
     validate,
 )
+from graphql import parse as parse_slowly
 from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 
 from community_gql.errors import BadRequest, PublicError
 from community_gql.lru import LruCache
-from community_gql.operations import first_sight
+from community_gql.operations import first_sight, syntax
 from community_gql.operations.collector import uncollected
 from community_gql.operations.plans import check_document
 from community_gql.operations.prepared import Operation
 from community_gql.operations.shape import LIMITS, check_shape
+from community_gql.operations.validity import is_certainly_valid
 from community_gql.schema.executable import core
 from community_gql.settings import SettingsError
 
@@ -58,8 +59,8 @@ _OWN_RULES = [
 
 _PLACES = 5
 """How many places are shown of one mistake."""
-_BYTES, _BYTES_PER_TOKEN = 2000, 750
-"""Measured with tracemalloc: a document takes 360 to 720 bytes for each token."""
+_BYTES = 3000
+"""What a document takes in memory beside its text and its tree."""
 
 
 class ParseFailed(PublicError):
@@ -228,17 +229,15 @@ class Documents:
             with uncollected():
                 document = _read(text, open_schema, hint)
             self.kept.put(text, document, document.size)
-            first_sight.note(document.node, document.hash)
+            first_sight.note(text, document.hash)
         if document.introspects and not open_schema:
             raise Refused([_closed("Introspection is not open to this caller.", hint)])
         return document
 
 
 def _read(text: str, open_schema: bool, hint: str) -> Document:
-    try:
-        node = parse(text, max_lexical_tokens=LIMITS.tokens, max_comments=LIMITS.comments)
-    except GraphQLSyntaxError as error:
-        raise Refused([_as(error, ParseFailed)]) from None
+    quickly = syntax.parse(text, max_tokens=LIMITS.tokens, max_comments=LIMITS.comments)
+    node = quickly or _parse(text)
     try:
         if "\\u" in text:  # the only way for a text to hold what the request's own text cannot
             check_document(node)
@@ -246,6 +245,23 @@ def _read(text: str, open_schema: bool, hint: str) -> Document:
         _check_operations(node)
     except PublicError as error:
         raise Refused([_refusal(error)]) from None
+    if quickly is None or not is_certainly_valid(quickly):
+        # Names have a place only in graphql-core's own tree, which is not kept if it need not be.
+        _validate(_parse(text) if quickly else node, open_schema, hint)
+    size = _BYTES + syntax.size_of(node) + sys.getsizeof(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Document(node, digest, size, introspects)
+
+
+def _parse(text: str) -> DocumentNode:
+    try:
+        return parse_slowly(text, max_lexical_tokens=LIMITS.tokens, max_comments=LIMITS.comments)
+    except GraphQLSyntaxError as error:
+        raise Refused([_as(error, ParseFailed)]) from None
+
+
+def _validate(node: DocumentNode, open_schema: bool, hint: str) -> None:
+    """Raises Refused with what is wrong with the document."""
     errors = validate(core, node, max_errors=LIMITS.errors)
     if errors and not open_schema:
         # Any error beyond a field, and where it is, would confirm that the field exists.
@@ -254,9 +270,6 @@ def _read(text: str, open_schema: bool, hint: str) -> Document:
             raise Refused([_closed("The document does not fit the schema.", hint)])
     if errors:
         raise Refused([_as(error, ValidationFailed) for error in errors[: LIMITS.errors]])
-    size = _BYTES + _BYTES_PER_TOKEN * node.token_count + sys.getsizeof(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Document(node, digest, size, introspects)
 
 
 def _check_operations(document: DocumentNode) -> None:

@@ -13,24 +13,21 @@ from functools import cached_property
 from typing import Any
 
 from graphql import (
-    DirectiveNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     GraphQLInputType,
-    Node,
+    ListValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
     Undefined,
     VariableDefinitionNode,
     VariableNode,
-    Visitor,
     get_nullable_type,
     is_leaf_type,
     type_from_ast,
-    visit,
 )
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.get_variable_signature import get_variable_signature
@@ -44,10 +41,10 @@ from community_gql.operations.cost import cost_of
 from community_gql.operations.fold import Fold, Parent
 from community_gql.operations.plans import FieldArguments, edges_of
 from community_gql.operations.selections import Selected, Selections
+from community_gql.operations.syntax import size_of
 from community_gql.schema.executable import core
 
-_ENTRY_BYTES, _PLAN_BYTES, _BYTES_PER_TOKEN = 6000, 1500, 750
-"""Measured with tracemalloc: a tree takes 360 to 720 bytes for each token."""
+_ENTRY_BYTES, _PLAN_BYTES = 6000, 1500
 _COSTS = 20
 """So many costs of one operation are remembered."""
 
@@ -90,7 +87,7 @@ class Operation:
         """What holding its tree takes, in bytes, estimated."""
         assert self.node.loc is not None
         text = self.node.loc.source.body
-        return _BYTES_PER_TOKEN * self.document.token_count + sys.getsizeof(text)
+        return size_of(self.document) + sys.getsizeof(text)
 
     @cached_property
     def fragment_details(self) -> dict[str, FragmentDetails]:
@@ -100,22 +97,9 @@ class Operation:
     @cached_property
     def _switches(self) -> tuple[str, ...]:
         """The variables in ``@skip`` and ``@include``: they decide what is selected."""
-        switches = _Variables(in_directives=True)
-        for node in (self.node, *self._spread_fragments()):
-            visit(node, switches)
+        switches = _Switches(self.fragments)
+        switches.of(self.node.selection_set, None)
         return tuple(sorted(switches.names))
-
-    def _spread_fragments(self) -> list[FragmentDefinitionNode]:
-        """The fragments that it spreads, also within others; a document may hold more."""
-        found: dict[str, FragmentDefinitionNode] = {}
-        waiting: list[Node] = [self.node]
-        while waiting:
-            spreads = _Spreads()
-            visit(waiting.pop(), spreads)
-            for name in spreads.names - found.keys():
-                found[name] = self.fragments[name]
-                waiting.append(found[name])
-        return list(found.values())
 
     @cached_property
     def _defined(self) -> list[_Defined]:
@@ -190,7 +174,7 @@ class SwitchedOperation:
         self._costs: dict[tuple[PlanWeight, ...], int] = {}
         self._roots: list[Selected] | None = None
         for asked in edges_of(operation.node, operation.fragments, variables):
-            if _has_variables(asked):
+            if _has_variables(asked.node):
                 self._varying.append(asked)
             else:
                 self._fixed[id(asked.node)] = asked.plan(variables)
@@ -282,11 +266,15 @@ class OperationCache:
         return switched
 
 
-def _has_variables(asked: FieldArguments) -> bool:
-    found = _Variables()
-    for argument in asked.node.arguments or ():
-        visit(argument, found)
-    return bool(found.names)
+def _has_variables(node: Any) -> bool:
+    """Whether the arguments of a field, or what is in a value, hold variables."""
+    if isinstance(node, FieldNode):
+        return any(_has_variables(argument.value) for argument in node.arguments or ())
+    if isinstance(node, ListValueNode):
+        return any(map(_has_variables, node.values))
+    if isinstance(node, ObjectValueNode):
+        return any(_has_variables(member.value) for member in node.fields)
+    return isinstance(node, VariableNode)
 
 
 class _Fields(Fold[int]):
@@ -297,27 +285,22 @@ class _Fields(Fold[int]):
         return sum(values)
 
 
-class _Variables(Visitor):
-    """Collects the names of variables: all, or those that directives use."""
+class _Switches(Fold[None]):
+    """Collects the names of the variables that directives use."""
 
-    def __init__(self, in_directives: bool = False) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-        self._in_directives = in_directives
-
-    def enter_variable(
-        self, node: VariableNode, _key: Any, _parent: Any, _path: Any, ancestors: Sequence[Any]
-    ) -> None:
-        if not self._in_directives or any(isinstance(a, DirectiveNode) for a in ancestors):
-            self.names.add(node.name.value)
-
-
-class _Spreads(Visitor):
-    """Collects the names of the fragments that are spread."""
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+        super().__init__(fragments)
         self.names: set[str] = set()
 
-    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> None:
-        self.names.add(node.name.value)
+    def enter(self, node: Any) -> None:
+        for directive in node.directives or ():
+            for argument in directive.arguments or ():
+                if isinstance(argument.value, VariableNode):
+                    self.names.add(argument.value.name.value)
+
+    def field(self, node: FieldNode, parent: Parent) -> None:
+        if node.selection_set is not None:
+            self.of(node.selection_set, None)
+
+    def together(self, values: Sequence[None]) -> None:
+        """Nothing: the names are noted as they are met."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -91,17 +90,26 @@ class Form(NamedTuple):
     nesting: int = 0
     """Selection sets within selection sets."""
 
-    def beside(self, other: Form) -> Form:
-        """Both in one selection set."""
-        return Form(
-            self.fields + other.fields,
-            max(self.depth, other.depth),
-            self.root_fields + other.root_fields,
-            max(self.lists, other.lists),
-            max(self.introspection_depth, other.introspection_depth),
-            self.introspects or other.introspects,
-            max(self.nesting, other.nesting),
+    @classmethod
+    def together(cls, forms: Sequence[Form]) -> Form:
+        """All in one selection set."""
+        if len(forms) < 2:
+            return forms[0] if forms else cls()
+        fields, depths, root_fields, lists, introspection_depths, introspects, nestings = zip(
+            *forms, strict=True
         )
+        return cls(
+            sum(fields),
+            max(depths),
+            sum(root_fields),
+            max(lists),
+            max(introspection_depths),
+            any(introspects),
+            max(nestings),
+        )
+
+
+_LEAF = Form(fields=1, depth=1, root_fields=1)
 
 
 def check_shape(document: DocumentNode, limits: Limits = LIMITS) -> bool:
@@ -120,7 +128,7 @@ class _Shape(Fold[Form]):
     def introspects(self) -> bool:
         definitions = self._document.definitions
         _at_most(self._limits.definitions, len(definitions), "operations and fragments")
-        whole = Form()
+        forms = []
         for node in definitions:
             if isinstance(node, OperationDefinitionNode):
                 for variable in node.variable_definitions or ():
@@ -128,7 +136,7 @@ class _Shape(Fold[Form]):
                 self.enter(node)
                 form = self.of(node.selection_set, core.get_root_type(node.operation))
                 _at_most(self._limits.root_fields, form.root_fields, "fields at its root")
-                whole = whole.beside(form)
+                forms.append(form)
         for name, fragment in self.fragments.items():
             # Those that no operation uses are validated too, so they count as well.
             form = self.fragment(name)
@@ -136,7 +144,8 @@ class _Shape(Fold[Form]):
                 form = Form(
                     fields=form.fields, introspection_depth=form.depth, nesting=form.nesting
                 )
-            whole = whole.beside(form)
+            forms.append(form)
+        whole = Form.together(forms)
         _at_most(self._limits.fields, whole.fields, "fields")
         _at_most(self._limits.depth, whole.depth, "levels of fields")
         _at_most(self._limits.lists, whole.lists, "lists within lists")
@@ -176,7 +185,7 @@ class _Shape(Fold[Form]):
         return super().fragment(name)
 
     def together(self, values: Sequence[Form]) -> Form:
-        return reduce(Form.beside, values, Form())
+        return Form.together(values)
 
     def field(self, node: FieldNode, parent: Parent) -> Form:
         if node.alias is not None:
@@ -184,15 +193,16 @@ class _Shape(Fold[Form]):
         for given in node.arguments or ():
             literals = _literals(given.value)
             _at_most(self._limits.literals, literals, f"values in {_cut(given.name.value)!r}")
-        name, type_ = node.name.value, _type_of(parent, node.name.value)
-        inner = Form()
-        if node.selection_set is not None:
-            named = get_named_type(type_) if type_ is not None else None
-            inner = self.of(node.selection_set, named if is_composite_type(named) else None)
+        name = node.name.value
+        if node.selection_set is None:
+            return _LEAF._replace(introspects=True) if name in INTROSPECTION else _LEAF
+        type_ = _type_of(parent, name)
+        named = get_named_type(type_) if type_ is not None else None
+        inner = self.of(node.selection_set, named if is_composite_type(named) else None)
         if name in INTROSPECTION:
             return Form(1 + inner.fields, 1, 1, 0, inner.depth, True, inner.nesting)
         listed = type_ is not None and is_list_type(get_nullable_type(type_))
-        lists = inner.lists + (1 if listed and node.selection_set is not None else 0)
+        lists = inner.lists + listed
         return Form(
             1 + inner.fields,
             1 + inner.depth,
