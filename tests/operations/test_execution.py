@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -22,14 +23,15 @@ from community_gql.errors import Unavailable
 from community_gql.graph import statements as graph_statements
 from community_gql.graph import visibility
 from community_gql.graph.statements import NEAR_ROWS
+from community_gql.graph.visibility import ANONYMOUS
 from community_gql.http import exchange, rate_limit
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.lru import LruCache
 from community_gql.operations import compiled
 from community_gql.operations.compiled import COMPILED_FIELD, Pushdown
 from community_gql.operations.documents import Documents
-from community_gql.operations.pipeline import Executor
-from community_gql.operations.prepared import Operation, OperationCache, Prepared
+from community_gql.operations.pipeline import Executor, Operations
+from community_gql.operations.prepared import Operation, OperationCache, Params, Prepared
 from community_gql.schema.ids import write_id
 from tests.operations.asking import Asking
 from tests.support import factories as make
@@ -212,21 +214,58 @@ async def idle(pushdown: Pushdown) -> None:
     assert not pushdown._compiling
 
 
-async def test_a_query_is_compiled_at_its_second_sight(database: Database) -> None:
+@pytest.mark.parametrize("patience", [0, 60])
+async def test_a_query_is_compiled_at_its_second_sight(database: Database, patience: int) -> None:
     pushdown = Pushdown()
+    pushdown.patience = patience
     way = Asking(pushdown, database)
     query = "query($n: Int, $after: String) { tags(first: $n, after: $after) { totalCount } }"
+    waited = Executor.COMPILED if patience else "being compiled"
 
     assert await way(query) == "first sight"
-    assert await way(query) == "being compiled"
+    assert await way(query) == waited
     await idle(pushdown)
     assert await way(query) == Executor.COMPILED
     assert await way(query, n=20) == Executor.COMPILED, "20 is what it is without"
-    assert await way(query, n=7) == "being compiled", "the size guides the planner"
+    assert await way(query, n=7) == waited, "the size guides the planner"
     await idle(pushdown)
     assert await way(query, n=7) == Executor.COMPILED
     assert len(pushdown.statements) == 2
     pushdown.close()
+
+
+async def test_it_is_begun_after_the_first_answer_unless_another_is_being_made(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    made = compiled._compiled
+    monkeypatch.setattr(compiled, "_compiled", lambda *given: go_on.wait() and made(*given))
+    operations = Operations(database)
+    operations.pushdown.patience = 0
+    prepared = [
+        operations.prepare(Params(f"{{ a{n}: tags {{ totalCount }} }}"), open_schema=True)
+        for n in range(2)
+    ]
+    charged: list[int] = []
+
+    async def afford(points: int) -> bool:
+        charged.append(points)
+        return True
+
+    async def reasons() -> list[str | None]:
+        outcomes = [await operations.execute(one, ANONYMOUS, afford=afford) for one in prepared]
+        return [outcome.fallback_reason for outcome in outcomes]
+
+    try:
+        assert await reasons() == ["first sight"] * 2
+        assert charged == [2 * COMPILED_FIELD]
+        assert await reasons() == ["being compiled"] * 2
+        assert charged == [2 * COMPILED_FIELD] * 2
+    finally:
+        go_on.set()
+    await idle(operations.pushdown)
+    assert await reasons() == [None, None]
+    operations.close()
 
 
 async def test_forms_of_arguments_and_switches_have_statements_of_their_own(
@@ -265,14 +304,17 @@ async def test_a_compilation_is_charged_once_and_beside_the_cost(
     monkeypatch.setattr(exchange, "POINTS_PER_MILLISECOND", 0)  # nor charged for time
     async with serving(database_url, issuer, pushdown="on") as api:
         answers = [await api(query)]
-        while answers[-1].way != "compiled":
+        while answers[-1].way != "compiled" or len(answers) < 5:
             answers.append(await api(query))
     (cost,) = {answer.body["extensions"]["cost"]["requested"] for answer in answers}
     held = [int(answer.response.headers["ratelimit-remaining"]) for answer in answers]
     spent = [before - after for before, after in itertools.pairwise(held)]
 
-    assert answers[1].way == "loaders being compiled"
-    assert spent == [cost + 7 * COMPILED_FIELD] + [cost] * (len(spent) - 1)
+    assert answers[0].way == "loaders first sight"
+    full = int(answers[0].response.headers["ratelimit-limit"])
+    read = full - held[0] - cost - 7 * COMPILED_FIELD
+    assert 0 < read < 200  # for each token of the new document
+    assert spent == [cost] * len(spent)
 
 
 # --- Bounds ---

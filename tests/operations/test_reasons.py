@@ -35,7 +35,9 @@ class Bench:
 
     def asking(self, mode: Mode) -> Asking:
         """Someone to ask, with a budget that holds everything."""
-        return Asking(Pushdown(mode), self.database)
+        pushdown = Pushdown(mode)
+        pushdown.patience = 0
+        return Asking(pushdown, self.database)
 
 
 @pytest.fixture

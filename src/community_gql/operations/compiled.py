@@ -1,7 +1,8 @@
 """Running queries as one statement where that is possible, and saying why where it is not.
 
-A query is compiled at its second sight, on a thread, while the loaders answer; from then on its
-statement runs. The key of a statement is the operation, the values of the variables in ``@skip``
+A query is compiled on a thread once the loaders have answered its first request, if nothing else is
+being compiled then, and at the second request otherwise. That one waits a little for its statement.
+The key of a statement is the operation, the values of the variables in ``@skip``
 and ``@include``, and the form of the arguments (which of them are given, the order, the type that
 an id names); values, cursors and the viewer are bind parameters.
 
@@ -52,6 +53,9 @@ WAITING = 32
 """So many compilations may wait; more are asked for again by a later request."""
 COMPILED_FIELD = 50
 """What compiling is charged for each field: it takes half a millisecond or more."""
+PATIENCE = 0.15
+"""Seconds that a request waits for its statement, before the loaders answer it."""
+FIRST_SIGHT = "first sight"
 
 _BIND_BYTES = 200
 
@@ -98,7 +102,7 @@ BEING_COMPILED = "being compiled"
 _MISSING = Compilation(State.MISSING)
 _OFF = Compilation.impossible("switched off")
 _WRITES = Compilation.impossible(NOTHING_TO_READ)
-_NEW = Compilation.pending("first sight")
+_NEW = Compilation.pending(FIRST_SIGHT)
 _BUSY = Compilation.pending(BEING_COMPILED)
 _CROWDED = Compilation.pending("too much to compile")
 _DEAR = Compilation.pending("too dear to compile")
@@ -113,6 +117,7 @@ class Pushdown:
 
     def __init__(self, mode: Mode = "on", max_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._mode, self._max_bytes = mode, max_bytes
+        self.patience = PATIENCE
         self.statements: LruCache[Compilation] = LruCache(STATEMENTS_BYTES)
         """Statements, or why there is none, by operation and form."""
         self._compiling: dict[Key, asyncio.Future[Compilation] | None] = {}
@@ -170,8 +175,9 @@ class Pushdown:
             context.stopwatch.compile_seconds += time.perf_counter() - start
         if found.state is State.MISSING:
             found = await self._start(prepared, near_rows, afford, part)
-        if found is _BUSY and self._may_be_long(prepared):
-            found = await self.made(prepared, part)
+        if found is _BUSY:
+            patience = None if self._may_be_long(prepared) else self.patience
+            found = await self.made(prepared, part, patience)
             context.stopwatch.compile_seconds += time.perf_counter() - start
         return found
 
@@ -223,12 +229,19 @@ class Pushdown:
         """Whether its statement is being made."""
         return self._key(prepared, None) in self._compiling
 
-    async def made(self, prepared: Prepared, part: str | None = None) -> Compilation:
-        """What comes of the statement that is being made."""
+    async def made(
+        self, prepared: Prepared, part: str | None = None, patience: float | None = None
+    ) -> Compilation:
+        """What comes of the statement that is being made, within so many seconds."""
         key = self._key(prepared, part)
         if work := self._compiling.get(key):
-            await asyncio.wait({work})
+            await asyncio.wait({work}, timeout=patience)
         return self.statements.get(key) or _BUSY
+
+    async def begin(self, prepared: Prepared, near_rows: int, afford: Afford) -> None:
+        """Have the statement of a query made that may come again, unless another is being made."""
+        if not self._compiling and self.find(prepared, near_rows).state is State.MISSING:
+            await self._start(prepared, near_rows, afford)
 
     async def compile(self, prepared: Prepared, near_rows: int) -> None:
         """Have the statement made, and wait for it; at nobody's expense."""

@@ -34,6 +34,7 @@ from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched, mutations
 from community_gql.operations.compiled import (
     BEING_COMPILED,
+    FIRST_SIGHT,
     Afford,
     Mode,
     Payloads,
@@ -282,6 +283,8 @@ class Operations:
         if errors and context.replica_failed:
             await context.use_primary()
             found, errors = await batched.run(*given)
+        if reason == FIRST_SIGHT:
+            await self.pushdown.begin(prepared, context.near_rows, afford)
         return found, errors, payloads.reason if payloads else reason
 
     def _is_too_large(self, data: bytes | dict[str, Any] | None) -> bool:
