@@ -16,7 +16,6 @@ from typing import Any
 from uuid import UUID
 
 from graphql import (
-    FragmentDefinitionNode,
     GraphQLArgument,
     GraphQLBoolean,
     GraphQLEnumType,
@@ -42,6 +41,7 @@ from community_gql.errors import BadRequest
 from community_gql.graph.plans import PagePlan
 from community_gql.operations import prepared
 from community_gql.operations.shape import LIMITS
+from community_gql.operations.trees import Trees
 from community_gql.schema.executable import core
 
 INTROSPECTION = (
@@ -380,11 +380,8 @@ class Generator:
         document = parse(text)
         node = document.definitions[0]
         assert isinstance(node, OperationDefinitionNode)
-        fragments = {
-            n.name.value: n for n in document.definitions if isinstance(n, FragmentDefinitionNode)
-        }
         try:
-            operation = prepared.Operation(document, node, fragments)
+            operation = prepared.Operation(text, node, Trees())
             variables = operation.variables(self._variables)
             if isinstance(variables, list):
                 return {}
@@ -395,8 +392,8 @@ class Generator:
         used = _Used()
         visit(document, used)
         placed = {}
-        for id_, names in used.names.items():
-            plan = plans.at(id_)
+        for start, names in used.names.items():
+            plan = plans.at(start)
             if isinstance(plan, PagePlan):
                 for name in names & self._cursors:
                     foreign = self._maybe(0.01)
@@ -425,14 +422,14 @@ class Generator:
 
 
 class _Used(Visitor):
-    """The variables that each field node's own arguments use, by ``id`` of the node."""
+    """The variables that each field node's own arguments use, by where it begins."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: dict[int, set[str]] = {}
 
     def enter_field(self, node: Any, *_: Any) -> None:
-        self.names[id(node)] = {
+        self.names[node.loc.start] = {
             argument.value.name.value
             for argument in node.arguments or ()
             if argument.value.kind == "variable"

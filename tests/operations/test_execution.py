@@ -32,6 +32,7 @@ from community_gql.operations.compiled import COMPILED_FIELD, Pushdown
 from community_gql.operations.documents import Documents
 from community_gql.operations.pipeline import Executor, Operations
 from community_gql.operations.prepared import Operation, OperationCache, Params, Prepared
+from community_gql.operations.trees import Trees
 from community_gql.schema.ids import write_id
 from tests.operations.asking import Asking
 from tests.support import factories as make
@@ -423,8 +424,7 @@ def test_the_estimate_of_what_is_kept_is_no_less_than_it_takes(text: str) -> Non
 def keep(pushdown: Pushdown, text: str) -> None:
     """Compile the query, so that all that is ever kept of it is kept."""
     document: Any = parse(text)  # validation has caches of its own
-    node, *fragments = document.definitions
-    operation = Operation(document, node, {f.name.value: f for f in fragments})
+    operation = Operation(text, document.definitions[0], Trees())
     variables: Any = operation.variables({})
     switched = OperationCache().of(operation, variables)
     plans = switched.plans(variables)

@@ -359,7 +359,7 @@ Batch = Lookup | RowsPlan | ValuePlan | Counts | PagePlan | MomentPlan
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """The plans of an operation, by the identity of the nodes of its fields.
+    """The plans of an operation, by where its fields begin in the text.
 
     ``fixed`` are of fields whose arguments the document spells out, ``varying`` of those whose
     arguments hold variables.
@@ -368,13 +368,13 @@ class Plans:
     fixed: Mapping[int, Plan] = field(default_factory=dict)
     varying: Mapping[int, Plan] = field(default_factory=dict)
 
-    def of(self, node: object) -> Plan | None:
+    def of(self, node: Any) -> Plan | None:
         """The plan of the field with this node; None for one that loads nothing."""
-        return self.at(id(node))
+        return self.at(node.loc.start)
 
-    def at(self, node_id: int) -> Plan | None:
-        """The plan of the field whose node has this id."""
-        return self.varying.get(node_id) or self.fixed.get(node_id)
+    def at(self, start: int) -> Plan | None:
+        """The plan of the field that begins there."""
+        return self.varying.get(start) or self.fixed.get(start)
 
     @property
     def tells_moment(self) -> bool:

@@ -201,7 +201,7 @@ class Pushdown:
         if self._mode == "off":
             return _OFF
         operation = prepared.operation
-        if part is None and operation.node.operation is OperationType.MUTATION:
+        if part is None and operation.kind is OperationType.MUTATION:
             return _WRITES
         if not operation.seen and self._mode == "on":
             operation.seen = True
@@ -222,8 +222,20 @@ class Pushdown:
     def _job(
         self, prepared: Prepared, near_rows: int, part: str | None
     ) -> Callable[[], Compilation]:
-        counts_texts = self._may_be_long(prepared)
-        return partial(_compiled, prepared, part, near_rows, self._max_bytes, counts_texts)
+        operation = prepared.operation
+        compiled = compile_operation if part is None else partial(compile_payload, part)
+        # What a thread must not look up itself is looked up here.
+        statement = partial(
+            compiled,
+            operation.node,
+            operation.fragments,
+            prepared.variables,
+            prepared.plans,
+            near_rows,
+            self._max_bytes,
+            counts_texts=self._may_be_long(prepared),
+        )
+        return partial(_compiled, prepared, statement)
 
     def is_making(self, prepared: Prepared) -> bool:
         """Whether its statement is being made."""
@@ -302,11 +314,9 @@ def _aside(job: Callable[[], Compilation]) -> Compilation:
         return job()
 
 
-def _compiled(
-    prepared: Prepared, part: str | None, near_rows: int, max_bytes: int, counts_texts: bool
-) -> Compilation:
+def _compiled(prepared: Prepared, make: Callable[[], Statement]) -> Compilation:
     start = time.perf_counter()
-    compilation = _tried(prepared, part, near_rows, max_bytes, counts_texts)
+    compilation = _tried(prepared, make)
     seconds = time.perf_counter() - start
     outcome = compilation.state.name.lower()
     metrics.COMPILE_SECONDS.labels(outcome).observe(seconds)
@@ -322,22 +332,10 @@ def _compiled(
     return compilation
 
 
-def _tried(
-    prepared: Prepared, part: str | None, near_rows: int, max_bytes: int, counts_texts: bool
-) -> Compilation:
-    operation = prepared.operation
-    compiled = compile_operation if part is None else partial(compile_payload, part)
+def _tried(prepared: Prepared, make: Callable[[], Statement]) -> Compilation:
     try:
-        statement = compiled(
-            operation.node,
-            operation.fragments,
-            prepared.variables,
-            prepared.plans,
-            near_rows,
-            max_bytes,
-            counts_texts=counts_texts,
-        )
-        named = labelled(statement.text, operation.label)
+        statement = make()
+        named = labelled(statement.text, prepared.operation.label)
         return Compilation.ready(dataclasses.replace(statement, text=named))
     except NotCompiled as reason:
         return Compilation.impossible(str(reason))

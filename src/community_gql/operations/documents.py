@@ -8,16 +8,14 @@ linear time, so it only sees what is small. What was read is kept, bounded by by
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import orjson
 from graphql import (
     DocumentNode,
-    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSyntaxError,
     OperationDefinitionNode,
@@ -35,6 +33,7 @@ from community_gql.operations.collector import uncollected
 from community_gql.operations.plans import check_document
 from community_gql.operations.prepared import Operation
 from community_gql.operations.shape import LIMITS, check_shape
+from community_gql.operations.trees import Trees
 from community_gql.operations.validity import is_certainly_valid
 from community_gql.schema.executable import core
 from community_gql.settings import SettingsError
@@ -60,7 +59,7 @@ _OWN_RULES = [
 _PLACES = 5
 """How many places are shown of one mistake."""
 _BYTES = 3000
-"""What a document takes in memory beside its text and its tree."""
+"""What a document takes in memory beside its operations."""
 
 
 class ParseFailed(PublicError):
@@ -105,29 +104,19 @@ class Refused(Exception):
 class Document:
     """A valid document."""
 
-    node: DocumentNode
     hash: str
     """The first 16 hexadecimal digits of the SHA-256 of its text, for the log."""
     size: int
-    """What it takes in memory, in bytes, estimated."""
+    """What it takes in memory, in bytes, estimated; its tree is counted elsewhere."""
+    token_count: int
     introspects: bool
-    operations: tuple[Operation, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        nodes = self.node.definitions
-        fragments = {n.name.value: n for n in nodes if isinstance(n, FragmentDefinitionNode)}
-        operations = tuple(
-            Operation(self.node, n, fragments, self.hash)
-            for n in nodes
-            if isinstance(n, OperationDefinitionNode)
-        )
-        object.__setattr__(self, "operations", operations)
+    operations: tuple[Operation, ...]
 
     def operation(self, name: str | None) -> Operation:
         """The operation of that name, or the only one. Raises BadRequest without such a one."""
         if name is not None:
             for operation in self.operations:
-                if operation.node.name and operation.node.name.value == name:
+                if operation.name == name:
                     return operation
             raise BadRequest("The document has no operation of the name in 'operationName'.")
         if len(self.operations) != 1:
@@ -212,8 +201,9 @@ def _manifest(path: Path) -> dict[str, str]:
 class Documents:
     """Valid documents by their text, least recently used first out."""
 
-    def __init__(self, max_bytes: int = 32 * 2**20) -> None:
+    def __init__(self, max_bytes: int = 8 * 2**20) -> None:
         self.kept: LruCache[Document] = LruCache(max_bytes)
+        self.trees = Trees()
 
     def __contains__(self, text: str) -> bool:
         return self.kept.get(text) is not None
@@ -227,30 +217,33 @@ class Documents:
         document = self.kept.get(text)
         if document is None:
             with uncollected():
-                document = _read(text, open_schema, hint)
+                document = self._read(text, open_schema, hint)
             self.kept.put(text, document, document.size)
             first_sight.note(text, document.hash)
         if document.introspects and not open_schema:
             raise Refused([_closed("Introspection is not open to this caller.", hint)])
         return document
 
-
-def _read(text: str, open_schema: bool, hint: str) -> Document:
-    quickly = syntax.parse(text, max_tokens=LIMITS.tokens, max_comments=LIMITS.comments)
-    node = quickly or _parse(text)
-    try:
-        if "\\u" in text:  # the only way for a text to hold what the request's own text cannot
-            check_document(node)
-        introspects = check_shape(node, LIMITS)
-        _check_operations(node)
-    except PublicError as error:
-        raise Refused([_refusal(error)]) from None
-    if quickly is None or not is_certainly_valid(quickly):
-        # Names have a place only in graphql-core's own tree, which is not kept if it need not be.
-        _validate(_parse(text) if quickly else node, open_schema, hint)
-    size = _BYTES + syntax.size_of(node) + sys.getsizeof(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Document(node, digest, size, introspects)
+    def _read(self, text: str, open_schema: bool, hint: str) -> Document:
+        quickly = syntax.parse(text, max_tokens=LIMITS.tokens, max_comments=LIMITS.comments)
+        node = quickly or _parse(text)
+        try:
+            if "\\u" in text:  # the only way for a text to hold what the request's own text cannot
+                check_document(node)
+            introspects = check_shape(node, LIMITS)
+            _check_operations(node)
+        except PublicError as error:
+            raise Refused([_refusal(error)]) from None
+        if quickly is None or not is_certainly_valid(quickly):
+            # Names have a place only in graphql-core's own tree.
+            _validate(_parse(text) if quickly else node, open_schema, hint)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        tree = self.trees.keep(text, node)
+        operations = tuple(
+            Operation(text, operation, self.trees, digest) for operation in tree.operations.values()
+        )
+        size = _BYTES + sum(operation.size for operation in operations)
+        return Document(digest, size, node.token_count, introspects, operations)
 
 
 def _parse(text: str) -> DocumentNode:

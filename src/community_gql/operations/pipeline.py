@@ -105,7 +105,7 @@ class Operations:
         pushdown: Mode = "on",
         cost_limit: int = LIMITS.cost,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
-        document_cache_bytes: int = 32 * 2**20,
+        document_cache_bytes: int = 8 * 2**20,
         near_rows: int = NEAR_ROWS,
         persisted_queries: bool = True,
         development: bool = False,
@@ -145,7 +145,7 @@ class Operations:
             document = self.documents.get(text, open_schema=open_schema, hint=hint)
             if params.extensions:
                 self.persisted.keep(text, params.extensions)
-            read_tokens = 0 if was_known else document.node.token_count
+            read_tokens = 0 if was_known else document.token_count
             refused.document_hash, refused.read_tokens = document.hash, read_tokens
             operation = document.operation(params.operation_name)
             refused.operation_name = operation.name

@@ -33,6 +33,7 @@ from strawberry.types.arguments import convert_arguments
 from community_gql.errors import BadRequest
 from community_gql.graph.plans import Plan
 from community_gql.operations.fold import Fold, Parent
+from community_gql.operations.trees import without_selections
 from community_gql.schema.executable import core, schema
 from community_gql.schema.kinds import EdgeField, declared
 from community_gql.schema.scalars import CONFIG
@@ -49,6 +50,10 @@ class FieldArguments:
     """The arguments of a request that brought each of ``_variables``: the others never change."""
     _variables: Mapping[str, str] | None = None
     """The variables by argument, if each is a whole argument and a scalar or an enum."""
+
+    def alone(self) -> FieldArguments:
+        """The same without what is selected below, so that nothing holds the tree."""
+        return FieldArguments(without_selections(self.node), self.definition, self.field)
 
     def plan(self, variables: VariableValues) -> Plan:
         """What its arguments ask for. Raises BadRequest, or GraphQLError for a null too many."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from graphql import (
-    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
@@ -27,6 +26,7 @@ from graphql import (
     VariableNode,
     get_nullable_type,
     is_leaf_type,
+    parse,
     type_from_ast,
 )
 from graphql.execution.collect_fields import FragmentDetails
@@ -41,10 +41,10 @@ from community_gql.operations.cost import cost_of
 from community_gql.operations.fold import Fold, Parent
 from community_gql.operations.plans import FieldArguments, edges_of
 from community_gql.operations.selections import Selected, Selections
-from community_gql.operations.syntax import size_of
+from community_gql.operations.trees import Trees, start_of, without_selections
 from community_gql.schema.executable import core
 
-_ENTRY_BYTES, _PLAN_BYTES = 6000, 1500
+_OPERATION_BYTES, _DEFINITION_BYTES, _ENTRY_BYTES, _PLAN_BYTES = 3000, 4000, 6000, 1500
 _COSTS = 20
 """So many costs of one operation are remembered."""
 
@@ -60,36 +60,43 @@ class Params:
     extensions: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
 class Operation:
-    """An operation of a document with the fragments beside it."""
+    """An operation of a document. It keeps the text, and has its tree from ``trees``."""
 
-    document: DocumentNode = field(repr=False)
-    node: OperationDefinitionNode
-    fragments: Mapping[str, FragmentDefinitionNode]
-    document_hash: str = ""
-    """Names its document in the log."""
-    seen: bool = False
-    """Whether it has run before."""
+    def __init__(
+        self, text: str, node: OperationDefinitionNode, trees: Trees, document_hash: str = ""
+    ) -> None:
+        """``document_hash`` names its document in the log."""
+        self.document_hash = document_hash
+        self.name = node.name.value if node.name else None
+        """Its name in the document."""
+        self.kind = node.operation
+        """Whether it reads, writes or follows."""
+        self.seen = False
+        """Whether it has run before."""
+        self._text, self._start, self._trees = text, start_of(node), trees
 
     @property
-    def name(self) -> str | None:
-        """Its name in the document."""
-        return self.node.name.value if self.node.name else None
+    def node(self) -> OperationDefinitionNode:
+        """Its node in the tree as it is now. Not for another thread than the event loop's."""
+        return self._trees.of(self._text).operations[self._start]
+
+    @property
+    def fragments(self) -> Mapping[str, FragmentDefinitionNode]:
+        """The fragments beside it. Not for another thread than the event loop's."""
+        return self._trees.of(self._text).fragments
 
     @cached_property
     def label(self) -> str:
         """What names it in its statements."""
         return label(self.name, self.document_hash)
 
-    @cached_property
+    @property
     def size(self) -> int:
-        """What holding its tree takes, in bytes, estimated."""
-        assert self.node.loc is not None
-        text = self.node.loc.source.body
-        return size_of(self.document) + sys.getsizeof(text)
+        """What holding it takes, in bytes, estimated; its tree is counted elsewhere."""
+        return _OPERATION_BYTES + sys.getsizeof(self._text)
 
-    @cached_property
+    @property
     def fragment_details(self) -> dict[str, FragmentDetails]:
         """The fragments as graphql-core's executor takes them."""
         return {name: FragmentDetails(node, None) for name, node in self.fragments.items()}
@@ -103,7 +110,11 @@ class Operation:
 
     @cached_property
     def _defined(self) -> list[_Defined]:
-        return [_Defined.of(node) for node in self.node.variable_definitions or ()]
+        found = []
+        for node in self.node.variable_definitions or ():
+            assert node.loc is not None
+            found.append(_defined(self._text[node.loc.start : node.loc.end]))
+        return found
 
     def variables(self, raw: dict[str, Any]) -> VariableValues | list[GraphQLError]:
         """The coerced variables, or what is wrong with them.
@@ -162,6 +173,20 @@ class _Defined:
         return VariableValues({name: VariableValueSource(self.signature, value)}, {name: coerced})
 
 
+_definitions: LruCache[_Defined] = LruCache(2**20)
+"""Variables by how they are defined: the documents of an application define the same ones."""
+
+
+def _defined(text: str) -> _Defined:
+    """The variable that a text defines, which is valid."""
+    defined = _definitions.get(text)
+    if defined is None:
+        operation: Any = parse(f"query ({text}) {{ __typename }}").definitions[0]
+        defined = _Defined.of(operation.variable_definitions[0])
+        _definitions.put(text, defined, 2 * sys.getsizeof(text) + _DEFINITION_BYTES)
+    return defined
+
+
 class SwitchedOperation:
     """An operation with one set of switches, its fixed arguments read."""
 
@@ -169,19 +194,19 @@ class SwitchedOperation:
         """Raises what ``FieldArguments.plan`` raises."""
         self.operation = operation
         self._fixed: dict[int, Plan] = {}
-        """The plans of the fields whose arguments hold no variables, by id of the field node."""
+        """The plans of the fields whose arguments hold no variables, by where the fields begin."""
         self._varying: list[FieldArguments] = []
         self._costs: dict[tuple[PlanWeight, ...], int] = {}
         self._roots: list[Selected] | None = None
         for asked in edges_of(operation.node, operation.fragments, variables):
             if _has_variables(asked.node):
-                self._varying.append(asked)
+                self._varying.append(asked.alone())
             else:
-                self._fixed[id(asked.node)] = asked.plan(variables)
+                self._fixed[start_of(asked.node)] = asked.plan(variables)
 
     @cached_property
     def size(self) -> int:
-        """What it and the tree take in memory, in bytes, estimated."""
+        """What it and its operation take in memory, in bytes, estimated."""
         varying = len(self._varying)
         plans = _PLAN_BYTES * (len(self._fixed) + varying)
         return _ENTRY_BYTES + self.operation.size + plans + _COSTS * 120 * varying
@@ -193,17 +218,22 @@ class SwitchedOperation:
         return _Fields(operation.fragments).of(operation.node.selection_set, None)
 
     def roots(self, variables: VariableValues) -> list[Selected]:
-        """Its root fields, in order."""
+        """Its root fields, in order, without what is selected below."""
         if self._roots is None:
             root = core.get_root_type(self.operation.node.operation)
             assert root is not None
             selections = Selections(self.operation.fragments, variables)
-            self._roots = selections.of(root, [self.operation.node.selection_set])
+            self._roots = [
+                replace(selected, nodes=[without_selections(selected.node)])
+                for selected in selections.of(root, [self.operation.node.selection_set])
+            ]
         return self._roots
 
     def plans(self, variables: VariableValues) -> Plans:
         """The plans of its fields. Raises what ``FieldArguments.plan`` raises."""
-        return Plans(self._fixed, {id(item.node): item.plan(variables) for item in self._varying})
+        return Plans(
+            self._fixed, {start_of(item.node): item.plan(variables) for item in self._varying}
+        )
 
     def cost(self, variables: VariableValues, plans: Plans) -> int:
         """The cost of a request with these ``plans``."""
@@ -238,7 +268,7 @@ class Prepared:
     @property
     def kind(self) -> OperationType:
         """Whether it reads or writes."""
-        return self.operation.node.operation
+        return self.operation.kind
 
     @property
     def root_plan(self) -> Plan | None:
@@ -250,7 +280,7 @@ class Prepared:
 class OperationCache:
     """The operations in use, by the values of their switches."""
 
-    def __init__(self, max_bytes: int = 32 * 2**20) -> None:
+    def __init__(self, max_bytes: int = 16 * 2**20) -> None:
         self.kept: LruCache[SwitchedOperation] = LruCache(max_bytes)
 
     def of(self, operation: Operation, variables: VariableValues) -> SwitchedOperation:

@@ -117,9 +117,7 @@ class Renderer:
                 # error's text may hold values, so it is not logged.
                 reason = f"the statement failed: {error.sqlstate}"
                 _log.warning("an event was made by the loaders: %s", reason)
-        return {
-            request: Rendered(await self._load(request), False, reason) for request in requests
-        }
+        return {request: Rendered(await self._load(request), False, reason) for request in requests}
 
     def extensions(self, answer: Rendered) -> bytes:
         """What development adds to the answer: which executor made it, and why."""

@@ -15,6 +15,7 @@ from sqlalchemy.types import TypeEngine
 
 from community_gql.graph.plans import Plan, Plans
 from community_gql.graph.visibility import Viewer
+from community_gql.operations.trees import start_of
 
 Derive = Callable[[Any], Any]
 """Makes a value of a mutation's outcome."""
@@ -44,7 +45,7 @@ class Statement:
     event: list[tuple[int, str]]
     """Place, name in ``StoryEvent.binds()``."""
     varying: list[tuple[int, int, str]]
-    """Place, id of the field node, name in ``values()`` of its plan."""
+    """Place, where the field begins, name in ``values()`` of its plan."""
     custom_plan: bool
     """Whether PostgreSQL should plan it for its values each time, see ``PagePlan.custom_plan``."""
 
@@ -129,7 +130,7 @@ class Binds:
     def value(self, node: FieldNode, local: str, type_: TypeEngine[Any]) -> ColumnElement[Any]:
         """The value ``local`` of the field's plan, as a bind of its own for this place."""
         name = f"b{next(self._numbers)}"
-        self._places[name] = (id(node), local)
+        self._places[name] = (start_of(node), local)
         return bindparam(name, type_=type_)
 
     def outcome(self, derive: Derive, type_: TypeEngine[Any]) -> ColumnElement[Any]:
@@ -141,7 +142,7 @@ class Binds:
     def prefix(self, node: FieldNode, names: Sequence[str]) -> str:
         """A prefix for the binds that declarations make by themselves."""
         prefix = f"b{next(self._numbers)}_"
-        self._places.update((prefix + name, (id(node), name)) for name in names)
+        self._places.update((prefix + name, (start_of(node), name)) for name in names)
         return prefix
 
     def statement(self, compiled: Any, custom_plan: bool) -> Statement:

@@ -146,9 +146,13 @@ class OneField(EdgeField[RowsPlan]):
         """Where the row comes from."""
         return ToOne(self.coordinate, self._parent, self._relationship, self._target)
 
+    @cached_property
+    def _plan(self) -> RowsPlan:
+        return RowsPlan(self.source)
+
     def plan(self, arguments: Mapping[str, Any]) -> RowsPlan:
         """The same for every parent."""
-        return RowsPlan(self.source)
+        return self._plan
 
     def resolve(self, source: Any, context: Context, plan: RowsPlan) -> Awaitable[Any]:
         """The row, or None."""
@@ -187,9 +191,13 @@ class ThroughField(EdgeField[RowsPlan]):
             self.most if self._lateral else None,
         )
 
+    @cached_property
+    def _plan(self) -> RowsPlan:
+        return RowsPlan(self.source)
+
     def plan(self, arguments: Mapping[str, Any]) -> RowsPlan:
         """The same for every parent."""
-        return RowsPlan(self.source)
+        return self._plan
 
     def resolve(self, source: Any, context: Context, plan: RowsPlan) -> Awaitable[Any]:
         """The list of rows."""

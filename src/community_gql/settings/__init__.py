@@ -270,7 +270,7 @@ class Settings(BaseSettings):
         "Apollo and urql do (see `docs/http.md`). Never with `TRUSTED_DOCUMENTS=enforce`.",
     )
     document_cache_bytes: int = Field(
-        default=32 * 2**20,
+        default=8 * 2**20,
         ge=0,
         description="Memory for documents that were parsed and validated, in each process.",
     )
