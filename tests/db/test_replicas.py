@@ -331,7 +331,7 @@ def test_the_later_of_two_positions() -> None:
     assert later(one, None) == later(None, one) == one
     assert later(one, two) == later(two, one) == two
     assert later(two, other) == other
-    assert later(NOWHERE, one) is not None
+    assert later(NOWHERE, one) == later(other, NOWHERE) == NOWHERE
 
 
 async def test_a_moment_is_the_primary_s(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from community_gql.identity.development import DevelopmentIssuer
 from tests.http.server import free_port
 from tests.support import factories as make
 from tests.support.client import serving
+from tests.support.redis import redis_server
 
 FOUR = "{ users(first: 3) { nodes { id } } }"
 
@@ -118,27 +117,9 @@ async def test_what_cannot_be_run_is_charged_too(
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Redis of its own, from Debian's ``redis-server``."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed: apt install redis-server")
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    process = _start(program, port, folder)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait(10)
-
-
-def _start(program: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
-    client = [shutil.which("redis-cli") or "redis-cli", "-p", str(port), "ping"]
-    for _ in range(100):
-        if subprocess.run(client, capture_output=True).stdout.startswith(b"PONG"):
-            return process
-        time.sleep(0.05)
-    raise AssertionError("Redis does not start")
+    port = free_port()
+    with redis_server(port, tmp_path_factory.mktemp("redis")):
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 async def test_redis_counts_for_several_processes(redis: str) -> None:
@@ -190,14 +171,10 @@ async def test_without_redis_each_process_counts(caplog: pytest.LogCaptureFixtur
 async def test_nobody_waits_for_a_redis_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed: apt install redis-server")
     monkeypatch.setattr(rate_limit, "_PING_SECONDS", 0.1)
     port = free_port()
-    process = _start(program, port, tmp_path)
     budget = RedisBudget(f"redis://127.0.0.1:{port}/0", 1000)
-    try:
+    with redis_server(port, tmp_path) as process:
         assert (await budget.charge("a", 100)).remaining == 900
         process.send_signal(signal.SIGSTOP)
         for _ in range(3):
@@ -214,8 +191,4 @@ async def test_nobody_waits_for_a_redis_that_hangs(
             await asyncio.sleep(0.1)
         assert (await budget.charge("a", 100)).remaining in range(780, 920)
         assert (await budget.charge("b", 1)).remaining > 990  # Redis knows of no 103
-    finally:
-        process.send_signal(signal.SIGCONT)
         await budget.close()
-        process.terminate()
-        process.wait(10)

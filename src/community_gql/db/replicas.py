@@ -63,9 +63,11 @@ NOWHERE = Position(0, 2**63 - 1)
 
 
 def later(one: Position | None, other: Position | None) -> Position | None:
-    """The later of two positions; of different timelines, none that a standby has."""
+    """The later of two positions, or the one of the later timeline; NOWHERE is later than all."""
     if one is None or other is None:
         return one or other
+    if NOWHERE in (one, other):
+        return NOWHERE
     if one.timeline != other.timeline:
         return one if one.timeline > other.timeline else other
     return one if one.lsn >= other.lsn else other
@@ -152,7 +154,9 @@ class Replicas:
 
     def note(self, viewer: str, position: Position) -> None:
         """Remember for a while what the viewer has written."""
-        self._written.put(viewer, (position, time.monotonic() + REMEMBERED), _VIEWER_BYTES)
+        # Of two writes at once, the one that was committed first may be noted last.
+        last = later(self.written(viewer), position) or position
+        self._written.put(viewer, (last, time.monotonic() + REMEMBERED), _VIEWER_BYTES)
 
     def written(self, viewer: str | None) -> Position | None:
         """The position of what the viewer wrote lately, by way of this process."""

@@ -32,7 +32,7 @@ class SharedTokens(Protocol):
         """The token that was put last; None if there is none. Raises OSError."""
 
     async def put(self, name: str, token: str) -> None:
-        """Remember a token for a minute. Raises OSError."""
+        """Remember a token for a minute, unless a later one is known. Raises OSError."""
 
     async def close(self) -> None:
         """Close the connection."""
@@ -59,8 +59,9 @@ class ReadAfter:
             after = later(after, self._read(found[1]))
         if sub is not None:
             after = later(after, self._replicas.written(sub))
-            if after is None and self._shared is not None:
-                after = await self._written_elsewhere(self._shared, sub)
+            if self._shared is not None:
+                # Always: what is known here may be older than what another process wrote.
+                after = later(after, await self._written_elsewhere(self._shared, sub))
         return after
 
     async def wrote(self, sub: str | None) -> str | None:
@@ -90,7 +91,8 @@ class ReadAfter:
         return None if token is None else self._read(token)
 
     def _write(self, position: Position) -> str:
-        text = f"{position.timeline:x}.{position.lsn:x}"
+        # Of a fixed width: the later one is the greater text, see ``RedisTokens``.
+        text = f"{position.timeline:08x}.{position.lsn:016x}"
         return f"{text}.{self._signed(text.encode())}"
 
     def _read(self, token: bytes) -> Position | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from typing import Any
 
 from limits import RateLimitItemPerMinute
@@ -28,6 +29,19 @@ _PING_SECONDS = 2.0
 """How often it is tried then."""
 _TOKEN_SECONDS = 0.2
 """As much of it as a read may wait for."""
+_TOKEN_PAUSE = 1.0
+"""Seconds for which a Redis that did not answer is not asked: only one read in them waits."""
+_COMPARED = 25
+"""So many characters of a token are its position: the later one is the greater text."""
+# Of two writes at once, the one that was committed first may be told last.
+_KEEP_LATER = """
+local known = redis.call('GET', KEYS[1])
+if known and string.sub(known, 1, ARGV[3]) > string.sub(ARGV[1], 1, ARGV[3]) then
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+"""
 _REDIS_ERRORS = (StorageError, OSError, TimeoutError)
 
 _log = logging.getLogger("community_gql.budget")
@@ -131,21 +145,26 @@ class RedisTokens:
         self._redis = Redis.from_url(
             address, socket_timeout=_TOKEN_SECONDS, socket_connect_timeout=_TOKEN_SECONDS
         )
+        self._keep_later = self._redis.register_script(_KEEP_LATER)
+        self._asked_from = 0.0
 
     async def get(self, name: str) -> bytes | None:
         """The token that was put last; None if there is none. Raises OSError without Redis."""
+        if time.monotonic() < self._asked_from:
+            raise OSError
         try:
             async with asyncio.timeout(_TOKEN_SECONDS):
                 token = await self._redis.get(name)
-        except (RedisError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError) as error:
+            self._asked_from = time.monotonic() + _TOKEN_PAUSE
             raise OSError from error
         return token.encode() if isinstance(token, str) else token
 
     async def put(self, name: str, token: str) -> None:
-        """Remember a token. Raises OSError without Redis."""
+        """Remember a token, unless a later one is known. Raises OSError without Redis."""
         try:
             async with asyncio.timeout(_TOKEN_SECONDS):
-                await self._redis.set(name, token, ex=int(REMEMBERED))
+                await self._keep_later(keys=[name], args=[token, int(REMEMBERED), _COMPARED])
         except (RedisError, TimeoutError) as error:
             raise OSError from error
 
