@@ -75,7 +75,9 @@ def create_app(
     after = _read_after(database, settings)
     authentication, runner = identity.authentication, Runner(operations, config, after)
     requests = Requests() if settings.metrics is not None else None
-    housekeeping = Housekeeping(database, retention=settings.live_retention)
+    housekeeping = Housekeeping(
+        database, retention=settings.live_retention, matches=settings.matching != "machine"
+    )
     live = Live(operations, database, interval=settings.live_interval, charge=config.budget.affords)
     connections = LiveConnections(live_limits or LiveLimits.of(settings))
     proxies = TrustedProxies(settings.trusted_proxies)

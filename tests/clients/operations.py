@@ -64,18 +64,18 @@ class Definition:
         return list(found)
 
 
-def definitions() -> list[Definition]:
+def definitions(folder: Path = FOLDER) -> list[Definition]:
     """All of them, fragments before those that spread them."""
     return [
         Definition(module, node)
         for module in MODULES
-        for node in parse((FOLDER / f"{module}.graphql").read_text(encoding="utf-8")).definitions
+        for node in parse((folder / f"{module}.graphql").read_text(encoding="utf-8")).definitions
     ]
 
 
-def documents() -> Iterator[tuple[str, str, set[str]]]:
+def documents(folder: Path = FOLDER) -> Iterator[tuple[str, str, set[str]]]:
     """Name, whole text with its fragments, and root fields of each operation."""
-    known = {each.name: each for each in definitions()}
+    known = {each.name: each for each in definitions(folder)}
     for each in known.values():
         if each.root_fields:
             wanted = list(each.spreads)

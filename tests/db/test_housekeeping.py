@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
 
+from community_gql.db import housekeeping
 from community_gql.db.database import Database, opened
 from community_gql.db.housekeeping import Housekeeping, count_popularity
 from community_gql.settings.checks import plain_address
+from community_gql.telemetry import metrics
 from tests.support import factories as make
 
 
@@ -95,8 +97,46 @@ async def test_a_tag_that_is_being_renamed_is_counted_later(
     assert await popularity(db) == {"moss": 1, "fern": 1}
 
 
+def ran(outcome: str) -> dict[str, float]:
+    """How often each job has ended so."""
+    return {
+        sample.labels["job"]: sample.value
+        for sample in next(iter(metrics.JOB_SECONDS.collect())).samples
+        if sample.name.endswith("_count") and sample.labels["outcome"] == outcome
+    }
+
+
+def waiting() -> float:
+    return next(iter(metrics.MATCHING_WAITING.collect())).samples[0].value
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 async def test_a_process_looks_by_itself(database: Database, db: asyncpg.Connection) -> None:
     await make.person(db, tags=[await make.tag(db, "moss")])
-    async with Housekeeping(database, every=0.2).running(), asyncio.timeout(10):
+    await db.execute("UPDATE stale_features SET at = now() - interval '2 hours'")
+    async with Housekeeping(database, every=0.2).running(), asyncio.timeout(20):
         while await popularity(db) != {"moss": 1}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+        await until(lambda: 7200 <= waiting() < 7300)
+        await db.execute("TRUNCATE stale_features, stale_lists")
+        await until(lambda: waiting() == 0)
+    assert ran("done").keys() == {"popularity", "changes", "waiting"}
+
+
+async def test_a_job_that_fails_is_counted_and_keeps_no_other_from_running(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(_: object) -> bool:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(housekeeping, "count_popularity", fails)
+    failed, done = ran("failed").get("popularity", 0), ran("done").get("changes", 0)
+    async with Housekeeping(database, every=0.1, matches=False).running():
+        await until(lambda: ran("failed").get("popularity", 0) > failed + 1)
+        await until(lambda: ran("done").get("changes", 0) > done)
+    assert "Housekeeping failed: popularity." in caplog.text

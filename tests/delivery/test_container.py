@@ -1,7 +1,6 @@
 """The list of parts and the container, made and started: ``make test-delivery``.
 
-Without a registry the base image is made of Debian packages, and what the image's PostgreSQL would
-be is the tests' own.
+Without a registry the base image is made of Debian packages (``images.py``).
 """
 
 from __future__ import annotations
@@ -9,46 +8,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from community_gql.settings.checks import plain_address
-from tests.delivery.test_files import CHECKOUT, locked
+from tests.delivery.images import CHECKOUT, ON_DEMAND, needs, product, run, wheel
+from tests.delivery.test_files import locked
 from tests.http.server import HOST, free_port
 from tests.support.provider import provided
 
-pytestmark = [
-    pytest.mark.skipif(
-        os.environ.get("DELIVERY") != "all", reason="takes minutes: make test-delivery"
-    ),
-    pytest.mark.timeout(1800),
-]
-BASE = "localhost/community-gql-test-base"
+pytestmark = ON_DEMAND
 IMAGE = "localhost/community-gql-test"
-DEBIAN = "python3,python3-venv,ca-certificates"
-
-
-def run(*words: str | Path, **options: Any) -> str:
-    done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, cwd=CHECKOUT, **options
-    )
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    said: str = done.stdout
-    return said
-
-
-def needs(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
 
 
 def test_the_list_of_parts_has_every_package_of_the_lock() -> None:
@@ -64,27 +39,8 @@ def test_the_list_of_parts_has_every_package_of_the_lock() -> None:
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
     needs("buildah", "mmdebstrap")
-    for wheel in (CHECKOUT / "dist").glob("community_gql-*.whl"):
-        wheel.unlink()
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist")
-    if not run("buildah", "images", "--quiet", "--filter", f"reference={BASE}"):
-        tar = CHECKOUT / "dist" / "base.tar"
-        run("mmdebstrap", "--variant=minbase", f"--include={DEBIAN}", "bookworm", tar)
-        container = run("buildah", "from", "scratch").strip()
-        run("buildah", "add", "--quiet", container, tar, "/")
-        run("buildah", "commit", "--quiet", "--rm", container, BASE)
-        tar.unlink()
-    wheels = CHECKOUT / "dist" / "wheels"
-    run(
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"),
-        *("-r", "requirements-serve.lock", "-d", wheels),
-    )
-    run(
-        *("buildah", "build", "--isolation=chroot", "--format=docker", "--pull-never"),
-        *("--build-arg", f"BASE={BASE}"),
-        *("--build-arg", "PIP_ARGS=--no-index --find-links=/wheels"),
-        *("--volume", f"{wheels}:/wheels:ro", "-t", IMAGE, "."),
-    )
+    wheel()
+    product(IMAGE)
     yield IMAGE
     run("buildah", "rmi", "--force", IMAGE)
 

@@ -170,7 +170,7 @@ def main() -> None:
         return
     answered, lost = 0, 0
     for number in range(int(sys.argv[1])):
-        workers = 1 + number % 2
+        workers = (1, 4)[number % 2]
         clients = one_end(workers, random.choice([0, 0.3]), each=8)
         answered, lost = answered + clients.answered, lost + len(clients.lost)
         for line in clients.lost:

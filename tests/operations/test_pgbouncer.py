@@ -1,10 +1,15 @@
-"""Behind PgBouncer in transaction mode, where each transaction may run on another connection."""
+"""Behind PgBouncer in transaction mode, where each transaction may run on another connection.
+
+``BOUNCER`` names another program than the ``pgbouncer`` of this machine: prepared statements need
+1.21 or newer.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -40,7 +45,10 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 3
 max_client_conn = {most}
+{more}
 """
+KEEPS = (1, 21)
+"""The first version that keeps prepared statements in transaction mode."""
 
 
 @pytest.fixture
@@ -52,9 +60,7 @@ def most() -> int:
 @pytest.fixture
 def pgbouncer(postgres: EmbeddedPostgres, database_url: str, most: int) -> Iterator[str]:
     """The address of the test's database by way of a PgBouncer, Debian's ``pgbouncer``."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("PgBouncer is not installed: apt install pgbouncer")
+    program = _program()
     direct, port = make_url(database_url), free_port()
     file = postgres.folder / f"pgbouncer-{port}.ini"
     sockets = direct.query["host"]
@@ -66,6 +72,7 @@ def pgbouncer(postgres: EmbeddedPostgres, database_url: str, most: int) -> Itera
             host=HOST,
             listen=port,
             most=most,
+            more="max_prepared_statements = 500" if version(program) >= KEEPS else "",
         )
     )
     # It refuses to run as root, and only PostgreSQL's own account may use its socket.
@@ -78,6 +85,30 @@ def pgbouncer(postgres: EmbeddedPostgres, database_url: str, most: int) -> Itera
         process.terminate()
         process.wait(10)
         file.unlink()
+
+
+def _program() -> str:
+    name = os.environ.get("BOUNCER", "pgbouncer")
+    program = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if program is None:
+        pytest.skip("PgBouncer is not installed: apt install pgbouncer")
+    return program
+
+
+def version(program: str) -> tuple[int, ...]:
+    """The version of a PgBouncer."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    found = re.match(r"PgBouncer (\d+)\.(\d+)", said.stdout)
+    assert found is not None, said.stdout
+    return tuple(map(int, found.groups()))
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "prepared"])
+def options(request: pytest.FixtureRequest) -> dict[str, bool]:
+    """What the application is told: DATABASE_PGBOUNCER, and with _PREPARED too."""
+    if request.param and version(_program()) < KEEPS:
+        pytest.skip("this PgBouncer is older than 1.21: BOUNCER=/path/to/a/newer/one")
+    return {"pgbouncer": True, "pgbouncer_prepared": request.param}
 
 
 def _wait(port: int) -> None:
@@ -96,6 +127,7 @@ async def test_many_at_once_get_their_own_answers(
     database_url: str,
     db: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, bool],
 ) -> None:
     # Each request connects anew, forty at once, and the machine may be busy.
     monkeypatch.setattr(pool, "CONNECT_SECONDS", 30)
@@ -105,7 +137,7 @@ async def test_many_at_once_get_their_own_answers(
     generator = Generator(chance, words)
     operations = [generator.operation() for _ in range(60)]
 
-    async with both_ways(pgbouncer, pgbouncer=True) as both:
+    async with both_ways(pgbouncer, **options) as both:
         for n in range(0, len(operations), 20):
             some = operations[n : n + 20]
             await asyncio.gather(*(both.compare(o, chance.choice(viewers)) for o in some * 2))
@@ -136,12 +168,19 @@ async def test_a_full_one_is_a_passing_state(
             assert (await api(text, ada)).status == 200
 
 
-async def test_connections_to_it_are_kept_between_requests(pgbouncer: str) -> None:
-    async with opened(pgbouncer, pgbouncer=True, pool_size=2) as database:
+async def test_connections_to_it_are_kept_between_requests(
+    pgbouncer: str, options: dict[str, bool]
+) -> None:
+    async with opened(pgbouncer, pool_size=2, **options) as database:
         ports = {await database.value("SELECT inet_server_port() IS NULL", []) for _ in range(3)}
         (kept,) = database.pool._ready
         for _ in range(5):
             await database.value("SELECT 1", [])
         assert database.pool._ready == [kept]
-        assert kept.prepared.bytes == 0  # and nothing stays prepared
+        # Whether something stays prepared: here, and on PostgreSQL's side under PgBouncer's names.
+        there = await database.value(
+            "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'PGBOUNCER_%'", []
+        )
+        assert (kept.prepared.bytes > 0) is options["pgbouncer_prepared"]
+        assert (there > 0) is options["pgbouncer_prepared"]
     assert ports == {True}

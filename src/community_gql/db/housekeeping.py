@@ -2,6 +2,7 @@
 
 Every process looks once a minute. One at a time does the work, under an advisory lock: it counts
 the popularity of tags, if ``user_tags`` has changed since the last count, and forgets old changes.
+Each tells the metrics how long ``matching run`` has not come.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from sqlalchemy import text
 
@@ -44,6 +45,11 @@ _LOOK = text("""
 """)
 # unscoped: an advisory lock
 _ALONE = text("SELECT pg_try_advisory_xact_lock(:key)")
+_WAITING = """
+    SELECT coalesce(extract(epoch FROM clock_timestamp() - least(
+      (SELECT min(at) FROM stale_features), (SELECT min(at) FROM stale_lists)
+    )), 0)::float8
+"""  # unscoped: how old the oldest mark is, shown to nobody
 COUNT = """
     WITH differing AS MATERIALIZED (
       SELECT tags.id, coalesce(counted.people, 0) AS people
@@ -88,10 +94,17 @@ class Housekeeping:
     """The clock of one process: ``async with housekeeping.running():``."""
 
     def __init__(
-        self, database: Database, every: float = EVERY, *, retention: float = 3600
+        self,
+        database: Database,
+        every: float = EVERY,
+        *,
+        retention: float = 3600,
+        matches: bool = True,
     ) -> None:
-        """``retention`` is how many seconds changes are kept."""
-        self._database, self._every, self._retention = database, every, retention
+        """``retention`` is how many seconds changes are kept, ``matches`` whether somebody runs
+        ``matching run``."""
+        self._database, self._every = database, every
+        self._retention, self._matches = retention, matches
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -103,18 +116,32 @@ class Housekeeping:
         while True:
             # Processes that start together do not look together.
             await asyncio.sleep(self._every * random.uniform(0.5, 1))
-            start, outcome = time.perf_counter(), "done"
-            try:
-                await self._database.write(count_popularity)
-                while await self._database.write(self._forget):
-                    pass
-            except Unavailable:
-                outcome = "unavailable"  # the next look does it
-            except Exception as error:
-                outcome = "failed"
-                _log.error("Housekeeping failed.", exc_info=error)
-            took = time.perf_counter() - start
-            metrics.JOB_SECONDS.labels("popularity", outcome).observe(took)
+            await self._timed("popularity", self._count)
+            await self._timed("changes", self._forget)
+            if self._matches:
+                await self._timed("waiting", self._look_for_marks)
 
-    async def _forget(self, session: Transaction) -> bool:
-        return await forget_changes(session, self._retention)
+    async def _timed(self, job: str, work: Callable[[], Awaitable[None]]) -> None:
+        start, outcome = time.perf_counter(), "done"
+        try:
+            await work()
+        except Unavailable:
+            outcome = "unavailable"  # the next look does it
+        except Exception as error:
+            outcome = "failed"
+            _log.error("Housekeeping failed: %s.", job, exc_info=error)
+        metrics.JOB_SECONDS.labels(job, outcome).observe(time.perf_counter() - start)
+
+    async def _count(self) -> None:
+        await self._database.write(count_popularity)
+
+    async def _forget(self) -> None:
+        async def some(session: Transaction) -> bool:
+            return await forget_changes(session, self._retention)
+
+        while await self._database.write(some):
+            pass
+
+    async def _look_for_marks(self) -> None:
+        (seconds,) = await self._database.pool.check(_WAITING)
+        metrics.MATCHING_WAITING.set(seconds)

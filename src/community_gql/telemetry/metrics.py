@@ -103,6 +103,11 @@ DELIVERY_SECONDS = Timings(
 WORST_DELIVERY_SECONDS = _gauge(
     "worst_delivery_seconds", "The latest of those in the last second.", mode="livemax"
 )
+MATCHING_WAITING = _gauge(
+    "matching_waiting_seconds",
+    "For how long the oldest change has waited for `matching run`.",
+    mode="livemostrecent",
+)
 WORKER_ENDS = Counter(
     PREFIX + "worker_ends",
     "Processes that ended though nobody had told them to, and were replaced.",
