@@ -53,7 +53,7 @@ def environment() -> dict[str, str]:
     STORE.mkdir(parents=True, exist_ok=True)
     storage = STORE / "storage.conf"
     storage.write_text(
-        f'[storage]\ndriver = ""\ngraphroot = "{STORE}/storage"\nrunroot = "{STORE}/run"\n'
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{STORE}/storage"\nrunroot = "{STORE}/run"\n'
     )
     limits = [
         f"{name}={min(soft, 4096)}:{min(soft, 4096)}"
@@ -115,7 +115,7 @@ def product(tag: str) -> str:
     if index := os.environ.get("PIP_INDEX_URL"):
         given.append(f"--index-url {index}")
     run(
-        *("buildah", "build", "--isolation=chroot", "--format=docker", "--pull-never"),
+        *("buildah", "build", "--isolation=chroot", "--format=docker", "--pull-never", "--layers"),
         *("--build-arg", f"BASE={from_debian(BASE)}"),
         *("--build-arg", f"PIP_ARGS={' '.join(given)}"),
         *("--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "-t", tag, "."),

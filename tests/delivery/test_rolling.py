@@ -159,7 +159,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Node]]:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(120):
-        while not holds():
+        while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
