@@ -1,0 +1,247 @@
+"""What metrics, request ids, spans and the longer line of the log cost a small request.
+
+    python -m benchmarks.seeing --rounds 200
+
+Three processes hold the application and answer the same request again and again, in turns of some
+milliseconds, so that whatever else the machine does hits all alike. They differ in this alone:
+``without`` has cut out of its code what was added to see more, ``off`` has it but METRICS is not
+set, ``scraped`` has METRICS and is asked for its metrics every five seconds. What counts is the
+processor time of the process, without the database's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import asyncio
+import importlib.machinery
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks import database as databases
+from benchmarks.cases import PERSON
+from benchmarks.processes import free_port
+
+WAYS = ("without", "off", "scraped")
+SCRAPE_SECONDS = 5.0
+FOLDER = Path(__file__).resolve().parents[1] / ".data" / "benchmark"
+OLDER_FIELDS = (
+    *("method", "path", "operation", "document", "viewer", "cost", "statements", "executor"),
+    *("fallback_reason", "database_milliseconds", "status", "milliseconds", "codes"),
+)
+"""What the line of the log had before."""
+CUT = (
+    "log.request_id, log.client = ",
+    "current.set(",
+    "if self._requests is not None:",
+    "answer.headers['X-Request-Id'] = ",
+    "if span is not None:",
+)
+"""How the statements begin that were added to see more."""
+
+
+class Cut(ast.NodeTransformer):
+    """Takes what was added out of a module."""
+
+    def __init__(self) -> None:
+        self.cuts = 0
+
+    def visit(self, node: ast.AST) -> Any:
+        """The node without it; a block in a span is the block alone."""
+        if isinstance(node, ast.stmt) and ast.unparse(node).startswith(CUT):
+            self.cuts += 1
+            return ast.Pass()
+        self.generic_visit(node)
+        if isinstance(node, ast.With):
+            kept = [x for x in node.items if not ast.unparse(x).startswith("tracing.span(")]
+            self.cuts += len(node.items) - len(kept)
+            if not kept:
+                return node.body
+            node.items = kept
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "self.__slots__":
+            self.cuts += 1
+            return ast.copy_location(ast.Constant(OLDER_FIELDS), node)
+        return node
+
+
+def cut_out() -> Cut:
+    """Have the modules of the product imported without what was added."""
+    found = Cut()
+    load: Callable[..., Any] = importlib.machinery.SourceFileLoader.get_code
+
+    def get_code(loader: importlib.machinery.SourceFileLoader, name: str) -> Any:
+        if not name.startswith("community_gql."):
+            return load(loader, name)
+        path = loader.get_filename(name)
+        tree = ast.fix_missing_locations(found.visit(ast.parse(Path(path).read_text())))
+        return compile(tree, path, "exec")
+
+    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
+    return found
+
+
+def answer(way: str, url: str, key: str, sub: str) -> None:
+    """As a process of its own: answer so many requests for each line, and write what they took."""
+    cut = cut_out() if way == "without" else None
+    settings: dict[str, Any] = {"database_url": url, "cost_per_minute": 10**12}
+    with tempfile.TemporaryDirectory() as folder:
+        if way == "scraped":
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            settings["metrics"] = f"127.0.0.1:{free_port()}"
+        asyncio.run(_answer(settings, Path(folder), key, sub, cut))
+
+
+async def _answer(settings: dict[str, Any], folder: Path, key: str, sub: str, cut: Any) -> None:
+    import gc
+    import logging.config
+
+    from community_gql.app import create_app
+    from community_gql.cli.serve import log_config
+    from community_gql.identity.development import DevelopmentIssuer
+    from community_gql.schema.ids import write_id
+    from community_gql.settings import Settings
+
+    logging.config.dictConfig(log_config("info", json=True))
+    issuer = DevelopmentIssuer(folder / "key")
+    app = create_app(Settings.load(**settings), development=issuer)
+    if cut is not None and cut.cuts < 12:
+        raise SystemExit(f"only {cut.cuts} places were cut out: CUT has to follow the code")
+    body = orjson.dumps({"query": PERSON.document, "variables": {"id": write_id("User", key)}})
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/graphql",
+        "query_string": b"",
+        "headers": [
+            (b"host", b"127.0.0.1"),
+            (b"content-type", b"application/json"),
+            (b"accept", b"application/json"),
+            (b"authorization", f"Bearer {issuer.token(sub)}".encode()),
+        ],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+        "scheme": "http",
+    }
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    if (address := settings.get("metrics")) is not None:
+        from community_gql.telemetry.exposition import exposed
+
+        host, _, port = address.partition(":")
+        shown = exposed(host, int(port), folder)
+        shown.__enter__()
+    async with app.router.lifespan_context(app):
+        loop = asyncio.get_running_loop()
+        for number in range(500):
+            await app(dict(scope), receive, send)
+            if number == 3:
+                await asyncio.sleep(1)  # until it is compiled
+        assert answers[-2]["status"] == 200, answers[-2:]
+        assert b'"user":{' in answers[-1]["body"], answers[-1]
+        gc.collect()
+        gc.freeze()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            answers.clear()
+            start = time.process_time()
+            for _ in range(int(line)):
+                await app(dict(scope), receive, send)
+            took = time.process_time() - start
+            sys.stdout.write(f"{took} {address or '-'}\n")
+            sys.stdout.flush()
+    os._exit(0)
+
+
+class Child:
+    """One of the processes."""
+
+    def __init__(self, way: str, url: str, key: str, sub: str) -> None:
+        self.way, self.address = way, "-"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.seeing", "--answer", way, url, key, sub],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def take(self, count: int) -> float:
+        """Seconds of processor time for so many requests."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        took, self.address = self.process.stdout.readline().split()
+        return float(took)
+
+
+def scrape(children: list[Child], stop: threading.Event) -> None:
+    """Ask for the metrics as Prometheus does."""
+    while not stop.wait(SCRAPE_SECONDS):
+        for child in children:
+            if child.address != "-":
+                urllib.request.urlopen(f"http://{child.address}/metrics", timeout=20).read()
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--people", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--requests", type=int, default=100, help="in each turn")
+    parser.add_argument("--answer", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.answer:
+        answer(*given.answer)
+        return
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: E731, T201
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with databases.started(FOLDER / "postgres", say) as server:
+        database = databases.filled(server, given.people, say)
+        (person,) = database.rows(
+            "SELECT auth0_sub AS sub, public_id AS key FROM users ORDER BY created_at LIMIT 1"
+        )
+        children = [Child(way, database.url, str(person["key"]), person["sub"]) for way in WAYS]
+        stop = threading.Event()
+        thread = threading.Thread(target=scrape, args=(children, stop))
+        took: dict[str, list[float]] = {way: [] for way in WAYS}
+        try:
+            for child in children:
+                child.take(given.requests)
+            thread.start()
+            for number in range(given.rounds):
+                for child in children[number % 3 :] + children[: number % 3]:
+                    took[child.way].append(child.take(given.requests) / given.requests)
+        finally:
+            stop.set()
+            for child in children:
+                child.process.kill()
+    base = took["without"]
+    for way in WAYS:
+        ratios = sorted(a / b for a, b in zip(took[way], base, strict=True))
+        low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]
+        print(  # noqa: T201
+            f"{way:8} {statistics.median(took[way]) * 1e6:7.1f} µs a request, "
+            f"mean {statistics.fmean(took[way]) * 1e6:7.1f}; "
+            f"{statistics.median(ratios):.4f} of without (half: {low:.3f} to {high:.3f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
