@@ -205,6 +205,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--requests", type=int, default=100, help="in each turn")
+    parser.add_argument("--limit", type=float, default=200, help="seconds, then it is enough")
     parser.add_argument("--answer", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.answer:
@@ -225,7 +226,10 @@ def main() -> None:
             for child in children:
                 child.take(given.requests)
             thread.start()
+            end = time.monotonic() + given.limit
             for number in range(given.rounds):
+                if time.monotonic() > end:
+                    break
                 for child in children[number % 3 :] + children[: number % 3]:
                     took[child.way].append(child.take(given.requests) / given.requests)
         finally:
@@ -233,6 +237,7 @@ def main() -> None:
             for child in children:
                 child.process.kill()
     base = took["without"]
+    print(f"{len(base)} turns of {given.requests} requests each")  # noqa: T201
     for way in WAYS:
         ratios = sorted(a / b for a, b in zip(took[way], base, strict=True))
         low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]

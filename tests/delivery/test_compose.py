@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,31 @@ class Compose:
     url: str
     files: list[str]
     env: dict[str, str]
+    started: set[str] = field(default_factory=set)
 
     def __call__(self, *words: str) -> str:
         return run(TOOL, *self.files, "-p", PROJECT, *words, env=self.env)
+
+    def start(self, service: str) -> None:
+        """Start a service once what it depends on is as the file wants it.
+
+        podman-compose does that itself, but podman before 4.6 waits for no health, and for ever
+        for a container that has ended already.
+        """
+        if service in self.started:
+            return
+        self.started.add(service)
+        wanted = SERVICES.get(service, {}).get("depends_on", {})
+        if isinstance(wanted, list):
+            wanted = {name: {"condition": "service_started"} for name in wanted}
+        for name, how in wanted.items():
+            self.start(name)
+            match how["condition"]:
+                case "service_healthy":
+                    awaited(lambda n=name: healthy(self, n))  # type: ignore[misc]
+                case "service_completed_successfully":
+                    awaited(lambda n=name: "Exited (0)" in state(self.container(n)))  # type: ignore[misc]
+        self("up", "-d", "--no-deps", "--no-build", service)
 
     def inside(self, service: str, *words: str) -> str:
         """What a program in the container of a service says."""
@@ -107,11 +129,8 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     files = ["-f", str(CHECKOUT / "compose.yaml"), "-f", str(issuer(folder))]
     made = Compose(f"http://{HOST}:{port}", files, given)
     try:
-        # One after the other, as `condition: service_healthy` has it: podman before 4.6 does
-        # not wait for that.
-        made("up", "-d", "postgres")
-        awaited(lambda: healthy(made, "postgres"))
-        made("up", "-d", "--no-build")
+        for service in ("issuer", *SERVICES):
+            made.start(service)
         awaited(lambda: answers(made.url))
         yield made
     except BaseException:

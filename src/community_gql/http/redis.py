@@ -35,8 +35,8 @@ _COMPARED = 25
 """So many characters of a token are its position: the later one is the greater text."""
 # Of two writes at once, the one that was committed first may be told last.
 _KEEP_LATER = """
-local known, told = redis.call('GET', KEYS[1]), ARGV[1]
-if known and #known == #told and string.sub(known, 1, ARGV[3]) > string.sub(told, 1, ARGV[3]) then
+local known, told, width = redis.call('GET', KEYS[1]), ARGV[1], tonumber(ARGV[3])
+if known and #known == #told and string.sub(known, 1, width) > string.sub(told, 1, width) then
   redis.call('EXPIRE', KEYS[1], ARGV[2])
 else
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
