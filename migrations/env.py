@@ -19,16 +19,23 @@ from typing import Any
 
 from alembic import context
 from alembic.migration import MigrationContext
-from alembic.operations.ops import AddColumnOp, MigrationScript, ModifyTableOps
+from alembic.operations.ops import (
+    AddColumnOp,
+    CreateTableOp,
+    MigrationScript,
+    ModifyTableOps,
+    OpContainer,
+)
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, NullPool, text
+from sqlalchemy import Column, Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from community_gql.db import connecting
 from community_gql.db.models import Base
 from community_gql.db.pool import ANSWERS
+from community_gql.db.recording import RecordChanges
 from community_gql.db.states import sqlstate
 from community_gql.db.updated_at import MoveUpdatedAt
 from community_gql.settings.checks import database_address
@@ -86,6 +93,7 @@ def number(
     """Name a new revision by the number after the newest one, and complete it."""
     if migration.connection is not None:
         follow_columns(scripts, migration.connection)
+    follow_tables(scripts)
     head = ScriptDirectory.from_config(config).get_current_head()
     for script in scripts:
         script.rev_id = f"{int(head or 0) + 1:04d}"
@@ -113,6 +121,21 @@ def follow_columns(scripts: list[MigrationScript], connection: Connection) -> No
                 script.upgrade_ops.ops.append(after)
                 # The trigger must let go of a column before that is dropped.
                 script.downgrade_ops.ops.insert(0, MoveUpdatedAt(change.table_name, before))
+
+
+def follow_tables(scripts: list[MigrationScript]) -> None:
+    """Let new tables whose rows belong to a person be recorded for live updates.
+
+    Without it, whoever follows that person or themselves would not be told.
+    """
+    for script in scripts:
+        changes = script.upgrade_ops
+        if isinstance(changes, OpContainer):
+            for change in [each for each in changes.ops if isinstance(each, CreateTableOp)]:
+                names = [each.name for each in change.columns if isinstance(each, Column)]
+                if "user_id" in names:
+                    key = "id" if "id" in names else "user_id"
+                    changes.ops.append(RecordChanges(change.table_name, key))
 
 
 LOCK_TIMEOUT = "250ms"

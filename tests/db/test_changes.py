@@ -175,7 +175,12 @@ async def test_every_table_is_recorded_or_named_here(db: asyncpg.Connection) -> 
         "stale_features": "nobody sees them",
         "stale_lists": "nobody sees them",
     }
-    assert recorded | elsewhere.keys() == models.Base.metadata.tables.keys()
+    missing = models.Base.metadata.tables.keys() - recorded - elsewhere.keys()
+    assert missing == set(), (
+        "whoever follows live is not told of these: call record_changes in the migration (make "
+        "migration does it for tables with user_id), or say here why nobody needs to be told"
+    )
+    assert recorded | elsewhere.keys() <= models.Base.metadata.tables.keys()
 
 
 async def test_what_a_story_was_is_kept_and_its_text_is_not(

@@ -25,9 +25,9 @@ from community_gql.settings.checks import plain_address
 url, migrations = sys.argv[1:]
 migrate.folder = lambda: Path(migrations)
 profiles = Base.metadata.tables["user_profiles"]
-profiles.append_column(Column("headline", String(80)))
+profiles.append_column(Column("of_this_test", String(80)))
 Table(
-    "badges",
+    "things_of_this_test",
     Base.metadata,
     Column("user_id", ForeignKey("users.auth0_sub", ondelete="CASCADE"), primary_key=True),
     Column("name", String(40), primary_key=True),
@@ -43,7 +43,7 @@ async def ask(*statements):
         await connection.close()
 
 migrate.upgrade(url)
-made = migrate.revision(url, "add badges")
+made = migrate.revision(url, "add things")
 commands.tidy(made)
 migrate.upgrade(url)
 migrate.check(url)
@@ -53,10 +53,15 @@ migrate.check(url)
 moved = asyncio.run(ask(
     "INSERT INTO users (auth0_sub, email) VALUES ('u', 'u@example.com')",
     "INSERT INTO user_profiles (user_id, updated_at) VALUES ('u', '2020-01-01')",
-    "UPDATE user_profiles SET headline = 'Hello'",
+    "UPDATE user_profiles SET of_this_test = 'Hello'",
     "SELECT updated_at > '2025-01-01' FROM user_profiles",
 ))
-print(made, moved)
+recorded = asyncio.run(ask(
+    "INSERT INTO things_of_this_test (user_id, name) VALUES ('u', 'first')",
+    "DELETE FROM things_of_this_test",
+    "SELECT string_agg(key, ' ') FROM changes WHERE entity = 'things_of_this_test'",
+))
+print(made, moved, recorded)
 """
 
 
@@ -71,11 +76,12 @@ def test_a_field_and_an_entity(tmp_path: Path, empty_database_url: Callable[...,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    made, moved = done.stdout.splitlines()[-1].split()
+    made, moved, *recorded = done.stdout.splitlines()[-1].split()
     assert moved == "True"
+    assert recorded == ["u", "u"]
 
     text = Path(made).read_text()
-    assert text.startswith('"""add badges"""')
+    assert text.startswith('"""add things"""')
     assert "auto generated" not in text
     for words in (["ruff", "format", "--check"], ["ruff", "check"], ["mypy"]):
         checked = subprocess.run(

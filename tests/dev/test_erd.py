@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from sqlalchemy import BigInteger, Column, ForeignKey, MetaData, Table
+from sqlalchemy import BigInteger, Column, ForeignKey, MetaData, String, Table
 
 from community_gql.db.models import Base
 from community_gql.dev import erd
@@ -48,14 +47,26 @@ def test_a_changed_column_makes_another_picture(monkeypatch: pytest.MonkeyPatch)
     assert erd.svg() != before
 
 
-def test_a_new_table_needs_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_table_finds_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     metadata = MetaData()
     for table in Base.metadata.tables.values():
         table.to_metadata(metadata)
     badge = Column("user_id", BigInteger, ForeignKey("users.public_id"), primary_key=True)
-    Table("badges", metadata, badge)
+    Table("of_this_test", metadata, badge)
     monkeypatch.setattr(Base, "metadata", metadata)
-    with pytest.raises(
-        erd.PictureError, match=re.escape("COLUMNS of erd.py where to draw: badges")
-    ):
+    assert ">of_this_test</text>" in erd.svg()
+
+    profile = Column("profile", String, ForeignKey("user_profiles.user_id"))
+    tag = Column("tag", BigInteger, ForeignKey("tag_renames.tag_id"), primary_key=True)
+    Table("far_from_all", metadata, profile, tag)
+    assert ">far_from_all</text>" in erd.svg()
+    metadata.tables["far_from_all"].append_column(
+        Column("badge", ForeignKey("of_this_test.user_id"))
+    )
+    assert erd.svg().count(">far_from_all</text>") == 1
+
+
+def test_places_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erd, "COLUMNS", (*erd.COLUMNS, ("gone",)))
+    with pytest.raises(erd.PictureError, match=r"has what .* has not: gone"):
         erd.svg()

@@ -91,6 +91,9 @@ async def community(db: asyncpg.Connection, chance: random.Random) -> tuple[list
         if chance.random() < 0.7:
             theme = chance.choice((None, "zen"))
             rows.append(await make.garden(db, who, text() or "x", theme=theme, created_at=moment()))
+        for type_name, owned in make.OWNED.items():
+            if type_name not in ("Story", "Habit", "Garden"):
+                rows += [await owned(db, who) for _ in range(chance.randint(0, 2))]
         if chance.random() < 0.5:
             await make.features(db, who, chance.choice(([], [0.5, 1.0, -1e-7], [1.0] * 40)))
         for _ in range(chance.randint(0, 2)):

@@ -17,6 +17,7 @@ from community_gql.graph.visibility import ANONYMOUS, Viewer
 from tests.operations.community import community, spoil
 from tests.operations.operations import Generator
 from tests.operations.ways import both_ways
+from tests.support import graph
 from tests.support.factories import Person, day
 
 CASES = int(os.environ.get("FUZZ_CASES", "3000"))
@@ -72,6 +73,15 @@ async def test_random_operations_have_one_answer(
     assert spoilt or not failed
     assert codes.keys() <= ({"BAD_REQUEST", "INTERNAL"} if spoilt else {"BAD_REQUEST"})
     assert ways["compiled"] > (0.7 if spoilt else 0.88) * ways.total()
+
+
+async def test_every_type_that_node_finds_is_in_the_data(db: asyncpg.Connection) -> None:
+    """Without a row, no random operation would ever read one."""
+    _, words = await community(db, random.Random(SEED))
+    missing = {
+        name for name in graph.nodes() if not any(i.startswith(f"{name}_") for i in words.ids)
+    }
+    assert missing == set(), "add how to make one to OWNED of tests/support/factories.py"
 
 
 def hide(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def everything() -> dict[str, str]:
         f"Query.{name}": f"{{ {name}{example(field)} {selected(get_named_type(field.type), 2)} }}"
         for name, field in query.fields.items()
     }
-    for name in ("User", "Story", "Habit", "Garden", "Tag", "Match", "Friendship"):
+    for name in graph.nodes():
         spread = f"... on {name} {selected(types[name], 2)}"
         asked[name] = f'{{ node(id: "{write_id(name, 1)}") {{ {spread} }} }}'
     return asked

@@ -19,7 +19,8 @@ from tests.support import factories as make
 from tests.support import writing
 from tests.support.client import Client
 from tests.support.factories import Person, Row
-from tests.support.writing import Scene, change, refusal, send
+from tests.support.mutations import TABLE
+from tests.support.writing import MUTATIONS, Scene, change, refusal, send
 
 
 @pytest.fixture
@@ -163,6 +164,34 @@ async def test_expected_updated_at_keeps_an_edit_from_overwriting_another(
         zoned = datetime.fromisoformat(now).astimezone().isoformat()
         await change(api, scene.ada, name, **who, **{member: words[1]}, expectedUpdatedAt=zoned)
         await change(api, scene.ada, name, **who, **{member: "c"}, expectedUpdatedAt=None)
+
+
+VERSIONS = {
+    "updateStory": "story { updatedAt }",
+    "updateProfile": "user { profile { updatedAt } }",
+}
+"""Where the payload of each mutation that takes ``expectedUpdatedAt`` has the moment."""
+
+
+def test_every_version_is_known() -> None:
+    versioned = {n for n in MUTATIONS if "expectedUpdatedAt" in writing.input_type(n).fields}
+    assert versioned == VERSIONS.keys()
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+async def test_two_edits_of_one_version_do_not_overwrite_each_other(
+    api: Client, scene: Scene, name: str
+) -> None:
+    """Whichever member they change: one that did not move ``updatedAt`` would be lost."""
+    example = TABLE[name].example(scene)
+    who = {"id": example.pop("id")} if "id" in example else {}
+    for member, value in example.items():
+        read = await change(api, scene.ada, name, VERSIONS[name], **who)
+        seen = (read.get("story") or read["user"]["profile"])["updatedAt"]
+        edit = {**who, member: value, "expectedUpdatedAt": seen}
+        await change(api, scene.ada, name, **edit)
+        refused = await refusal(api, scene.ada, name, **edit)
+        assert refused == [("CONFLICT", ["expectedUpdatedAt"])], member
 
 
 async def test_a_profile_that_is_not_there_matches_no_moment(

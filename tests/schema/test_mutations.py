@@ -12,7 +12,7 @@ import pytest
 
 from community_gql.schema.ids import write_id
 from tests.support import factories as make
-from tests.support import writing
+from tests.support import graph, writing
 from tests.support.client import Client
 from tests.support.mutations import TABLE, by_place
 from tests.support.writing import EXAMPLES, MUTATIONS, Scene, change, refusal, send
@@ -135,6 +135,11 @@ def said(name: str, path: tuple[str | int, ...]) -> str:
 
 def test_every_id_of_the_schema_is_known() -> None:
     assert {said(*place) for place in IDS} == LEADS_TO.keys()
+
+
+def test_ids_of_every_type_are_tried(scene: Scene) -> None:
+    missing = set(graph.nodes()) - scene.ids().keys()
+    assert missing == set(), "add how to make one to OWNED of tests/support/factories.py"
 
 
 @pytest.mark.parametrize(("name", "path"), IDS, ids=[said(*place) for place in IDS])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -161,6 +161,17 @@ async def garden(
 ) -> Row:
     columns = {"user_id": owner.sub, "theme": theme}
     return await _named(db, "Garden", "gardens", name, columns, given)
+
+
+OWNED: dict[str, Callable[[asyncpg.Connection, Person], Awaitable[Row]]] = {
+    "Story": story,
+    "Habit": habit,
+    "Garden": garden,
+}
+"""What a person can have, by type, as ``make(db, owner)``: every type of NODES that has an owner.
+
+The tests of all types (of both ways of running queries, of loaders, ids and exports) make rows of
+these, so that a new type is tried there as well."""
 
 
 async def features(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from graphql import (
     GraphQLField,
     GraphQLInputObjectType,
+    GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
     get_named_type,
 )
+from sqlalchemy import Column
 
 from community_gql.schema.executable import core
-from community_gql.schema.kinds import EdgeField, declared
+from community_gql.schema.kinds import ColumnField, EdgeField, ExpressionField, declared
 
 
 def readable_types() -> dict[str, GraphQLNamedType]:
@@ -33,12 +36,30 @@ def readable_types() -> dict[str, GraphQLNamedType]:
     return found
 
 
+def nodes() -> list[str]:
+    """The types that ``node`` finds, by name."""
+    node = core.type_map["Node"]
+    assert isinstance(node, GraphQLInterfaceType)
+    return sorted(type_.name for type_ in core.get_possible_types(node))
+
+
 def readable_fields() -> Iterator[tuple[str, GraphQLField]]:
     """Every field of every object type of ``readable_types``, with its coordinate."""
     for type_ in readable_types().values():
         if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
             for name, field in type_.fields.items():
                 yield f"{type_.name}.{name}", field
+
+
+def column_of(field: GraphQLField) -> Column[Any] | None:
+    """The column of the models that a field copies, if it does."""
+    declaration = declared(field)
+    if not isinstance(declaration, ColumnField) or isinstance(declaration, ExpressionField):
+        return None
+    model = getattr(declaration.origin, "shape").model  # noqa: B009 - of our own making
+    attribute = getattr(model, declaration.attribute or declaration.python_name)
+    column: Column[Any] = attribute.property.columns[0]
+    return column
 
 
 def edges() -> dict[str, GraphQLField]:

@@ -180,11 +180,13 @@ class Scene:
     asked_by_bea: Row
     """The friendship that Bea asked Ada for."""
     match: Row
+    owned: list[Row]
+    """Of Ada's, a row of each type of OWNED that is not above."""
 
     def ids(self) -> dict[str, str]:
         """A global id of every type that has ids, of rows that Ada owns or sees."""
         of = (self.story, self.habit, self.garden, self.moss, self.asked_by_bea, self.match)
-        return {row.type_name: row.id for row in of} | {"User": self.ada.id}
+        return {row.type_name: row.id for row in (*of, *self.owned)} | {"User": self.ada.id}
 
     def actor(self, name: str) -> Person:
         """Who may do this: for what is no mutation, Ada."""
@@ -210,6 +212,11 @@ async def scene(db: asyncpg.Connection) -> Scene:
         fern,
         await make.friendship(db, bea, ada, accepted=False),
         match,
+        [
+            await owned(db, ada)
+            for name, owned in make.OWNED.items()
+            if name not in ("Story", "Habit", "Garden")
+        ],
     )
 
 

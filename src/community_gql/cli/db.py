@@ -152,14 +152,16 @@ def check() -> None:
 
 @commands.command(hidden=True)
 def revision(message: str) -> None:
-    """Write a migration for what changed in models.py since the last one."""
+    """Write a migration for what changed in models.py since the last one, and draw the picture."""
     from community_gql.db import migrate
+    from community_gql.dev import erd
 
     with ended_by_signals(), EmbeddedPostgres.start_throwaway() as server:
         server.create_database(DATABASE)
         migrate.upgrade(server.url(DATABASE))
         made = migrate.revision(server.url(DATABASE), message)
     tidy(made)
+    out.print(f"wrote {erd.write(home())}", soft_wrap=True)
     out.print(f"wrote {made}: read it before you run it", soft_wrap=True)
 
 

@@ -1,7 +1,8 @@
 """Everything that is stored about a person, as JSON, for that person.
 
-Each part is one table. ``tests/db/test_export.py`` compares the parts with the tables: a column
-that refers to people is in one of them, or in ``LEFT_OUT`` with a reason.
+Each part is one table. A new column of what a person owns, and a new table whose ``user_id``
+refers to them, are in it without a word here. ``tests/db/test_export.py`` compares the parts with
+the tables: a column that refers to people is in one of them, or in ``LEFT_OUT`` with a reason.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
-from sqlalchemy import TextClause, text
+from sqlalchemy import Column, TextClause, text
+from sqlalchemy.dialects import postgresql
 
 from community_gql.db.database import Database
+from community_gql.db.models import Base
 
 ROWS = 100
 """How many rows are in memory at once; a story has at most some 100,000 characters."""
@@ -30,52 +34,6 @@ class Part:
     """Whether there is at most one row."""
 
 
-PARTS = (
-    Part("person", "users", """
-        SELECT auth0_sub AS sub, public_id AS id, email, created_at
-        FROM users WHERE auth0_sub = :sub""", single=True),
-    Part("profile", "user_profiles", """
-        SELECT display_name, bio, journaling_frequency, updated_at
-        FROM user_profiles WHERE user_id = :sub""", single=True),
-    Part("tags", "user_tags", """
-        SELECT tag_id, tags.name
-        FROM user_tags JOIN tags ON tags.id = tag_id WHERE user_id = :sub ORDER BY tag_id"""),
-    Part("stories", "stories", """
-        SELECT id, title, content, visibility, tags_cached AS tags, created_at, updated_at
-        FROM stories WHERE user_id = :sub ORDER BY id"""),
-    Part("story_requests", "story_requests", """
-        SELECT key, story_id, created_at
-        FROM story_requests WHERE user_id = :sub ORDER BY key"""),
-    Part("habits", "habits", """
-        SELECT id, name, frequency, meta, created_at
-        FROM habits WHERE user_id = :sub ORDER BY id"""),
-    Part("garden", "gardens", """
-        SELECT id, name, theme, created_at
-        FROM gardens WHERE user_id = :sub""", single=True),
-    Part("friendships", "friendships", """
-        SELECT friendships.id, status, friendships.created_at, accepted_at,
-          requester_id = :sub AS requested_by_you, other.public_id AS other_person
-        FROM friendships JOIN users AS other
-          ON other.auth0_sub = CASE requester_id WHEN :sub THEN addressee_id ELSE requester_id END
-        WHERE :sub IN (requester_id, addressee_id) ORDER BY friendships.id"""),
-    Part("features", "user_features", """
-        SELECT vector, version, updated_at
-        FROM user_features WHERE user_id = :sub""", single=True),
-    Part("matches", "match_results", """
-        SELECT match_results.id, target.public_id AS matched_person, score,
-          match_results.created_at
-        FROM match_results JOIN users AS target ON target.auth0_sub = target_user_id
-        WHERE user_id = :sub ORDER BY match_results.id"""),
-    Part("matching", "match_choices", """
-        SELECT wanted, habits, updated_at
-        FROM match_choices WHERE user_id = :sub""", single=True),
-    Part("dismissals", "match_dismissals", """
-        SELECT target.public_id AS dismissed_person, match_dismissals.created_at
-        FROM match_dismissals JOIN users AS target ON target.auth0_sub = target_user_id
-        WHERE user_id = :sub ORDER BY match_dismissals.created_at, target.public_id"""),
-)  # fmt: skip
-"""The parts, in the order in which they are written."""
-
 LEFT_OUT = {
     "users.name_key": "the name in the profile, in lower case, for sorting",
     "stories.search": "the words of title and text, for searching",
@@ -85,6 +43,83 @@ LEFT_OUT = {
     "stale_lists.user_id": "a mark that something is to be computed anew",
 }
 """Columns that hold or refer to people and are not in the export, and why."""
+
+
+_quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+
+OWNER = "user_id"
+"""The column of a table that names the person whose row it is."""
+CALLED = {"stories.tags_cached": "tags"}
+"""Columns that have another name in the export."""
+
+
+def _own(name: str, table: str) -> Part:
+    """All columns of the rows that a person owns, but for those that name other people."""
+    columns = Base.metadata.tables[table].columns
+    shown = [
+        f"{_quote(key)} AS {_quote(CALLED.get(f'{table}.{key}', key))}"
+        for key, column in columns.items()
+        if key != OWNER and f"{table}.{key}" not in LEFT_OUT and not _names_people(column)
+    ]
+    unique = bool(columns[OWNER].unique)
+    keys = [
+        _quote(column.name) for column in columns if column.primary_key and column.name != OWNER
+    ]
+    order = f" ORDER BY {', '.join(keys)}" if keys and not unique else ""
+    sql = f"SELECT {', '.join(shown)} FROM {_quote(table)} WHERE {OWNER} = :sub{order}"
+    return Part(name, table, sql, single=unique or not keys)
+
+
+def _names_people(column: Column[Any]) -> bool:
+    return any(key.target_fullname == "users.auth0_sub" for key in column.foreign_keys)
+
+
+_NAMED = (
+    Part("person", "users", """
+        SELECT auth0_sub AS sub, public_id AS id, email, created_at
+        FROM users WHERE auth0_sub = :sub""", single=True),
+    _own("profile", "user_profiles"),
+    Part("tags", "user_tags", """
+        SELECT tag_id, tags.name
+        FROM user_tags JOIN tags ON tags.id = tag_id WHERE user_id = :sub ORDER BY tag_id"""),
+    _own("stories", "stories"),
+    _own("story_requests", "story_requests"),
+    _own("habits", "habits"),
+    _own("garden", "gardens"),
+    Part("friendships", "friendships", """
+        SELECT friendships.id, status, friendships.created_at, accepted_at,
+          requester_id = :sub AS requested_by_you, other.public_id AS other_person
+        FROM friendships JOIN users AS other
+          ON other.auth0_sub = CASE requester_id WHEN :sub THEN addressee_id ELSE requester_id END
+        WHERE :sub IN (requester_id, addressee_id) ORDER BY friendships.id"""),
+    _own("features", "user_features"),
+    Part("matches", "match_results", """
+        SELECT match_results.id, target.public_id AS matched_person, score,
+          match_results.created_at
+        FROM match_results JOIN users AS target ON target.auth0_sub = target_user_id
+        WHERE user_id = :sub ORDER BY match_results.id"""),
+    _own("matching", "match_choices"),
+    Part("dismissals", "match_dismissals", """
+        SELECT target.public_id AS dismissed_person, match_dismissals.created_at
+        FROM match_dismissals JOIN users AS target ON target.auth0_sub = target_user_id
+        WHERE user_id = :sub ORDER BY match_dismissals.created_at, target.public_id"""),
+)  # fmt: skip
+
+
+def parts() -> tuple[Part, ...]:
+    """The parts, in the order in which they are written; last what has no name of its own yet."""
+    named = {part.table for part in _NAMED}
+    others = [
+        _own(name, name)
+        for name, table in sorted(Base.metadata.tables.items())
+        if name not in named and OWNER in table.columns and f"{name}.{OWNER}" not in LEFT_OUT
+        if _names_people(table.columns[OWNER])
+    ]
+    return (*_NAMED, *others)
+
+
+PARTS = parts()
+"""What an export is made of."""
 
 
 # unscoped: a person's own rows, for themselves

@@ -7,7 +7,7 @@ Below a table's columns are its relationships, by which ``schema/types.py`` lead
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -36,7 +36,7 @@ COLUMNS = (
         "changes",
     ),
 )
-"""Which table stands where; a new one needs a place here."""
+"""Which table stands where. A new one finds a place by itself, and may be given another here."""
 
 WIDTH, ROW, HEAD, PAD = 316, 20, 30, 12
 GUTTER, GAP, MARGIN = 96, 26, 24
@@ -105,7 +105,7 @@ def write(checkout: Path) -> Path:
 
 
 def svg() -> str:
-    """The picture. Raises PictureError for a table without a place."""
+    """The picture. Raises PictureError where COLUMNS and the models do not fit."""
     boxes = _boxes()
     width = 2 * MARGIN + len(COLUMNS) * WIDTH + (len(COLUMNS) - 1) * GUTTER + GUTTER // 2
     height = max(box.y + box.height for box in boxes.values()) + MARGIN + 22
@@ -132,14 +132,9 @@ def svg() -> str:
 
 def _boxes() -> dict[str, Box]:
     tables = Base.metadata.tables
-    placed = [name for column in COLUMNS for name in column]
-    if missing := sorted(tables.keys() - set(placed)):
-        raise PictureError(f"say in COLUMNS of erd.py where to draw: {', '.join(missing)}.")
-    if gone := sorted(set(placed) - tables.keys()):
-        raise PictureError(f"COLUMNS of erd.py has what models.py has not: {', '.join(gone)}.")
     mappers = {mapper.local_table.key: mapper for mapper in Base.registry.mappers}  # type: ignore[attr-defined]
     boxes = {}
-    for place, names in enumerate(COLUMNS):
+    for place, names in enumerate(_places(tables)):
         y = MARGIN
         for name in names:
             table = tables[name]
@@ -148,6 +143,35 @@ def _boxes() -> dict[str, Box]:
             boxes[name] = box = Box(table, place, x, y, tuple(table.columns), leads)
             y += box.height + GAP
     return boxes
+
+
+def _places(tables: Mapping[str, Table]) -> list[list[str]]:
+    """COLUMNS with the tables that it does not name: each in the shortest column that can have it.
+
+    That is one beside, or with, all the tables to which its foreign keys lead.
+    """
+    columns = [list(names) for names in COLUMNS]
+    placed = {name: place for place, names in enumerate(columns) for name in names}
+    if gone := sorted(placed.keys() - tables.keys()):
+        raise PictureError(f"COLUMNS of erd.py has what models.py has not: {', '.join(gone)}.")
+    for name in sorted(tables.keys() - placed.keys()):
+        to = {key.column.table.name for key in tables[name].foreign_keys} - {name}
+        near = [
+            place
+            for place in range(len(columns))
+            if all(abs(placed.get(other, place) - place) <= 1 for other in to)
+        ]
+        if not near:
+            raise PictureError(
+                f"{name} refers to tables that stand far apart in COLUMNS of erd.py: say there "
+                "where to draw them."
+            )
+        chosen = min(
+            near, key=lambda place: sum(len(tables[n].columns) + 2 for n in columns[place])
+        )
+        columns[chosen].append(name)
+        placed[name] = chosen
+    return columns
 
 
 def _leads(mapper: Mapper[object]) -> Iterator[tuple[str, str]]:

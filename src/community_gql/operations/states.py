@@ -8,20 +8,42 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, String, any_, bindparam
+from sqlalchemy import ARRAY, String, any_, bindparam, inspect
 
 from community_gql.db import models as m
 from community_gql.db.changes import Change
 from community_gql.db.database import Snapshot
+from community_gql.graph.edges import Edge
 from community_gql.graph.plans import LookupPlan
 from community_gql.graph.visibility import visible
 from community_gql.operations.rendering import Renderer, Request
 from community_gql.operations.subscriptions import Delivery, Form, State
+from community_gql.schema.executable import core
+from community_gql.schema.kinds import declared
 
 SECONDS = 1.0
 """How often a state is read again at most."""
-OF_PERSON = frozenset({"users", "user_profiles", "user_tags", "gardens", "habits", "stories"})
-"""The tables whose rows are a person's own: they wake the ``node`` of that person."""
+
+
+def _of_person() -> Iterator[str]:
+    yield m.User.__tablename__
+    relationships = inspect(m.User).relationships
+    for field in core.type_map["User"].fields.values():  # type: ignore[attr-defined]
+        source = getattr(declared(field), "source", None)
+        if isinstance(source, Edge) and source.relationship is not None:
+            relation = relationships[source.relationship]
+            if not relation.viewonly:
+                table = (
+                    relation.mapper.local_table
+                    if relation.secondary is None
+                    else relation.secondary
+                )
+                yield str(table)
+
+
+OF_PERSON = frozenset(_of_person())
+"""The tables whose rows are a person's own, as the fields of User lead to them: they wake the
+``node`` of that person."""
 OF_VIEWER = frozenset({"friendships", "match_results"})
 """The tables whose rows wake everything that their people look at."""
 

@@ -412,5 +412,5 @@ class Viewer:
     )
 
 
-NODES: tuple[Any, ...] = (User, Story, Habit, Garden, Tag, Match, Friendship)
-"""The types that `node` finds."""
+NODES: tuple[Any, ...] = tuple(Node.__subclasses__())
+"""The types that `node` finds, in the order of their definition."""
