@@ -28,7 +28,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_PYTH
 unexport PIP_NO_DEPS PIP_CONSTRAINT PIP_REQUIREMENT PIP_EDITABLE PYTHONHOME PYTHONPATH PYTHONOPTIMIZE
 
 .DEFAULT_GOAL := help
-.PHONY: help run install explorer screenshots test test-fast test-clients test-delivery \
+.PHONY: help run install explorer screenshots test test-fast test-clients test-recipes test-delivery \
 	release sbom example-web example-script \
 	compare bench fuzz check schema erd migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
@@ -83,14 +83,20 @@ fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Run compare, then
 test-clients: $(VENV)/project $(VENV)/dev-packages $(CLIENTS)/packages ## Give the schema to all client generators, run docs/clients.md and the examples
 	@CLIENTS=all $(BIN)/python -m pytest -n auto tests/clients $(ARGS)
 
+test-recipes: $(VENV)/project $(VENV)/dev-packages ## Follow the recipes of CONTRIBUTING.md in a copy, and check and test that
+	@$(BIN)/python -m tests.recipes $(ARGS)
+
 example-web: ## Serve the example app at http://127.0.0.1:5173, beside make run
 	@cd examples/web && npm start
 
-example-script: $(VENV)/project $(CLIENTS)/packages ## Run the example script beside make run (EMAIL=grace@example.com)
-	@$(BIN)/python -c "$$ANSWERS" "$${API:-http://127.0.0.1:8000}"
+example-script: $(BIN)/python answers $(VENV)/project $(CLIENTS)/packages ## Run the example script beside make run (EMAIL=grace@example.com)
 	@cd examples/python && ../../$(CLIENTS)/bin/ariadne-codegen > /dev/null && \
 		TOKEN=$$(../../$(BIN)/community-gql token $(or $(EMAIL),ada@example.com)) \
 		../../$(CLIENTS)/bin/python journal.py $(ARGS)
+
+.PHONY: answers
+answers: $(BIN)/python
+	@$(BIN)/python -c "$$ANSWERS" "$${API:-http://127.0.0.1:8000}"
 
 define ANSWERS
 import sys, urllib.request
@@ -116,7 +122,7 @@ schema: $(VENV)/project $(VENV)/dev-packages ## Write schema.graphql from the co
 erd: $(VENV)/project ## Draw docs/erd.svg from models.py
 	@$(BIN)/community-gql db erd
 
-migration: $(VENV)/project $(VENV)/dev-packages ## Write a migration for what changed in models.py (m="add badges")
+migration: $(VENV)/project $(VENV)/dev-packages ## Write a migration for what changed in models.py, draw docs/erd.svg (m="add badges")
 	@test -n "$(m)" || { echo 'Say what it does: make migration m="add badges"' >&2; exit 2; }
 	@$(BIN)/community-gql db revision "$(m)"
 
