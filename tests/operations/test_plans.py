@@ -10,6 +10,7 @@ from graphql.execution.values import VariableValues
 
 from community_gql.graph.plans import Plan
 from community_gql.operations.prepared import Operation, SwitchedOperation
+from community_gql.operations.trees import Trees
 
 SCALARS = """
 query (
@@ -39,7 +40,7 @@ def operation() -> Operation:
     document = parse(SCALARS)
     (node,) = document.definitions
     assert isinstance(node, OperationDefinitionNode)
-    return Operation(document, node, {})
+    return Operation(SCALARS, node, Trees())
 
 
 def plans(asked: Operation, switched: SwitchedOperation, raw: dict[str, Any]) -> list[Plan]:

@@ -112,6 +112,7 @@ class Subscription:
         "_on_close",
         "closed",
         "events",
+        "fallback_reason",
         "form",
         "key",
         "paused_until",
