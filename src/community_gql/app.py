@@ -38,7 +38,7 @@ from community_gql.http.security import SecurityHeaders
 from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
-from community_gql.identity.wiring import development_identity, provider_identity
+from community_gql.identity.wiring import IdentityParts, development_identity, provider_identity
 from community_gql.operations.documents import TrustedDocuments
 from community_gql.operations.live import Live
 from community_gql.operations.pipeline import Operations
@@ -90,7 +90,6 @@ def create_app(
         running.append(database.replicas.running())
     if requests is not None:
         running.append(Gauges(requests, database, operations, live, connections).running())
-    export = AccountExport(database, authentication, config)
     ended = [config.budget.close, *([after.close] if after is not None else []), database.close]
     return Application(
         runner,
@@ -98,17 +97,24 @@ def create_app(
         Streams(live, connections),
         proxies,
         cors_origins=settings.cors_origins,
-        routes=[
-            Route("/schema.graphql", SchemaFile(authentication, config).answer, methods=["GET"]),
-            Route("/account/export", export.answer, methods=["GET"]),
-            Route("/healthz", _alive),
-            Route("/readyz", Readiness(database, identity.checks).answer),
-            *identity.routes,
-            *explorer_routes(),
-        ],
+        routes=_routes(database, identity, config),
         lifespan=_lifespan(operations, sockets, running, ended),
         requests=requests,
     )
+
+
+def _routes(database: Database, identity: IdentityParts, config: EndpointConfig) -> list[BaseRoute]:
+    """What is answered beside GraphQL."""
+    authentication = identity.authentication
+    export = AccountExport(database, authentication, config)
+    return [
+        Route("/schema.graphql", SchemaFile(authentication, config).answer, methods=["GET"]),
+        Route("/account/export", export.answer, methods=["GET"]),
+        Route("/healthz", _alive),
+        Route("/readyz", Readiness(database, identity.checks).answer),
+        *identity.routes,
+        *explorer_routes(),
+    ]
 
 
 def _read_after(database: Database, settings: Settings) -> ReadAfter | None:
