@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from community_gql.http import exchange, rate_limit, redis
+from community_gql.http import exchange, rate_limit
+from community_gql.http import redis as shared
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
 from community_gql.http.redis import RedisBudget
 from community_gql.identity.development import DevelopmentIssuer
@@ -171,7 +172,7 @@ async def test_without_redis_each_process_counts(caplog: pytest.LogCaptureFixtur
 async def test_nobody_waits_for_a_redis_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(redis, "_PING_SECONDS", 0.1)
+    monkeypatch.setattr(shared, "_PING_SECONDS", 0.1)
     port = free_port()
     budget = RedisBudget(f"redis://127.0.0.1:{port}/0", 1000)
     with redis_server(port, tmp_path) as process:
