@@ -56,7 +56,8 @@ async def test_pieces_are_everything_in_order() -> None:
     pace = Pace()
     found = [list(piece) async for piece in pace.pieces(list(range(10)), 4)]
     assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert [piece async for piece in pace.pieces([], 4)] == []
+    nothing: list[int] = []
+    assert [piece async for piece in pace.pieces(nothing, 4)] == []
 
 
 async def test_who_comes_while_a_statement_is_made_waits_for_it(

@@ -127,7 +127,7 @@ def test_what_is_counted_in_memory_is_handed_over_whole() -> None:
 def test_deliveries_are_handed_over_whole() -> None:
     def of(metric: Any, ending: str) -> float:
         samples = next(iter(metric.collect())).samples
-        return sum(sample.value for sample in samples if sample.name.endswith(ending))
+        return float(sum(one.value for one in samples if one.name.endswith(ending)))
 
     counts = metrics.DeliveryCounts()
     before = of(metrics.DELIVERY_SECONDS, "_count"), of(metrics.DELIVERIES, "_total")

@@ -226,7 +226,7 @@ _of_one = (
 )
 # unscoped: the same
 _THEN_RUNNING = select(*_of_one.c).select_from(_xip.join(_of_one, true()))
-_MOST = literal_column(str(MOST_CHANGES + 1))
+_MOST = literal_column(str(MOST_CHANGES + 1), BigInteger)
 _SINCE = _LATER.limit(_MOST)
 _SINCE_BESIDE_OTHERS = union_all(_LATER, _THEN_RUNNING).limit(_MOST)
 
