@@ -220,8 +220,8 @@ _xip = (
     .table_valued(column("xid", BigInteger))
     .render_derived(name="then_running")
 )
-# unscoped: the same
 _of_one = (
+    # unscoped: the same
     select(*_columns).where(_table.xid == _xip.c.xid).order_by(_table.xid, _table.id).lateral()
 )
 # unscoped: the same
