@@ -41,7 +41,7 @@ def process(
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not _answers(port):
             assert made.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server does not answer"
