@@ -356,6 +356,7 @@ class Payloads:
         """Why the loaders read one of them; None when all that were read were compiled."""
         self._fell_back = False
         self._known: dict[str, bytes | None] = {}
+        self._too_large: dict[str, AnswerTooLarge] = {}
 
     async def text(self, key: str, outcome: Outcome) -> bytes | None:
         """The JSON text of the payload with this response key; None: the loaders read it.
@@ -366,8 +367,13 @@ class Payloads:
             return None
         if key in self._known:
             return self._known[key]
-        self._known[key] = None
-        text, reason = await self._read(key, outcome)
+        if key in self._too_large:
+            raise self._too_large[key]
+        try:
+            text, reason = await self._read(key, outcome)
+        except AnswerTooLarge as error:
+            self._too_large[key] = error
+            raise
         if text is None and reason != NOTHING_TO_READ:
             self._fell_back, self.reason = True, reason
         elif text is not None and not self._fell_back:

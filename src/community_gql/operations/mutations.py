@@ -12,6 +12,7 @@ import orjson
 from graphql.execution.values import get_argument_values
 
 from community_gql.operations.prepared import Prepared
+from community_gql.operations.selections import NotCompiled
 from community_gql.schema.context import Context
 from community_gql.schema.payloads import MutationField
 
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
 async def run(prepared: Prepared, context: Context, payloads: Payloads) -> bytes | None:
     """The JSON text of ``data``; None if the executor has to go on, with ``context.outcomes``."""
+    try:
+        roots = prepared.switched.roots(prepared.variables)
+    except NotCompiled:
+        return None
     parts = []
-    for selected in prepared.switched.roots(prepared.variables):
+    for selected in roots:
         field = selected.declared
         if not isinstance(field, MutationField):
             return None  # __typename
