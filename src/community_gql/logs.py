@@ -185,7 +185,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, DBAPIError):
         return f"{_database_message(error.orig)} in: {error.statement}"
     if hasattr(error, "sqlstate"):
-        return _database_message(error)
+        statement = getattr(error, "query", None)  # what the driver ran, without values
+        return _database_message(error) + (f" in: {statement}" if statement else "")
     return str(error)
 
 

@@ -118,7 +118,7 @@ async def test_a_faults_statement_is_logged_without_its_values(
 
     assert answer.codes == ["INTERNAL"]
     assert "SQLSTATE 23514, constraint no_moss" in said
-    assert "INSERT /* op=Write doc=" in said
+    assert "WITH /* op=Write doc=" in said
     assert "INTO stories" in said
     assert "moss" not in said.replace("no_moss", "")
     assert "lantern" not in said
