@@ -44,7 +44,7 @@ from community_gql.operations.selections import Selected, Selections
 from community_gql.operations.trees import Trees, start_of, without_selections
 from community_gql.schema.executable import core
 
-_OPERATION_BYTES, _DEFINITION_BYTES, _ENTRY_BYTES, _PLAN_BYTES = 3000, 4000, 6000, 1500
+_OPERATION_BYTES, _DEFINITION_BYTES, _ENTRY_BYTES, _PLAN_BYTES = 3000, 4000, 6000, 2500
 _COSTS = 20
 """So many costs of one operation are remembered."""
 
