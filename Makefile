@@ -56,7 +56,7 @@ test-fast: $(VENV)/project $(VENV)/dev-packages ## Run the tests that a change b
 	@echo "$(FAST_SAYS)"
 	@$(BIN)/python -m pytest -n auto --fast $(ARGS)
 
-test-delivery: $(VENV)/project $(VENV)/dev-packages $(RELEASE)/packages ## Build the wheel, its list of parts and the container, and start it (buildah or podman)
+test-delivery: $(VENV)/project $(VENV)/dev-packages $(RELEASE)/packages ## Build the wheel, its list of parts and the container, and start compose.yaml (buildah, podman)
 	@DELIVERY=all $(BIN)/python -m pytest -n 0 tests/delivery $(ARGS)
 
 release: $(VENV)/project $(VENV)/dev-packages $(RELEASE)/packages ## Make dist/: the wheel with the explorer (Node), and the list of its parts (SBOM)

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from community_gql.db import export
+from community_gql.db.changes import forget_changes
 from community_gql.db.database import opened
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings.checks import plain_address
@@ -150,7 +151,13 @@ async def test_nothing_is_left_of_a_deleted_account(
         )
     assert answer.data["deleteAccount"]["deletedId"] == mine.id
 
-    assert (await left_in(db, wanted)).keys() == REMAINS.keys()
+    left = await left_in(db, wanted)
+    assert left.keys() == REMAINS.keys()
+    assert not any(word in left["changes"] for word in ("text of", "garden", "habit"))
+    async with opened(database_url, pool_size=1) as database:
+        while await database.write(lambda session: forget_changes(session, 0)):
+            pass
+    assert await left_in(db, wanted) == {}
     after = await exported(database_url, mine.sub)
     assert not any(item for name, item in after.items() if name != "exported_at")
 

@@ -86,7 +86,8 @@ def run(*words: str | Path, **options: Any) -> str:
         **options,
     )
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    said: str = done.stdout
+    return said
 
 
 def wheel() -> None:
@@ -157,6 +158,12 @@ def stand_in(image: str) -> None:
             inside("chown -R postgres /etc/pgbouncer")
             settings("--entrypoint", '["/entrypoint"]', "--cmd", "", "--user", "postgres")
         case "redis":
+            # The image's own Redis is built without the mode that answers only its own machine.
+            inside(
+                "mv /usr/bin/redis-server /usr/bin/redis-itself && printf "
+                "'#!/bin/sh\\nexec redis-itself --protected-mode no \"$@\"\\n' "
+                "> /usr/local/bin/redis-server && chmod 755 /usr/local/bin/redis-server"
+            )
             settings("--entrypoint", "[]", "--cmd", "redis-server")
         case "caddy":
             caddy = "caddy run --config /etc/caddy/Caddyfile --adapter caddyfile"

@@ -150,8 +150,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Node]]:
         issuer = stack.enter_context(provided())
 
         def make(database_url: str, source: Path) -> Node:
-            options = {"pythonpath": source / "src", **issuer, "pushdown": "always"}
-            server = stack.enter_context(served(plain_address(database_url), tmp_path, **options))
+            options: dict[str, Any] = {"pythonpath": source / "src", "pushdown": "always"}
+            server = stack.enter_context(
+                served(plain_address(database_url), tmp_path, **options, **issuer)
+            )
             return Node(server, issuer["OIDC_ISSUER"])
 
         yield make

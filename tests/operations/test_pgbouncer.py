@@ -184,3 +184,24 @@ async def test_connections_to_it_are_kept_between_requests(
         assert (kept.prepared.bytes > 0) is options["pgbouncer_prepared"]
         assert (there > 0) is options["pgbouncer_prepared"]
     assert ports == {True}
+
+
+@pytest.mark.parametrize("pushdown", ["always", "off"])
+async def test_mutations_and_their_payloads(
+    pgbouncer: str,
+    db: asyncpg.Connection,
+    issuer: DevelopmentIssuer,
+    options: dict[str, bool],
+    pushdown: str,
+) -> None:
+    ada = await make.person(db)
+    settings = {f"database_{name}": value for name, value in options.items()}
+    text = """mutation Rename($name: String!) { updateProfile(input: { displayName: $name }) {
+      user { id profile { displayName } } userErrors { message } } }"""
+    async with serving(pgbouncer, issuer, **settings, pushdown=pushdown) as api:
+        for n in range(4):
+            answer = await api(text, ada, name=f"Ada {n}")
+            found = answer.data["updateProfile"]
+            assert answer.status == 200
+            assert found["userErrors"] == []
+            assert found["user"]["profile"]["displayName"] == f"Ada {n}"
