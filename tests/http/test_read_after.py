@@ -136,18 +136,21 @@ class _Replicas:
 
 async def test_what_another_process_wrote_later_counts(redis: str) -> None:
     old, new = Position(3, 0xFF), Position(3, 0x1000)
-    here, there = (ReadAfter(_Replicas(found), "a", redis) for found in (old, new))  # type: ignore[arg-type]
+    here, there, third = (
+        ReadAfter(_Replicas(found), "a", redis)  # type: ignore[arg-type]
+        for found in (old, new, None)
+    )
     try:
         await there.wrote("ada")
         assert await here.of(GUEST, "ada") == new
         # The older of two writes at once may be told last.
         await here.wrote("ada")
         assert await there.of(GUEST, "ada") == new
-        assert await ReadAfter(_Replicas(), "a", redis).of(GUEST, "ada") == new  # type: ignore[arg-type]
+        assert await third.of(GUEST, "ada") == new
         assert await here.of(GUEST, "grace") == old
     finally:
-        await here.close()
-        await there.close()
+        for one in (here, there, third):
+            await one.close()
 
 
 async def test_a_redis_that_is_away_delays_one_read_a_second(redis: str) -> None:
