@@ -71,7 +71,7 @@ class Cut(ast.NodeTransformer):
             node.items = kept
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "self.__slots__":
             self.cuts += 1
-            return ast.copy_location(ast.Constant(OLDER_FIELDS), node)
+            return ast.copy_location(ast.parse(repr(OLDER_FIELDS), mode="eval").body, node)
         return node
 
 

@@ -151,9 +151,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Node]]:
 
         def make(database_url: str, source: Path) -> Node:
             options: dict[str, Any] = {"pythonpath": source / "src", "pushdown": "always"}
-            server = stack.enter_context(
-                served(plain_address(database_url), tmp_path, **options, **issuer)
-            )
+            options |= issuer
+            server = stack.enter_context(served(plain_address(database_url), tmp_path, **options))
             return Node(server, issuer["OIDC_ISSUER"])
 
         yield make

@@ -70,7 +70,7 @@ def nodes(redis: str, tmp_path: Path) -> Iterator[Nodes]:
         migrate.upgrade(url)
         standby = plain_address(stack.enter_context(primary.standby()).url("postgres"))
         issuer = stack.enter_context(provided())
-        options = {"database_read_url": standby, "redis_url": redis, **issuer}
+        options: dict[str, Any] = {"database_read_url": standby, "redis_url": redis, **issuer}
         servers = [
             stack.enter_context(served(plain_address(url), tmp_path, **options)) for _ in range(2)
         ]
@@ -158,7 +158,7 @@ async def test_a_redis_that_is_away_delays_one_read_a_second(redis: str) -> None
     here = ReadAfter(_Replicas(known), "a", redis)  # type: ignore[arg-type]
     assert await here.of(GUEST, "ada") == known
     async with Redis.from_url(redis) as admin:
-        await admin.execute_command("CLIENT", "PAUSE", "3000", "ALL")
+        await admin.client_pause(3000, all=True)
     start = time.monotonic()
     assert [await here.of(GUEST, "ada") for _ in range(20)] == [NOWHERE] * 20
     assert time.monotonic() - start < 1.5  # 20 times 0.2 s, if each had waited
