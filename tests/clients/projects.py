@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.snippets import CHECKOUT
+from tests.clients.snippets import CHECKOUT, file
 from tests.support.node import installed
 
 HERE = Path(__file__).parent
@@ -21,18 +21,6 @@ PYTHON = CHECKOUT / ".venv" / "clients" / "bin"
 every = pytest.mark.skipif(
     os.environ.get("CLIENTS") != "all", reason="all generators run in make test-clients"
 )
-
-TSCONFIG = """{
-  "compilerOptions": {
-    "strict": true, "noUncheckedIndexedAccess": true, "exactOptionalPropertyTypes": true,
-    "noImplicitOverride": true, "noFallthroughCasesInSwitch": true,
-    "target": "es2022", "lib": ["es2023", "dom", "dom.iterable"], "jsx": "react-jsx",
-    "module": "esnext", "moduleResolution": "bundler", "types": ["node"],
-    "skipLibCheck": true, "noEmit": true
-  },
-  "include": ["."]
-}
-"""
 
 
 def modules() -> Path:
@@ -53,7 +41,7 @@ class Project:
             (self.folder / "node_modules").symlink_to(node_modules)
             self.paths.insert(0, node_modules / ".bin")
             self.write("package.json", '{ "private": true, "type": "module" }\n')
-            self.write("tsconfig.json", TSCONFIG)
+            self.write("tsconfig.json", file("typescript/tsconfig.json"))
         self.write("schema.graphql", (CHECKOUT / "schema.graphql").read_text(encoding="utf-8"))
 
     def write(self, path: str, text: str) -> None:

@@ -3,7 +3,7 @@
 The words after a block's language say what it is: ``file=app/src/api.ts`` is that file of the
 project ``app``; ``run=app`` are commands to run in it, one after another down the page; ``output``
 is the end of what the commands before it print; ``on=trusted`` runs them against the server with
-the block ``settings``.
+the block ``settings``. In place of a project, a name of GROUPS stands for several.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "docs" / "clients.md"
+NODE = ("app", "relay", "tada", "genql")
+PYTHONIC = ("python", "strawberry")
+PROJECTS = (*NODE, *PYTHONIC, "schema")
+GROUPS = {"every": PROJECTS, "typescript": NODE, "pip": PYTHONIC, "live": ("app", "relay")}
+"""What begins in the same way."""
+
 ADDRESS = "http://127.0.0.1:8000"
 """What the page says for the server; the tests' own stands there when they run."""
 
@@ -30,6 +36,10 @@ class Block:
     @property
     def project(self) -> str | None:
         return self.words.get("run") or self.words.get("file", "").split("/")[0] or None
+
+    def is_of(self, project: str) -> bool:
+        """Whether it is one of the project's."""
+        return project in GROUPS.get(self.project or "", (self.project,))
 
     @property
     def path(self) -> str:

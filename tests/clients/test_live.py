@@ -177,7 +177,7 @@ def follow(live: Live, names: list[str], folder: Path, life: float) -> None:
     node_modules = modules()
     project = Project(f"live-{len(names)}", node_modules)
     project.write("live.ts", (HERE / "live.ts").read_text(encoding="utf-8"))
-    project.write("resuming.ts", file("app/src/resuming.ts"))
+    project.write("resuming.ts", file("live/src/resuming.ts"))
     if "relay" in names:
         project.write("relay.ts", RELAY)
         config = {"src": ".", "schema": "./schema.graphql", "language": "typescript",
