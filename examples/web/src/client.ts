@@ -1,14 +1,25 @@
-import { Client, fetchExchange } from "@urql/core";
+import { Client, fetchExchange, subscriptionExchange } from "@urql/core";
 import { cacheExchange, type Cache } from "@urql/exchange-graphcache";
-import { relayPagination } from "@urql/exchange-graphcache/extras";
 
-import type { CreateStoryMutation } from "./gql/graphql";
+import type { DeleteStoryMutation, FollowFeedSubscription, FollowMeSubscription } from "./gql/graphql";
+import { follow } from "./live";
 
-const none = () => null; // types without an id: kept with what leads to them
+// Types without an id: kept with what leads to them.
+const CONNECTIONS = ["Friendship", "Habit", "Match", "Story", "Tag", "User"].map((name) => `${name}Connection`);
+const KEYLESS = [...CONNECTIONS, "Matching", "MatchReasons", "PageInfo", "Profile"];
 
-function forget(cache: Cache, entity: string, field: string) {
-  for (const found of cache.inspectFields(entity)) {
-    if (found.fieldName === field) cache.invalidate(entity, found.fieldKey);
+/** Takes a story out of every list that has it. */
+function drop(cache: Cache, id: string) {
+  const story = cache.keyOfEntity({ __typename: "Story", id });
+  if (story === null) return;
+  for (const owner of ["Query", cache.resolve(story, "author")]) {
+    if (typeof owner !== "string") continue;
+    for (const { fieldName, fieldKey } of cache.inspectFields(owner)) {
+      const list = fieldName === "stories" ? cache.resolve(owner, fieldKey) : null;
+      const nodes = typeof list === "string" ? cache.resolve(list, "nodes") : null;
+      if (typeof list !== "string" || !Array.isArray(nodes)) continue;
+      cache.link(list, "nodes", nodes.filter((key) => key !== story) as string[]);
+    }
   }
 }
 
@@ -18,31 +29,34 @@ export const client = new Client({
   fetchOptions: { headers: { "X-Requested-With": "community-gql-example" } },
   preferGetMethod: false,
   exchanges: [
+    // What a mutation or a subscription answers changes what every query shows of the same things.
     cacheExchange({
-      // Pages of one list, asked for with different `after`, read as one list.
-      resolvers: {
-        Query: { stories: relayPagination() },
-        User: { stories: relayPagination() },
-      },
       keys: {
-        MatchConnection: none,
-        PageInfo: none,
-        Profile: none,
-        StoryConnection: none,
-        Viewer: none,
+        ...Object.fromEntries(KEYLESS.map((name) => [name, () => null])),
+        // There is one only. So what `Subscription.viewer` tells is what `Query.viewer` has read.
+        Viewer: () => "me",
       },
       updates: {
         Mutation: {
-          // A refused story changes nothing; a new one belongs at the head of lists we know.
-          createStory(result: CreateStoryMutation, _input, cache) {
-            const story = result.createStory?.story;
-            if (!story) return;
-            forget(cache, "Query", "stories");
-            forget(cache, `User:${story.author.id}`, "stories");
+          deleteStory({ deleteStory }: DeleteStoryMutation, _input, cache) {
+            if (deleteStory?.deletedId) drop(cache, deleteStory.deletedId);
+          },
+        },
+        Subscription: {
+          stories({ stories }: FollowFeedSubscription, _given, cache) {
+            if (stories.goneId) drop(cache, stories.goneId);
+          },
+          viewer({ viewer }: FollowMeSubscription, _given, cache) {
+            if (viewer === null) cache.invalidate("Query", "viewer"); // signed out meanwhile
           },
         },
       },
     }),
     fetchExchange,
+    subscriptionExchange({
+      forwardSubscription: ({ query = "", ...request }) => ({
+        subscribe: (sink) => ({ unsubscribe: follow({ ...request, query }, sink as never) }),
+      }),
+    }),
   ],
 });
