@@ -159,6 +159,46 @@ mutation SecondGarden {
 `,
   },
   {
+    query: `# Sign in first (top right). Who suits you, best
+# first, and what you have in common: it names
+# nothing that you may not see.
+query Matches {
+  viewer {
+    matching {
+      state
+      wanted
+      habits
+    }
+    user {
+      matches(first: 3) {
+        nodes {
+          score
+          user {
+            profile {
+              displayName
+              bio
+            }
+          }
+          reasons {
+            tags {
+              name
+            }
+            themes {
+              name
+            }
+            habits {
+              name
+            }
+            journaling
+          }
+        }
+      }
+    }
+  }
+}
+`,
+  },
+  {
     query: `# Run it, then write a story in another window:
 # it appears here. RELOAD says: read the list
 # now, what follows is complete.

@@ -26,7 +26,7 @@ from tests.support import server
 from tests.support.node import installed
 
 ROOT = Path(__file__).parents[2]
-TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden", "Live"]
+TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden", "Matches", "Live"]
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,10 @@ def test_every_tab_runs_as_it_stands(seen: Any) -> None:
     assert garden["garden"] is None
     assert len(garden["userErrors"]) == 1
     assert garden["query"]["viewer"]["user"]["garden"]["name"] == "Shipshape"
+    matched = runs["Matches"]["data"]["viewer"]
+    assert matched["matching"]["state"] == "READY"
+    first, *_ = matched["user"]["matches"]["nodes"]
+    assert first["reasons"]["tags"] or first["reasons"]["themes"]
 
 
 def test_a_subscription_shows_its_events_as_they_come(seen: Any) -> None:
