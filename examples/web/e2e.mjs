@@ -139,38 +139,6 @@ test("a story of one is news to the other, with harmless Markdown", async () => 
   assert.equal(await button(b.page, "1 new story").count(), 0);
 });
 
-test("after a cut the feed goes on after its last event, and nothing is missed", async () => {
-  const page = await b.context.newPage();
-  const sockets = [];
-  const afters = [];
-  let isAway = false;
-  await page.routeWebSocket(/\/graphql$/, (socket) => {
-    if (isAway) return void socket.close({ code: 1013 });
-    sockets.push(socket);
-    const server = socket.connectToServer();
-    socket.onMessage((message) => {
-      const { payload } = JSON.parse(message);
-      if (payload?.query?.includes("FollowFeed")) afters.push(payload.variables.after);
-      server.send(message);
-    });
-  });
-  await page.goto(ORIGIN);
-  await page.getByRole("article").first().waitFor();
-  await write(a.page, { title: "Before the cut", text: "One." });
-  await button(page, "1 new story").waitFor();
-  isAway = true;
-  for (const socket of sockets) await socket.close({ code: 1012 });
-  await page.getByText("No connection.").waitFor();
-  await write(a.page, { title: "During the cut", text: "Two." });
-  await heading(a.page, "During the cut");
-  assert.equal(await button(page, "1 new story").count(), 1);
-  isAway = false;
-  await button(page, "2 new stories").waitFor();
-  await page.getByText("No connection.").waitFor({ state: "detached" });
-  assert.equal(new Set(afters).size, 2, "it says where to go on");
-  await page.close();
-});
-
 test("an edit shows in one's other window, and at the other's; a conflict is for people", async () => {
   const other = await a.context.newPage();
   await other.goto(a.page.url());
@@ -245,6 +213,38 @@ test("the feed goes on as it is scrolled, and is as long on the way back", async
   await a.page.goBack();
   await heading(a.page, "Stories");
   await articles.nth(25).waitFor();
+});
+
+test("after a cut the feed goes on after its last event, and nothing is missed", async () => {
+  const page = await b.context.newPage();
+  const sockets = [];
+  const afters = [];
+  let isAway = false;
+  await page.routeWebSocket(/\/graphql$/, (socket) => {
+    if (isAway) return void socket.close({ code: 1013 });
+    sockets.push(socket);
+    const server = socket.connectToServer();
+    socket.onMessage((message) => {
+      const { payload } = JSON.parse(message);
+      if (payload?.query?.includes("FollowFeed")) afters.push(payload.variables.after);
+      server.send(message);
+    });
+  });
+  await page.goto(ORIGIN);
+  await page.getByRole("article").first().waitFor();
+  await write(a.page, { title: "Before the cut", text: "One." });
+  await button(page, "1 new story").waitFor();
+  isAway = true;
+  for (const socket of sockets) await socket.close({ code: 1012 });
+  await page.getByText("No connection.").waitFor();
+  await write(a.page, { title: "During the cut", text: "Two." });
+  await heading(a.page, "During the cut");
+  assert.equal(await button(page, "1 new story").count(), 1);
+  isAway = false;
+  await button(page, "2 new stories").waitFor();
+  await page.getByText("No connection.").waitFor({ state: "detached" });
+  assert.equal(new Set(afters).size, 2, "it says where to go on");
+  await page.close();
 });
 
 test("a request for friendship arrives, and each answer does", async () => {
