@@ -48,7 +48,7 @@ class Size:
 
 SMALL = Size(57, 12, 10)
 """For what runs in this process, where less passes for popular."""
-REAL = Size(POPULAR + 1, 1_000, BATCH)
+REAL = Size(max(POPULAR, 3 * BATCH) + 1, 1_000, BATCH)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,9 @@ async def rows(db: asyncpg.Connection) -> dict[str, list[Any]]:
 
 async def waiting(db: asyncpg.Connection, count: int = 1) -> None:
     """Return once this many statements wait for a lock of another transaction."""
+    deadline = time.monotonic() + 60
     while True:
+        assert time.monotonic() < deadline, "nothing waits for a lock"
         found = await db.fetchval(
             "SELECT count(*) FROM pg_stat_activity "
             "WHERE datname = current_database() AND wait_event_type = 'Lock'"
