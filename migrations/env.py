@@ -168,6 +168,12 @@ def migrate(connection: Connection) -> None:
         "transaction_per_migration": True,
         "process_revision_directives": number,
     }
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise CommandError(
+            f"the database's encoding is {encoding}, and people write in UTF-8. Make it anew: "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()
     context.configure(connection=connection, **options)

@@ -268,6 +268,23 @@ async def test_a_role_that_may_not_create_extensions_uses_the_one_that_is_there(
     assert "extension citext" in await catalog(connection)  # not theirs to drop
 
 
+async def test_a_database_that_cannot_hold_every_letter_is_refused(
+    make: Make, connect: Connect
+) -> None:
+    url = await make()
+    connection = await connect(url)
+    beside = await connection.fetchval("SELECT current_database()")
+    name = f"{beside}_ascii"
+    await connection.execute(
+        f"CREATE DATABASE \"{name}\" ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0"
+    )
+    try:
+        with pytest.raises(migrate.MigrationError, match=r"encoding is SQL_ASCII.*ENCODING 'UTF8'"):
+            await upgrade(url.replace(f"/{beside}", f"/{name}"))
+    finally:
+        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 async def test_citext_stays_while_others_use_it(make: Make, connect: Connect) -> None:
     url = await make("head")
     connection = await connect(url)
