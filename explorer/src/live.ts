@@ -4,6 +4,8 @@ import { type SubscribePayload, createClient } from 'graphql-ws';
 
 /** So many events are shown, the newest first. */
 const SHOWN = 50;
+/** The code of a socket whose token or session is no good any more: coming back with it is no use. */
+const FORBIDDEN = 4403;
 
 interface Shown {
   events: object[];
@@ -21,6 +23,7 @@ export function follow(
     url: `${location.origin.replace(/^http/, 'ws')}/graphql`,
     connectionParams: headers,
     retryAttempts: Infinity,
+    shouldRetry: (problem) => problem instanceof CloseEvent && problem.code !== FORBIDDEN,
   });
   const told = client.iterate(request);
   const events: object[] = [];
@@ -35,7 +38,8 @@ export function follow(
         throw readable(error);
       });
       if (done) return end();
-      events.unshift({ at: new Date().toLocaleTimeString(), ...value });
+      const { extensions: _, ...event } = value; // how it was made
+      events.unshift({ at: new Date().toLocaleTimeString(), ...event });
       events.splice(SHOWN);
       return { done: false, value: { events: [...events] } };
     },

@@ -139,7 +139,7 @@ async def test_nothing_is_read_for_someone_whose_budget_is_spent(
 
     async with serving(database_url, issuer, cost_per_minute=1500) as api:
         first = await api(read(1))
-        monkeypatch.setattr("community_gql.operations.documents.parse", None)
+        monkeypatch.setattr("community_gql.operations.syntax.parse", None)
         second = await api(read(2))
 
     assert first.status != 429

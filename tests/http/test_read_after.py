@@ -22,6 +22,7 @@ from community_gql.db import migrate
 from community_gql.db.replicas import NOWHERE, Position
 from community_gql.http.head import Head
 from community_gql.http.read_after import ReadAfter
+from community_gql.http.redis import RedisTokens
 from community_gql.settings.checks import plain_address
 from tests.http.server import HOST, Server, free_port, served
 from tests.support.postgres import own_server
@@ -137,7 +138,7 @@ class _Replicas:
 async def test_what_another_process_wrote_later_counts(redis: str) -> None:
     old, new = Position(3, 0xFF), Position(3, 0x1000)
     here, there, third = (
-        ReadAfter(_Replicas(found), "a", redis)  # type: ignore[arg-type]
+        ReadAfter(_Replicas(found), "a", RedisTokens(redis))  # type: ignore[arg-type]
         for found in (old, new, None)
     )
     try:
@@ -155,7 +156,7 @@ async def test_what_another_process_wrote_later_counts(redis: str) -> None:
 
 async def test_a_redis_that_is_away_delays_one_read_a_second(redis: str) -> None:
     known = Position(3, 5)
-    here = ReadAfter(_Replicas(known), "a", redis)  # type: ignore[arg-type]
+    here = ReadAfter(_Replicas(known), "a", RedisTokens(redis))  # type: ignore[arg-type]
     assert await here.of(GUEST, "ada") == known
     async with Redis.from_url(redis) as admin:
         await admin.client_pause(3000, all=True)

@@ -78,7 +78,7 @@ class Transaction:
         text, arguments = fixed.text(self.label), fixed.arguments(values)
         self.statements += 1
         if self.texts is not None:
-            self.texts.append(text)
+            self.texts.append(fixed.text(None))
         with tracing.span(STATEMENT, "client") as span, self.stopwatch.running():
             if span is not None:
                 describe(span, text, self.label)
