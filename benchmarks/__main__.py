@@ -308,7 +308,7 @@ def measured(field: Field, queries: Sequence[Query], plan: Plan) -> dict[str, An
                 field.load(one, query, plan.connections, plan.alone)
     say("counting statements")
     counts: dict[tuple[str, str], float] = {}
-    with databases.Recording(field.database.server) as recording:
+    with databases.Recording(field.database) as recording:
         for query in queries:
             for one in field.asks(query):
                 with left_out(field, one, query):

@@ -27,12 +27,12 @@ SETTINGS = {
     "autovacuum": "off",
     # These statements are shorter than their compilation.
     "jit": "off",
-    "log_line_prefix": "bench %p ",
 }
 """What differs from the development server's settings, for every system alike."""
 
 SEED = 1
-STATEMENT = re.compile(r"^bench (\d+) LOG:  (?:statement|execute [^:]*): ", re.MULTILINE)
+PREFIX = "bench %d %p "
+STATEMENT = re.compile(r"^bench (\S+) (\d+) LOG:  (?:statement|execute [^:]*): ", re.MULTILINE)
 CLOCKWORK = "FROM deleted_accounts"
 """In the transaction that the product runs every five seconds, whatever the traffic."""
 
@@ -67,7 +67,11 @@ def started(folder: Path, say: Say) -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres.start(folder, say=say) as server:
         for name, value in SETTINGS.items():
             server.psql(f"ALTER SYSTEM SET {name} = '{value}'")
-        server.psql("ALTER SYSTEM RESET log_statement")  # a run that was killed may have left it
+        for name in (
+            "log_statement",
+            "log_line_prefix",
+        ):  # left by a run that was killed
+            server.psql(f"ALTER SYSTEM RESET {name}")
     # Some of them count from the next start only.
     with EmbeddedPostgres.start(folder, say=say) as server:
         yield server
@@ -116,22 +120,24 @@ def _seed(url: str, people: int, say: Say) -> None:
 
 
 class Recording:
-    """What clients have the server run, by its own log.
+    """What clients have the server run in one database, by its own log.
 
     A message that holds several statements, such as ``BEGIN; SET ...``, is one entry.
     """
 
-    def __init__(self, server: EmbeddedPostgres) -> None:
-        self._server = server
-        self._log = server.folder / "postgres.log"
+    def __init__(self, database: Database) -> None:
+        self._server, self._name = database.server, database.name
+        self._log = self._server.folder / "postgres.log"
 
     def __enter__(self) -> Recording:
         self._server.psql("ALTER SYSTEM SET log_statement = 'all'")
+        self._server.psql(f"ALTER SYSTEM SET log_line_prefix = '{PREFIX}'")
         self._reload()
         return self
 
     def __exit__(self, *problem: object) -> None:
         self._server.psql("ALTER SYSTEM RESET log_statement")
+        self._server.psql("ALTER SYSTEM RESET log_line_prefix")
         self._reload()
 
     def statements(self, work: Callable[[], None]) -> list[str]:
@@ -141,18 +147,20 @@ class Recording:
         time.sleep(0.05)  # a statement is logged when it begins, but the file may lag behind
         with self._log.open("rb") as file:
             file.seek(start)
-            return logged(file.read().decode(errors="replace"))
+            return logged(file.read().decode(errors="replace"), self._name)
 
     def _reload(self) -> None:
         self._server.psql("SELECT pg_reload_conf()")
         time.sleep(0.3)  # the running sessions notice before their next statement
 
 
-def logged(text: str) -> list[str]:
-    """The statements in a piece of the server's log, but for CLOCKWORK's transactions."""
+def logged(text: str, database: str) -> list[str]:
+    """The statements in a database, in a piece of the server's log, but for CLOCKWORK's."""
     _, *parts = STATEMENT.split(text)
     sessions: dict[str, list[str]] = {}
-    for session, statement in zip(parts[::2], parts[1::2], strict=True):
+    for name, session, statement in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        if name != database:
+            continue
         listed = sessions.setdefault(session, [])
         if listed and CLOCKWORK in listed[-1]:
             del listed[-2:]  # this one ends its transaction, the one before began it

@@ -197,7 +197,7 @@ def compared(senders: Senders, writes: Sequence[Write]) -> dict[tuple[str, str],
     """
     field = senders.field
     statements: dict[tuple[str, str], float] = {}
-    with Recording(field.database.server) as recording:
+    with Recording(field.database) as recording:
         for write in writes:
             field.say(f"comparing {write.name}: answers, rows and statements")
             turns = {name: senders.turn(name, write, recording) for name in senders.names}

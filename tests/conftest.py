@@ -60,6 +60,12 @@ END $$
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For ``-n auto``: two for each core. Tests wait for servers as much as they work."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Called by xdist in its controller for each worker it starts."""
     if SERVER not in node.config.stash:

@@ -21,6 +21,7 @@ from community_gql.db.database import Database
 from community_gql.db.replicas import NOWHERE, Position, later
 from community_gql.http.head import Head
 from community_gql.http.read_after import ReadAfter, cookie
+from community_gql.http.redis import RedisTokens
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings.checks import plain_address
 from tests.support import client
@@ -318,7 +319,7 @@ async def test_tokens_are_of_this_server_and_of_nobody_else() -> None:
 
 
 async def test_without_redis_what_others_wrote_is_not_known() -> None:
-    away = ReadAfter(_Replicas(), "a", "redis://127.0.0.1:9/0")  # type: ignore[arg-type]
+    away = ReadAfter(_Replicas(), "a", RedisTokens("redis://127.0.0.1:9/0"))  # type: ignore[arg-type]
 
     assert await away.of(Head("POST", b"", False, None), "ada") == NOWHERE
     await away.close()

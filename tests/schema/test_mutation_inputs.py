@@ -532,6 +532,6 @@ async def test_values_of_a_wrong_type_refuse_the_request(
 
 def test_the_limits_are_those_of_the_design() -> None:
     assert (validation.MAX_CONTENT_CHARACTERS, validation.MAX_TAGS_PER_STORY) == (100_000, 20)
-    assert (validation.MAX_TAGS_PER_PERSON, validation.POPULAR) == (50, 10_000)
+    assert (validation.MAX_TAGS_PER_PERSON, validation.POPULAR) == (50, 2_000)  # decision 134
     assert (validation.MAX_META_BYTES, validation.MAX_META_DEPTH) == (16 * 1024, 8)
     assert (validation.MAX_BATCH, validation.MAX_JOURNALING_FREQUENCY) == (1_000, 7)
