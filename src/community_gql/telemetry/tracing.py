@@ -38,11 +38,6 @@ _start: Start | None = None
 _end: Callable[[], None] | None = None
 
 
-def is_on() -> bool:
-    """Whether somebody listens."""
-    return _start is not None
-
-
 def span(
     name: str, kind: Kind = "internal", traceparent: bytes = b""
 ) -> AbstractContextManager[Span | None]:
