@@ -190,11 +190,13 @@ async def test_two_upgraders_at_once(make: Make, connect: Connect) -> None:
     connection = await connect(url)
     await connection.execute("SELECT pg_advisory_lock($1)", 0x636F6D6D75)
     runs = [asyncio.create_task(alembic("upgrade", "head", url=plain_address(url))) for _ in "ab"]
-    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    waiting = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND state = 'idle' AND query = 'ROLLBACK;'
+    """
     async with asyncio.timeout(60):
-        while await connection.fetchval(others) < 3:  # noqa: ASYNC110 (others, not we, connect)
+        while await connection.fetchval(waiting) < 2:  # noqa: ASYNC110 (others, not we, wait)
             await asyncio.sleep(0.05)
-        await asyncio.sleep(0.3)
         assert await connection.fetchval("SELECT to_regclass('users')") is None
         await connection.execute("SELECT pg_advisory_unlock($1)", 0x636F6D6D75)
         done = await asyncio.gather(*runs)
@@ -216,7 +218,8 @@ async def test_an_open_connection_is_used_and_given_back_unlocked(make: Make) ->
         await connection.run_sync(work)
         assert not connection.in_transaction()
         held = await connection.exec_driver_sql(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE locktype = 'advisory' AND datname = current_database()"
         )
         assert held.scalar() == 0
     await engine.dispose()

@@ -163,13 +163,15 @@ async def test_clients_of_two_workers_miss_nothing_when_one_ends(
                 written.append(f"Story {len(written)}")
                 await make.story(db, ada, written[-1])
                 await asyncio.sleep(0.01)
-            for reader in readers:
-                await until(partial(reader.has, len(written)))
+            for reader, task in zip(readers, following, strict=True):
+                await until(lambda: task.done() or reader.has(len(written)), 60)
+                assert not task.done(), task.exception()
 
         await write(10)
         os.kill(max(workers(server), key=open_files_of), signal.SIGTERM)
         await write(100)
         await until(lambda: any(reader.came > 1 for reader in readers))
+        await until(lambda: len(workers(server)) == 2)
         await write(10)
         assert all(reader.titles == written for reader in readers)
         for reader in readers:

@@ -94,6 +94,24 @@ def test_sigterm_loses_no_request(url: str, tmp_path: Path, count: int, time_: i
         assert {line["level"] for line in server.lines()} == {"info"}
 
 
+def test_a_signal_to_all_processes_loses_no_request(url: str, tmp_path: Path) -> None:
+    """As systemd and a terminal send it: a worker may get it before its parent."""
+    with served(url, tmp_path, workers=2, drain_seconds=1.5) as server:
+        until(lambda: all_serve(server), 120)
+        with Clients(server.port) as clients:
+            time.sleep(0.2)
+            for pid in workers(server):
+                os.kill(pid, signal.SIGTERM)
+            time.sleep(0.1)
+            server.process.send_signal(signal.SIGTERM)
+            start = time.monotonic()
+            server.process.wait(60)
+        assert time.monotonic() - start > 1.4
+        assert clients.answered > 20
+        assert clients.lost == []
+        assert {line["level"] for line in server.lines()} == {"info"}
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_sigterm_is_said_before_it_is_done(url: str, tmp_path: Path, count: int) -> None:
     """Not ready at once, everything else as before, and each answer the last of its connection."""
@@ -202,6 +220,23 @@ def test_a_worker_that_dies_is_replaced_and_spoken_of(url: str, tmp_path: Path) 
         assert len(warnings) == 1
         assert str(victim) in warnings[0]
         assert "SIGKILL" in warnings[0]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_end_is_replaced(url: str, tmp_path: Path, sent: int) -> None:
+    """The others serve on, and whoever is new is let in all the time."""
+    with served(url, tmp_path, workers=2, drain_seconds=0.3) as server:
+        until(lambda: all_serve(server), 120)
+        victim, other = workers(server)
+        with Clients(server.port) as clients:
+            os.kill(victim, sent)
+            until(lambda: not exists(victim), 120)
+        assert clients.lost == []
+        until(lambda: len(workers(server)) == 2)
+        assert other in workers(server)
+        with Clients(server.port) as clients:
+            until(lambda: clients.answered > 20)
+        assert {line["level"] for line in server.lines()} == {"info"}
 
 
 # --- the start ---

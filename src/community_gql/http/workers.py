@@ -2,7 +2,8 @@
 
 The parent starts them, replaces those that end, and passes on signals: SIGTERM ends them as
 DrainingServer says, SIGINT sooner, SIGHUP replaces them one after the other. They share its
-listening socket, and end when it does.
+listening socket, and end when it does. A signal that a worker gets itself is passed to the
+parent, which alone knows whether the address goes on being served.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ fails again and again."""
 MORE_SECONDS = 5.0
 """How much longer than it says a worker may take to end before it is killed."""
 
-HEARS, SERVES, FAILED = "hears", "serves", "failed"
+SIGNAL_SECONDS = 0.5
+"""How long after a worker the parent may get a signal that was sent to both, as systemd does."""
+
+HEARS, SERVES, LEAVES, FAILED = "hears", "serves", "leaves", "failed"
 DRAIN, STOP, RETIRE = "drain", "stop", "retire"
 
 _log = logging.getLogger("community_gql.server")
@@ -57,6 +61,11 @@ class ReportingServer(DrainingServer):
         await super().startup(sockets)
         if self.started:
             self._parent.send((SERVES, ""))
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """A signal for this process: the parent says what it means."""
+        with contextlib.suppress(OSError):  # it has ended, and so shall we: see obey
+            self._parent.send((LEAVES, signal.Signals(sig).name))
 
     def obey(self) -> None:
         """Wait for the parent's word; without a parent there is nothing to serve for."""
@@ -107,7 +116,8 @@ class Worker:
         self.pid = self._process.pid or 0
         self._first_word: asyncio.Future[str | None] = loop.create_future()
         self._hears = False
-        self.ended = asyncio.Event()
+        self.signal = ""
+        self.leaves, self.ended = asyncio.Event(), asyncio.Event()
         loop.add_reader(self._pipe.fileno(), self._hear)
         loop.add_reader(self._process.sentinel, self._bury)
 
@@ -154,6 +164,9 @@ class Worker:
         word, text = self._pipe.recv()
         if word == HEARS:
             self._hears = True
+        elif word == LEAVES:
+            self.signal = text
+            self.leaves.set()
         else:
             self._say(None if word == SERVES else text)
 
@@ -168,6 +181,7 @@ class Worker:
         self._pipe.close()
         self._say(NOT_STARTED)
         self.ended.set()
+        self.leaves.set()
 
     def _say(self, word: str | None) -> None:
         if not self._first_word.done():
@@ -238,11 +252,17 @@ class Workers:
         return worker
 
     async def _keep(self, place: int) -> None:
-        """Replace the worker of this place whenever it ends."""
+        """Replace the worker of this place whenever it ends, or has got a signal to end."""
         wait = RESTART_SECONDS
         while True:
             worker = self._workers[place]
-            await worker.ended.wait()
+            await worker.leaves.wait()
+            if not worker.ended.is_set():
+                worker.leaves.clear()
+                await asyncio.sleep(SIGNAL_SECONDS)
+                _log.info("worker %d got %s; another takes its place", worker.pid, worker.signal)
+                await self._hand_over(place, worker)
+                continue
             async with self._changing:
                 self._all.discard(worker)
                 if self._workers[place] is not worker:
@@ -257,7 +277,7 @@ class Workers:
                 continue
             _log.error("the new worker does not serve: %s", reason)
             wait = min(2 * wait, MOST_RESTART_SECONDS)
-            await self._workers[place].end(STOP, self._seconds)
+            await self._workers[place].end(RETIRE, self._seconds)
 
     async def _renew(self) -> None:
         """Replace all, one after the other, at each SIGHUP."""
@@ -265,14 +285,22 @@ class Workers:
             await self._hup.wait()
             self._hup.clear()
             _log.info("the workers are replaced one after the other")
-            for place in range(len(self._workers)):
-                async with self._changing:
-                    new, old = self._new(), self._workers[place]
-                    if (reason := await new.serves()) is not None:
-                        _log.error("the workers stay as they are: %s", reason)
-                        await new.end(STOP, self._seconds)
-                        self._all.discard(new)
-                        break
-                    self._workers[place] = new
-                await old.end(RETIRE, self._seconds)
-                self._all.discard(old)
+            for place, worker in enumerate(self._workers):
+                if not await self._hand_over(place, worker):
+                    break
+
+    async def _hand_over(self, place: int, old: Worker) -> bool:
+        """Let a new worker take this one's place. If none can, it stays, which is False."""
+        async with self._changing:
+            if self._workers[place] is not old:
+                return True  # somebody has
+            new = self._new()
+            if (reason := await new.serves()) is not None:
+                _log.error("the workers stay as they are: %s", reason)
+                await new.end(RETIRE, self._seconds)
+                self._all.discard(new)
+                return False
+            self._workers[place] = new
+        await old.end(RETIRE, self._seconds)
+        self._all.discard(old)
+        return True
