@@ -40,6 +40,7 @@ from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
 from community_gql.identity.wiring import IdentityParts, development_identity, provider_identity
 from community_gql.operations.documents import TrustedDocuments
+from community_gql.operations.hot import HotDocuments
 from community_gql.operations.live import Live
 from community_gql.operations.pipeline import Operations
 from community_gql.settings import Settings, SettingsError
@@ -85,7 +86,8 @@ def create_app(
         runner, authentication, live, connections, proxies=proxies, origins=settings.cors_origins
     )
 
-    running = [identity.running(), housekeeping.running(), live.running()]
+    hot = HotDocuments(operations, database, settings.hot_documents)
+    running = [identity.running(), housekeeping.running(), live.running(), hot.running()]
     if database.replicas is not None:
         running.append(database.replicas.running())
     if requests is not None:
@@ -142,9 +144,7 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             for part in running:
                 await stack.enter_async_context(part)
-            warming = asyncio.create_task(operations.warm())
             yield {SOCKETS: sockets}
-            warming.cancel()
         operations.close()
         for close in ended:
             await close()

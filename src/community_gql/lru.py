@@ -40,6 +40,10 @@ class LruCache(Generic[T]):
             _, (_, dropped) = self._values.popitem(last=False)
             self.bytes -= dropped
 
+    def items(self) -> list[tuple[Hashable, T]]:
+        """What is kept, with its keys, least recently used first."""
+        return [(key, value) for key, (value, _) in self._values.items()]
+
     def drop(self, key: Hashable) -> None:
         """Keep the value no longer."""
         _, size = self._values.pop(key, (None, 0))

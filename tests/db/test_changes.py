@@ -170,6 +170,7 @@ async def test_every_table_is_recorded_or_named_here(db: asyncpg.Connection) -> 
         "tag_renames": "nobody sees them",
         "deleted_accounts": "nobody sees them",
         "housekeeping": "nobody sees it",
+        "hot_documents": "nobody sees them",
         "changes": "it is the record",
         "match_recipes": "nobody sees them",
         "stale_features": "nobody sees them",

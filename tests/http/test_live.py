@@ -164,7 +164,7 @@ async def test_clients_of_two_workers_miss_nothing_when_one_ends(
                 await make.story(db, ada, written[-1])
                 await asyncio.sleep(0.01)
             for reader, task in zip(readers, following, strict=True):
-                await until(lambda: task.done() or reader.has(len(written)), 60)
+                await until(partial(reader.has_or_ended, len(written), task), 60)
                 assert not task.done(), task.exception()
 
         await write(10)
@@ -205,8 +205,8 @@ class Reader:
         self.came = 0
         self.is_done = False
 
-    def has(self, count: int) -> bool:
-        return len(self.titles) >= count
+    def has_or_ended(self, count: int, following: asyncio.Task[None]) -> bool:
+        return len(self.titles) >= count or following.done()
 
     async def follow(self, moment: str) -> None:
         while not self.is_done:

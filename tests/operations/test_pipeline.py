@@ -15,6 +15,7 @@ from community_gql.graph.statements import NEAR_ROWS
 from community_gql.graph.visibility import ANONYMOUS, Viewer
 from community_gql.operations.compiled import Mode
 from community_gql.operations.documents import Refused, TrustedDocuments
+from community_gql.operations.hot import HotDocuments
 from community_gql.operations.pipeline import Executor, Operations
 from community_gql.operations.prepared import Params
 from tests.support import factories as make
@@ -174,7 +175,7 @@ async def test_trusted_documents_are_compiled_before_anyone_asks(database_url: s
     }
     async with opened(database_url) as database:
         operations = Operations(database, trusted=TrustedDocuments("allow", texts))
-        await operations.warm()
+        await HotDocuments(operations, database, 0).warm()
 
         async def executor(name: str, **variables: Any) -> str:
             params = Params(None, name, variables)

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -124,6 +125,19 @@ housekeeping = Table(
     Column("seen", BigInteger),
 )
 """When each job of ``db.housekeeping`` last ran, and the state of its source at that time."""
+
+hot_documents = Table(
+    "hot_documents",
+    Base.metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("operation", Text),
+    Column("payload", Text),
+    Column("sample", Text, nullable=False),
+    Column("uses", Double, nullable=False),
+    Column("used_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+"""The documents that clients ask for most, without anybody's values (``db.hot_documents``)."""
 
 changes = Table(
     "changes",

@@ -31,6 +31,7 @@ COLUMNS = (
         "tag_renames",
         "deleted_accounts",
         "housekeeping",
+        "hot_documents",
         "match_recipes",
         "stale_features",
         "changes",

@@ -36,6 +36,7 @@ from community_gql.operations.compiler import compile_operation, compile_payload
 from community_gql.operations.cost import CHARACTERS, AnswerTooLarge
 from community_gql.operations.payloads import NOTHING_TO_READ
 from community_gql.operations.prepared import Prepared, SwitchedOperation
+from community_gql.operations.samples import sample_of
 from community_gql.operations.selections import NotCompiled
 from community_gql.operations.shape import MAX_ANSWER_BYTES
 from community_gql.operations.statement import Statement, arguments_of
@@ -74,18 +75,27 @@ class State(enum.Enum):
     """The loaders must run the operation, now and later."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Compilation:
     """A statement, or why there is none."""
 
     state: State
     statement: Statement | None = None
     reason: str | None = None
+    uses: int = 0
+    """How often the statement was run since it was last remembered."""
+    sample: bytes | None = None
+    """Variables for which it would be made again; see ``sample_of``."""
 
     @classmethod
     def ready(cls, statement: Statement) -> Compilation:
         """With a statement to run."""
         return cls(State.READY, statement)
+
+    def use(self) -> Statement | None:
+        """The statement, if there is one, to run once more."""
+        self.uses += 1
+        return self.statement
 
     @classmethod
     def pending(cls, reason: str) -> Compilation:
@@ -132,10 +142,11 @@ class Pushdown:
         Unavailable, and AnswerTooLarge for data that the database has then not sent.
         """
         found = await self._found(prepared, context, afford)
-        if found.statement is None:
+        statement = found.use()
+        if statement is None:
             return None, found.reason
         try:
-            data = await self._value(found.statement, prepared, context)
+            data = await self._value(statement, prepared, context)
         except asyncpg.PostgresError as error:
             return None, f"the statement failed: {error.sqlstate}"
         if data is None:
@@ -150,11 +161,12 @@ class Pushdown:
         None as well when it cannot be read now: the loaders then say what is wrong.
         """
         found = await self._found(prepared, context, afford, key)
-        if found.statement is None:
+        statement = found.use()
+        if statement is None:
             return None, found.reason
         try:
             async with asyncio.timeout_at(context.deadline):
-                data = await self._value(found.statement, prepared, context, outcome)
+                data = await self._value(statement, prepared, context, outcome)
         except asyncpg.PostgresError as error:
             return None, f"the statement failed: {error.sqlstate}"
         except (TimeoutError, Unavailable):
@@ -209,7 +221,7 @@ class Pushdown:
         key = self._key(prepared, part)
         found = self.statements.get(key)
         if found is None and self._mode == "always":
-            found = self._keep(key, self._job(prepared, near_rows, part)())
+            found = self._keep(key, self._job(prepared, near_rows, part)(), prepared)
         return found or _MISSING
 
     def _may_be_long(self, prepared: Prepared) -> bool:
@@ -255,11 +267,16 @@ class Pushdown:
         if not self._compiling and self.find(prepared, near_rows).state is State.MISSING:
             await self._start(prepared, near_rows, afford)
 
-    async def compile(self, prepared: Prepared, near_rows: int) -> None:
+    async def compile(self, prepared: Prepared, near_rows: int, part: str | None = None) -> None:
         """Have the statement made, and wait for it; at nobody's expense."""
-        if self.find(prepared, near_rows).state is State.MISSING:
-            await self._start(prepared, near_rows, _free)
-            await self.made(prepared)
+        if self.find(prepared, near_rows, part).state is State.MISSING:
+            await self._start(prepared, near_rows, _free, part)
+            await self.made(prepared, part)
+
+    def used(self, times: int) -> list[tuple[Key, Compilation]]:
+        """The statements with a sample that were run so often since they were last remembered."""
+        found: Any = self.statements.items()
+        return [(key, one) for key, one in found if one.uses >= times and one.sample is not None]
 
     async def _start(
         self, prepared: Prepared, near_rows: int, afford: Afford, part: str | None = None
@@ -286,17 +303,18 @@ class Pushdown:
         def done(work: asyncio.Future[Compilation]) -> None:
             del self._compiling[key]
             if not work.cancelled():
-                self._keep(key, work.result())
+                self._keep(key, work.result(), prepared)
 
         work.add_done_callback(done)
         return _BUSY
 
-    def _keep(self, key: Key, found: Compilation) -> Compilation:
+    def _keep(self, key: Key, found: Compilation, prepared: Prepared) -> Compilation:
         # Its key holds the operation, which may be dropped from its own place before.
         size = key[0].size
         if found.statement is not None:
-            statement = found.statement
+            statement, found.sample = found.statement, sample_of(prepared)
             size += len(statement.text) + _BIND_BYTES * len(statement.arguments)
+            size += len(found.sample or b"")
         self.statements.put(key, found, size)
         return found
 

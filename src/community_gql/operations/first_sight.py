@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from community_gql.logs import HIDDEN, write_event
 from community_gql.operations.syntax import Tokens
@@ -30,20 +31,31 @@ def shown(text: str) -> str:
     People may be in them: a document is not always written by a program.
     """
     parts: list[str] = []
-    length, named, before = 0, "", ""
-    tokens = Tokens(text)
-    for kind, value in zip(tokens.kinds, tokens.values, strict=True):
-        if kind in _QUOTED:
-            part = f'"{HIDDEN}"'
-        elif kind in _NUMBERS:
-            part = value if before == ":" and named in _SHOWN else "0"
-        else:
-            part = value
+    length, before = 0, ""
+    for kind, value, hidden in _tokens(Tokens(text)):
+        part = value
+        if hidden:
+            part = f'"{HIDDEN}"' if kind in _QUOTED else "0"
         if kind in _NAMELIKE and before in _NAMELIKE:
             part = f" {part}"
         parts.append(part)
         length += len(part)
         if length >= LONGEST:
             return "".join(parts)[:LONGEST] + HIDDEN
-        named, before = (value if kind == "name" else named if kind == ":" else ""), kind
+        before = kind
     return "".join(parts)
+
+
+def holds_values(text: str) -> bool:
+    """Whether a valid document has anything that is hidden in the log, or comments."""
+    tokens = Tokens(text)
+    return tokens.comments > 0 or any(hidden for _, _, hidden in _tokens(tokens))
+
+
+def _tokens(tokens: Tokens) -> Iterator[tuple[str, str, bool]]:
+    """The kind and the value of each token, and whether the log hides it."""
+    named, before = "", ""
+    for kind, value in zip(tokens.kinds, tokens.values, strict=True):
+        is_shown_number = before == ":" and named in _SHOWN
+        yield kind, value, kind in _QUOTED or (kind in _NUMBERS and not is_shown_number)
+        named, before = (value if kind == "name" else named if kind == ":" else ""), kind

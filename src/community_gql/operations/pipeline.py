@@ -54,8 +54,6 @@ _TOKEN_CHARACTERS = 4
 """A token of a document that cannot be read is taken to be as long as this."""
 
 
-_WARMING_PAUSE = 0.02
-"""Seconds between two documents: reading one takes up to as long, and others wait for it."""
 COMPILING_SECONDS = 5.0
 """How long somebody who subscribes waits for a statement that is being made."""
 CLOSING_SECONDS = 1.0
@@ -180,7 +178,7 @@ class Operations:
         found = self.pushdown.find(prepared, self.near_rows)
         if found.state is State.MISSING:
             detached(self.pushdown.compile(prepared, self.near_rows))
-        return found.statement
+        return found.use()
 
     def fallback_reason(self, prepared: Prepared) -> str:
         """Why the loaders run an operation for which there was no statement."""
@@ -300,27 +298,6 @@ class Operations:
             raise error
         error.after_a_commit()
         return GraphQLError(error.message, original_error=error)
-
-    async def warm(self) -> None:
-        """Read and compile the trusted documents, one after the other, beside the requests.
-
-        An operation whose variables must be given has no form yet: its first request compiles it.
-        """
-        for text in self.trusted.texts():
-            try:
-                document = self.documents.get(text)
-            except Refused:
-                continue  # whoever asks for it is told what is wrong
-            for operation in document.operations:
-                operation.seen = True
-                try:
-                    prepared = self.prepare(
-                        Params(text, operation_name=operation.name), open_schema=True
-                    )
-                except (Refused, PublicError):
-                    continue
-                await self.pushdown.compile(prepared, self.near_rows)
-            await asyncio.sleep(_WARMING_PAUSE)
 
     def close(self) -> None:
         """Stop compiling."""

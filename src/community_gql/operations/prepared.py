@@ -74,17 +74,19 @@ class Operation:
         """Whether it reads, writes or follows."""
         self.seen = False
         """Whether it has run before."""
-        self._text, self._start, self._trees = text, start_of(node), trees
+        self.text = text
+        """The text of its document."""
+        self._start, self._trees = start_of(node), trees
 
     @property
     def node(self) -> OperationDefinitionNode:
         """Its node in the tree as it is now. Not for another thread than the event loop's."""
-        return self._trees.of(self._text).operations[self._start]
+        return self._trees.of(self.text).operations[self._start]
 
     @property
     def fragments(self) -> Mapping[str, FragmentDefinitionNode]:
         """The fragments beside it. Not for another thread than the event loop's."""
-        return self._trees.of(self._text).fragments
+        return self._trees.of(self.text).fragments
 
     @cached_property
     def label(self) -> str:
@@ -94,7 +96,7 @@ class Operation:
     @property
     def size(self) -> int:
         """What holding it takes, in bytes, estimated; its tree is counted elsewhere."""
-        return _OPERATION_BYTES + sys.getsizeof(self._text)
+        return _OPERATION_BYTES + sys.getsizeof(self.text)
 
     @property
     def fragment_details(self) -> dict[str, FragmentDetails]:
@@ -113,7 +115,7 @@ class Operation:
         found = []
         for node in self.node.variable_definitions or ():
             assert node.loc is not None
-            found.append(_defined(self._text[node.loc.start : node.loc.end]))
+            found.append(_defined(self.text[node.loc.start : node.loc.end]))
         return found
 
     def variables(self, raw: dict[str, Any]) -> VariableValues | list[GraphQLError]:

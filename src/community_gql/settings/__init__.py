@@ -274,6 +274,13 @@ class Settings(BaseSettings):
         ge=0,
         description="Memory for documents that were parsed and validated, in each process.",
     )
+    hot_documents: int = Field(
+        default=200,
+        ge=0,
+        le=1000,
+        description="How many of the documents that are asked for most are kept in the database, "
+        "without anybody's values, so that they are compiled when a process starts. `0`: none.",
+    )
     cors_origins: Annotated[
         tuple[Annotated[str, AfterValidator(origin)], ...], NoDecode, BeforeValidator(listed)
     ] = Field(
