@@ -108,6 +108,7 @@ async def asking(database_url: str, issuer: str, **settings: Any) -> AsyncIterat
         "oidc_issuer": issuer,
         # These tests ask a thousand times, on machines that are busy.
         "cost_per_minute": 10**12,
+        "hot_documents": 0,
         **settings,
     }
     app = create_app(Settings.load(database_url=database_url, pushdown="off", **given))

@@ -168,9 +168,12 @@ NEAR_ROWS = 3
 async def serving(
     database_url: str, issuer: DevelopmentIssuer, **settings: Any
 ) -> AsyncIterator[Client]:
-    """A client of an app of its own over the database, without a limit of cost unless given."""
+    """A client of an app of its own over the database, without a limit of cost unless given.
+
+    Nothing runs beside its requests that tests would count.
+    """
     near_rows = settings.pop("near_rows", NEAR_ROWS)
-    settings = {"cost_limit": 10**9, "cost_per_minute": 10**12} | settings
+    settings = {"cost_limit": 10**9, "cost_per_minute": 10**12, "hot_documents": 0} | settings
     logger = logging.getLogger("community_gql")
     level = logger.level
     logger.setLevel(logging.INFO)

@@ -99,7 +99,9 @@ async def listening(
     **settings: Any,
 ) -> AsyncIterator[Listening]:
     """A server with ``live`` in the place of the product's, if one is given."""
-    given = Settings.load(database_url=database_url, **{"cost_per_minute": 10**9} | settings)
+    given = Settings.load(
+        database_url=database_url, **{"cost_per_minute": 10**9, "hot_documents": 0} | settings
+    )
     with patch("community_gql.app.Live", live) if live is not None else nullcontext():
         app = create_app(given, development=issuer, live_limits=limits)
     listener = socket.create_server((HOST, 0), backlog=4096)
