@@ -2,8 +2,10 @@
 
     python -m benchmarks.seeing --rounds 200
 
-Three processes hold the application and answer the same request again and again, in turns of some
-milliseconds, so that whatever else the machine does hits all alike. They differ in this alone:
+Processes hold the application and answer the same request again and again, in turns of some
+milliseconds, so that whatever else the machine does hits all alike. Two that run the same code
+differ by some per cent, by where their memory lies: so there are several of each kind, and how far
+they lie apart is printed. The kinds differ in this alone:
 ``without`` has cut out of its code what was added to see more, ``off`` has it but METRICS is not
 set, ``scraped`` has METRICS and is asked for its metrics every five seconds. What counts is the
 processor time of the process, without the database's.
@@ -205,6 +207,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--requests", type=int, default=100, help="in each turn")
+    parser.add_argument("--processes", type=int, default=4, help="of each kind")
     parser.add_argument("--limit", type=float, default=200, help="seconds, then it is enough")
     parser.add_argument("--answer", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -218,10 +221,11 @@ def main() -> None:
         (person,) = database.rows(
             "SELECT auth0_sub AS sub, public_id AS key FROM users ORDER BY created_at LIMIT 1"
         )
-        children = [Child(way, database.url, str(person["key"]), person["sub"]) for way in WAYS]
+        whom = database.url, str(person["key"]), person["sub"]
+        children = [Child(way, *whom) for _ in range(given.processes) for way in WAYS]
         stop = threading.Event()
         thread = threading.Thread(target=scrape, args=(children, stop))
-        took: dict[str, list[float]] = {way: [] for way in WAYS}
+        took: dict[Child, list[float]] = {child: [] for child in children}
         try:
             for child in children:
                 child.take(given.requests)
@@ -230,21 +234,30 @@ def main() -> None:
             for number in range(given.rounds):
                 if time.monotonic() > end:
                     break
-                for child in children[number % 3 :] + children[: number % 3]:
-                    took[child.way].append(child.take(given.requests) / given.requests)
+                first = number % len(children)
+                for child in children[first:] + children[:first]:
+                    took[child].append(child.take(given.requests) / given.requests)
         finally:
             stop.set()
             for child in children:
                 child.process.kill()
-    base = took["without"]
-    print(f"{len(base)} turns of {given.requests} requests each")  # noqa: T201
-    for way in WAYS:
-        ratios = sorted(a / b for a, b in zip(took[way], base, strict=True))
-        low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]
+    report(took)
+
+
+def report(took: dict[Child, list[float]]) -> None:
+    """Print what each kind took, and how far its processes lie apart."""
+    medians = {
+        way: [statistics.median(took[child]) * 1e6 for child in took if child.way == way]
+        for way in WAYS
+    }
+    base = statistics.fmean(medians["without"])
+    print(f"{len(next(iter(took.values())))} turns")  # noqa: T201
+    for way, found in medians.items():
+        mean = statistics.fmean(found)
+        error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("nan")
         print(  # noqa: T201
-            f"{way:8} {statistics.median(took[way]) * 1e6:7.1f} µs a request, "
-            f"mean {statistics.fmean(took[way]) * 1e6:7.1f}; "
-            f"{statistics.median(ratios):.4f} of without (half: {low:.3f} to {high:.3f})"
+            f"{way:8} {mean:7.1f} µs a request, {mean / base:.4f} of without "
+            f"(its processes {min(found):.1f} to {max(found):.1f}, standard error {error:.1f})"
         )
 
 
