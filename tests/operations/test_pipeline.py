@@ -166,6 +166,24 @@ async def test_filtered_pages_are_the_same_however_many_rows_are_near(
     assert f"LIMIT {NEAR_ROWS}" in shipped[1]
 
 
+async def test_the_loaders_name_a_query_from_its_second_time_on(database_url: str) -> None:
+    """What they run the first time is prepared already, for any other query."""
+    async with opened(database_url, pool_size=1) as database:
+        operations = Operations(database, pushdown="off")
+        prepared = [0]
+        for name in ("One", "Two", "Two"):
+            text = f"query {name} {{ tags {{ nodes {{ name }} }} }}"
+            given = operations.prepare(Params(text), open_schema=True)
+            await operations.execute(given, ANONYMOUS)
+            read = "SELECT string_agg(statement, E'\\n') FROM pg_prepared_statements"
+            found = str(await database.value(read, []))
+            prepared.append(found.count("FROM tags"))
+        operations.close()
+    assert prepared == [0, 1, 1, 2]
+    assert "op=Two" in found
+    assert "op=One" not in found
+
+
 async def test_trusted_documents_are_compiled_before_anyone_asks(database_url: str) -> None:
     texts = {
         "plain": "query Plain { stories(first: 3) { nodes { title } } }",

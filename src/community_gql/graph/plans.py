@@ -397,6 +397,12 @@ class Plans:
         plans = (*self.fixed.values(), *self.varying.values())
         return any(plan.custom_plan for plan in plans)
 
+    @property
+    def searches(self) -> bool:
+        """Whether some of it looks through texts."""
+        plans = (*self.fixed.values(), *self.varying.values())
+        return any(plan.weight.searches for plan in plans)
+
 
 def first_page_cursors(edge: ToPage) -> tuple[tuple[str, ...], Cursors]:
     """For a list in its default order without a filter: the key columns by name, and its cursors.

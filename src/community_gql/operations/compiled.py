@@ -84,7 +84,7 @@ class Compilation:
     reason: str | None = None
     uses: int = 0
     """How often the statement was run since it was last remembered."""
-    sample: bytes | None = None
+    sample: str | None = None
     """Variables for which it would be made again; see ``sample_of``."""
 
     @classmethod
@@ -210,13 +210,13 @@ class Pushdown:
 
     def find(self, prepared: Prepared, near_rows: int, part: str | None = None) -> Compilation:
         """The statement of a query, or of a ``part`` of a mutation, or what is known of it."""
-        if self._mode == "off":
-            return _OFF
         operation = prepared.operation
         if part is None and operation.kind is OperationType.MUTATION:
-            return _WRITES
-        if not operation.seen and self._mode == "on":
-            operation.seen = True
+            return _OFF if self._mode == "off" else _WRITES
+        was_seen, operation.seen = operation.seen, True
+        if self._mode == "off":
+            return _OFF
+        if not was_seen and self._mode == "on":
             return _NEW
         key = self._key(prepared, part)
         found = self.statements.get(key)
@@ -314,7 +314,7 @@ class Pushdown:
         if found.statement is not None:
             statement, found.sample = found.statement, sample_of(prepared)
             size += len(statement.text) + _BIND_BYTES * len(statement.arguments)
-            size += len(found.sample or b"")
+            size += len(found.sample or "")
         self.statements.put(key, found, size)
         return found
 

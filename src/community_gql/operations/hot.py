@@ -70,7 +70,7 @@ class HotDocuments:
         documents = {}
         for (switched, _, _, payload), compilation in used[: self._most]:
             text, name = switched.operation.text, switched.operation.name
-            sample = (compilation.sample or b"{}").decode()
+            sample = compilation.sample or "{}"
             document = HotDocument(text, name, payload, sample, compilation.uses)
             documents[document.key] = document  # two whose forms differ may have one sample
             compilation.uses = 0
@@ -116,6 +116,7 @@ class HotDocuments:
 
     async def _compile(self, params: Params, payload: str | None) -> None:
         try:
+            # unscoped: a document of GraphQL, which is not run
             prepared = self._operations.prepare(params, open_schema=True)
         except (Refused, PublicError):
             return  # it does not fit the schema any more, or is not trusted

@@ -232,7 +232,7 @@ class Operations:
             explained=explained,
             near_rows=self.near_rows,
             plans=prepared.plans,
-            label=prepared.operation.label,
+            label=_label(prepared),
             on_replica=self._may_use_replica(prepared),
             after=after,
         )
@@ -308,6 +308,18 @@ async def _close(context: Context) -> None:
     """End the transaction. A server that hangs does not even do that: then it goes on behind."""
     if context.is_open:
         await asyncio.wait({detached(context.close())}, timeout=CLOSING_SECONDS)
+
+
+def _label(prepared: Prepared) -> str | None:
+    """What names the operation in its statements.
+
+    The first time that a query is asked it has none. The loaders' statements are then those of any
+    other query, which PostgreSQL has parsed and planned already. What searches has its name at
+    once: it may take long.
+    """
+    operation = prepared.operation
+    is_new = operation.kind is OperationType.QUERY and not operation.seen
+    return None if is_new and not prepared.plans.searches else operation.label
 
 
 def _check_kind(kind: OperationType) -> None:

@@ -16,17 +16,15 @@ from graphql import (
     is_input_object_type,
     is_list_type,
     is_non_null_type,
-    type_from_ast,
 )
 from graphql.execution.values import VariableValues
 
 from community_gql.errors import PublicError
 from community_gql.operations.first_sight import holds_values
 from community_gql.operations.prepared import Prepared
-from community_gql.schema.executable import core
 
 LONGEST_TEXT, LONGEST_SAMPLE = 16_000, 2_000
-"""Characters of a document and bytes of its sample; what is longer has none."""
+"""Characters of a document and of its sample; what is longer has none."""
 _LARGEST = 100
 """Numbers up to the largest page size are kept: they are in the statement's text."""
 
@@ -42,7 +40,7 @@ _BLANKS: dict[str, Callable[[Any], Any]] = {
 """What stands for a value of each scalar."""
 
 
-def sample_of(prepared: Prepared) -> bytes | None:
+def sample_of(prepared: Prepared) -> str | None:
     """Variables as JSON, of the same form as those of ``prepared`` but without their values.
 
     None when there are none: the document itself holds values, a cursor is among the variables
@@ -52,7 +50,7 @@ def sample_of(prepared: Prepared) -> bytes | None:
     if len(operation.text) > LONGEST_TEXT or holds_values(operation.text):
         return None
     blank = _blanked(prepared)
-    text = orjson.dumps(blank)
+    text = orjson.dumps(blank).decode()  # as bytes it would hold on to 4 KB
     if len(text) > LONGEST_SAMPLE or not _has_form_of(prepared, blank):
         return None
     return text
@@ -60,12 +58,9 @@ def sample_of(prepared: Prepared) -> bytes | None:
 
 def _blanked(prepared: Prepared) -> dict[str, Any]:
     found = {}
-    for node in prepared.operation.node.variable_definitions or ():
-        name = node.variable.name.value
-        source = prepared.variables.sources.get(name)
-        type_: Any = type_from_ast(core, node.type)
-        if source is not None and source.value is not Undefined:
-            found[name] = _blank(type_, source.value)
+    for name, source in prepared.variables.sources.items():
+        if source.value is not Undefined:
+            found[name] = _blank(source.signature.type, source.value)
     return found
 
 
