@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from community_gql.actions.accounts import sub_hash
 from community_gql.db.database import Database
-from community_gql.identity import provisioning
+from community_gql.identity import looks, provisioning
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.provisioning import (
     OVERLAP,
@@ -398,16 +399,16 @@ async def test_a_deletion_under_way_is_not_undone_by_a_first_request(
 
 async def _insert_only(ask: Asking, token: str) -> Any:
     """Ask as a process does that saw neither row nor grave when it first looked."""
-    real = provisioning._first_look
+    real = looks.Looks._look
 
-    async def blind(database: Any, sub: str) -> Any:
-        return provisioning._Found(None, None)
+    async def blind(_: Any, subs: Sequence[str]) -> Any:
+        return [looks.Found(None, None) for _ in subs]
 
-    provisioning._first_look = blind
+    looks.Looks._look = blind  # type: ignore[method-assign, assignment]
     try:
         return await ask(token)
     finally:
-        provisioning._first_look = real
+        looks.Looks._look = real  # type: ignore[method-assign]
 
 
 async def test_a_deletion_of_someone_else_forgets_nobody(

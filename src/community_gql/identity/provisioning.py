@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from asyncpg import IntegrityConstraintViolationError
-from sqlalchemy import Double, cast, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql.actions.accounts import sub_hash
@@ -39,6 +39,7 @@ from community_gql.errors import (
     Unauthenticated,
     Unavailable,
 )
+from community_gql.identity.looks import EPOCH, Looks, look
 from community_gql.identity.provider import Provider, ProviderError
 from community_gql.identity.tokens import LEEWAY, Identity, usable_email
 from community_gql.lru import LruCache
@@ -53,7 +54,6 @@ OUTAGE = 10.0  # how long /userinfo is left alone after it failed
 
 _log = logging.getLogger("community_gql.identity")
 _deleted = m.deleted_accounts
-_EPOCH = cast(func.extract("epoch", _deleted.c.deleted_at), Double).label("epoch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class Provisioning:
 
     def __init__(self, database: Database, provider: Provider | None = None) -> None:
         self._database, self._provider = database, provider
+        self._looks = Looks(database)
         self._known: LruCache[Known] = LruCache(MAX_PEOPLE * PERSON_BYTES)
         """By the hash of the ``sub``, which is what ``deleted_accounts`` has."""
         self._refused: LruCache[Refusal] = LruCache(MAX_PEOPLE * PERSON_BYTES)
@@ -167,7 +168,7 @@ class Provisioning:
                 self._turns[sub] = (lock, users - 1)
 
     async def _settle(self, identity: Identity) -> None:
-        found = await _first_look(self._database, identity.sub)
+        found = await self._looks(identity.sub)
         _refuse_older(identity, found.deleted_at)
         email = found.email
         email_as_of, ask_again_at = identity.issued_at, 0.0
@@ -198,7 +199,7 @@ class Provisioning:
             row = insert(m.User).values(auth0_sub=identity.sub, email=email)
             await session.run(row.on_conflict_do_nothing())
             # Looked up only now: a deletion that was under way has committed before the insert.
-            found = await _look(session, identity.sub)
+            found = await look(session, identity.sub)
             _refuse_older(identity, found.deleted_at)
             if found.email is None:
                 raise EmailTaken(
@@ -286,7 +287,7 @@ class Provisioning:
         now = time.monotonic()
         seconds = now - self._looked + OVERLAP
         # unscoped: hashes of people who are gone, shown to nobody
-        statement = select(_deleted.c.sub_hash, _EPOCH).where(
+        statement = select(_deleted.c.sub_hash, EPOCH).where(
             _deleted.c.deleted_at > func.clock_timestamp() - timedelta(seconds=seconds)
         )
         for row in await self._database.write(lambda session: session.run(statement)):
@@ -294,43 +295,6 @@ class Provisioning:
             if known is not None and (known.deleted_at or 0) < row.epoch:
                 self._known.drop(row.sub_hash)
         self._looked = now
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    email: str | None
-    deleted_at: float | None
-
-
-_FIRST_LOOK = """
-SELECT ARRAY[
-  (SELECT email::text FROM users WHERE auth0_sub = $1),
-  (SELECT extract(epoch FROM deleted_at)::float8::text FROM deleted_accounts WHERE sub_hash = $2)
-]
-"""
-
-
-async def _first_look(database: Database, sub: str) -> _Found:
-    """The same in one statement: after a restart thousands come at once."""
-    if database.replicas is not None:
-        # Their next read must see the row, which another process may just have made.
-        return await database.write(lambda session: _look(session, sub), viewer=sub)
-    # unscoped: the same
-    email, deleted_at = await database.value(_FIRST_LOOK, (sub, sub_hash(sub)))
-    return _Found(email, None if deleted_at is None else float(deleted_at))
-
-
-async def _look(session: Transaction, sub: str) -> _Found:
-    """What the database knows of a person: the address in their row, when they were deleted."""
-    # unscoped: the person's own row and grave, to decide whether there may be a viewer
-    own = select(m.User.email).where(m.User.auth0_sub == sub).scalar_subquery()
-    grave = (
-        # unscoped: the same
-        select(_EPOCH).where(_deleted.c.sub_hash == sub_hash(sub)).scalar_subquery()
-    )
-    # unscoped: the same
-    row = await session.first(select(own.label("email"), grave.label("deleted_at")))
-    return _Found(row.email, row.deleted_at)
 
 
 def _refuse_older(identity: Identity, deleted_at: float | None) -> None:
