@@ -340,6 +340,36 @@ async def test_a_flood_is_4429(server: Listening) -> None:
             assert await closing(client) == 4429
 
 
+async def test_a_flood_of_pongs_is_4429(server: Listening) -> None:
+    async with opened(server) as client:
+        with suppress(ConnectionClosed):
+            for _ in range(1000):
+                await client.pong()
+                await asyncio.sleep(0)
+        assert await closing(client) == 4429
+
+
+async def test_what_looks_like_a_pong_may_be_part_of_a_message(server: Listening) -> None:
+    pong = b"\x8a\x80abcd"
+    message = json.dumps({"type": "ping", "payload": {"x": "?" * 6}}).encode()
+    at = message.index(b"?")
+    mask = bytes(a ^ b for a, b in zip(pong[:4], b"????", strict=True))
+    mask = mask[-at % 4 :] + mask[: -at % 4]  # so that the first four bytes become it
+    body = bytes(byte ^ mask[place % 4] for place, byte in enumerate(message))
+    sent = bytes((0x81, 0x80 | len(body))) + mask + body
+    cut = sent.index(pong[:2])
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    for part in (
+        HANDSHAKE % (b"/graphql", b"13", KEY, b"") + masked(init()),
+        *(sent[:cut], sent[cut : cut + 6], sent[cut + 6 :]),
+    ):
+        writer.write(part)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+    await asyncio.wait_for(reader.readuntil(b'{"type":"pong","payload":{"x":"??????"}}'), 20)
+    writer.close()
+
+
 async def test_a_client_that_comes_back_with_everything_is_no_flood(server: Listening) -> None:
     async with opened(server) as client:
         for number in range(LiveLimits().max_subscriptions):

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from community_gql.errors import PublicError
 from community_gql.http.limits import LiveLimits
+from community_gql.http.wheel import Wheel
 
 LEAVE_SECONDS = 5.0
 """Over so long clients are sent away when the process ends, in random order: they all come back."""
@@ -40,6 +41,8 @@ class LiveConnections:
 
     def __init__(self, limits: LiveLimits) -> None:
         self.limits = limits
+        self.wheel = Wheel()
+        """On which their times are."""
         self.draining = False
         self._most = limits.max_sockets
         self._open: set[LiveConnection] = set()

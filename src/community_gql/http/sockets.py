@@ -161,7 +161,7 @@ class Socket(WebSocket):
     def __init__(
         self, sockets: Sockets, protocol: Any, client: str | None, credentials: Credentials
     ) -> None:
-        super().__init__(protocol, sockets.connections.limits)
+        super().__init__(protocol, sockets.connections.limits, sockets.connections.wheel)
         self.sockets, self.client = sockets, client
         self.operations: dict[str, Operation] = {}
         self.tasks: set[asyncio.Task[None]] = set()

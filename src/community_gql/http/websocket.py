@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import random
 import socket
 from typing import cast
 
@@ -19,6 +20,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from community_gql.http.limits import LiveLimits
+from community_gql.http.wheel import Wheel
 
 MAX_MESSAGE_BYTES = 64 * 1024
 ROOM_BYTES = 64 * 1024
@@ -62,6 +64,26 @@ def keep_little(transport: asyncio.Transport) -> None:
 
 
 _PING = b"\x89\x00"
+_PONG, _PONG_SIZE = b"\x8a\x80", 6
+"""How the answer to it begins, and how long it is with its mask."""
+
+
+def are_whole_frames(data: bytes) -> bool:
+    """Whether a client's bytes, which begin with a frame, end with one too (RFC 6455, 5.2).
+
+    False also where there is a frame of 64 KiB or more.
+    """
+    at, end = 0, len(data)
+    while at + 2 <= end:
+        size = data[at + 1] & 0x7F
+        at += 6  # with the mask
+        if size == 126:
+            size = int.from_bytes(data[at - 4 : at - 2], "big")
+            at += 2
+        elif size == 127:
+            return False
+        at += size
+    return at == end
 
 
 def _head(size: int) -> bytes:
@@ -76,7 +98,7 @@ def _head(size: int) -> bytes:
 class WebSocket(asyncio.Protocol):
     """One connection, after its handshake. Its class says what texts mean.
 
-    It has one timer, which is set anew only where its time comes before the one that runs.
+    It waits on the wheel for one time, which is set anew only where another one comes before it.
     """
 
     __slots__ = (
@@ -84,28 +106,30 @@ class WebSocket(asyncio.Protocol):
         "_deadline",
         "_frames",
         "_frames_since",
+        "_is_between",
         "_loop",
         "_parts",
         "_ping_at",
         "_pong_by",
         "_protocol",
         "_read_by",
-        "_timer",
-        "_timer_at",
+        "_slot",
         "_transport",
         "_unread",
+        "_wheel",
         "limits",
     )
 
-    def __init__(self, protocol: ServerProtocol, limits: LiveLimits) -> None:
-        self._protocol, self.limits = protocol, limits
+    def __init__(self, protocol: ServerProtocol, limits: LiveLimits, wheel: Wheel) -> None:
+        self._protocol, self.limits, self._wheel = protocol, limits, wheel
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._closing = False
         self._parts: bytearray | None = None  # of a message that is not complete
+        # Whether what comes next is known to begin a frame; if not, the library alone knows.
+        self._is_between = True
         self._frames, self._frames_since = 0, 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._slot = math.inf  # when it is called next
         self._ping_at = self._pong_by = self._read_by = math.inf
         self._unread = 0
         # When its class wants to be called, while it is open; when it is given up, while it closes.
@@ -172,7 +196,9 @@ class WebSocket(asyncio.Protocol):
         made = self._transport = cast(asyncio.Transport, transport)  # uvloop's has another class
         made.set_write_buffer_limits(high=ROOM_BYTES)
         keep_little(made)
-        self._ping_at = self._loop.time() + self.limits.ping_interval
+        # Those who come together are not all asked together for ever.
+        first = random.uniform(0.5, 1) * self.limits.ping_interval
+        self._ping_at = self._loop.time() + first
         self._set_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -180,6 +206,13 @@ class WebSocket(asyncio.Protocol):
         if self._protocol.eof_sent:
             return
         self._pong_by = math.inf  # whatever it is: the client lives
+        if self._is_between:
+            if len(data) == _PONG_SIZE and data.startswith(_PONG):
+                # Nearly all that idle clients send; the library would do nothing with it.
+                if self.is_open:
+                    self._count_frame()
+                return
+            self._is_between = are_whole_frames(data)
         self._protocol.receive_data(data)
         for frame in self._protocol.events_received():
             if isinstance(frame, Frame):
@@ -212,9 +245,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._wheel.remove(self, self._slot)
         self._transport = None
         self._ends("client gone")
         self.on_gone()
@@ -222,15 +253,9 @@ class WebSocket(asyncio.Protocol):
     # frames
 
     def _read(self, frame: Frame) -> None:
-        if not self.is_open:
+        if not self.is_open or not self._count_frame():
             return
-        now = self._loop.time()
-        if now - self._frames_since > FRAMES_SECONDS:
-            self._frames, self._frames_since = 0, now
-        self._frames += 1
-        if self._frames > MAX_FRAMES:
-            self.close(4429, "Too many frames: send less often.", "flood")
-        elif frame.opcode is Opcode.BINARY:
+        if frame.opcode is Opcode.BINARY:
             self.close(4400, "Messages are texts of JSON.", "protocol error")
         elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
             parts = frame.data if self._parts is None else self._parts + frame.data
@@ -244,6 +269,16 @@ class WebSocket(asyncio.Protocol):
                 self.close(CloseCode.INVALID_DATA, "Messages are UTF-8.", "protocol error")
                 return
             self.on_text(text)
+
+    def _count_frame(self) -> bool:
+        """Count a frame of the client; False, and it closes, for one too many."""
+        now = self._loop.time()
+        if now - self._frames_since > FRAMES_SECONDS:
+            self._frames, self._frames_since = 0, now
+        self._frames += 1
+        if self._frames > MAX_FRAMES:
+            self.close(4429, "Too many frames: send less often.", "flood")
+        return self.is_open
 
     def _flush(self) -> None:
         """Send what the protocol has to send, and notice when it closes."""
@@ -276,21 +311,11 @@ class WebSocket(asyncio.Protocol):
             self._set_timer()
         self.on_closing(reason)
 
-    # the timer
+    # the wheel calls this
 
-    def _set_timer(self) -> None:
-        due = min(self._deadline, self._ping_at, self._pong_by, self._read_by)
-        if self._timer is not None:
-            if self._timer_at <= due:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if due < math.inf:
-            self._timer_at = due
-            self._timer = self._loop.call_at(due, self._time_has_come)
-
-    def _time_has_come(self) -> None:
-        self._timer = None
+    def time_has_come(self) -> None:
+        """Do what is due."""
+        self._slot = math.inf
         if self._transport is None:
             return
         now = self._loop.time() + 0.001
@@ -311,6 +336,12 @@ class WebSocket(asyncio.Protocol):
                 return
             self.on_time()
         self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = min(self._deadline, self._ping_at, self._pong_by, self._read_by)
+        if due < self._slot:
+            self._wheel.remove(self, self._slot)
+            self._slot = self._wheel.add(self, due)
 
     def _see_whether_it_reads(self, transport: asyncio.Transport, now: float) -> None:
         left = transport.get_write_buffer_size()
