@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import random
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from graphql import GraphQLArgument, GraphQLEnumType, get_named_type
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, DateTime, Double, String, Uuid, column
 
@@ -250,6 +252,10 @@ def ids(found: Any) -> list[str]:
     return [node["id"] for node in found["nodes"]]
 
 
+WALKS = int(os.environ.get("WALKS", "2"))
+"""So many of each list in each order, forward and backward in turn; others in each run."""
+
+
 @pytest.mark.parametrize(("coordinate", "order"), ORDERED)
 async def test_walking_yields_each_row_once(
     world: World, db: asyncpg.Connection, coordinate: str, order: str
@@ -259,18 +265,10 @@ async def test_walking_yields_each_row_once(
 
     # Whatever is inserted meanwhile: the rows of before come once each, in their order, and what
     # comes besides them comes once and in its place.
-    @settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(
-        size=st.integers(1, 5),
-        backward=st.booleans(),
-        inserted=st.lists(st.none() | st.integers(0, 4), max_size=4),
-    )
-    def walks(size: int, backward: bool, inserted: list[int | None]) -> None:
-        examples.append((size, backward, inserted))
-
-    examples: list[tuple[int, bool, list[int | None]]] = []
-    walks()
-    for size, backward, inserted in examples:
+    for number in range(WALKS):
+        size, backward = random.randint(1, 5), bool(number % 2)
+        inserted = random.choices((None, None, 0, 1, 2, 3, 4), k=random.randint(0, 4))
+        print(f"a walk: {size=} {backward=} {inserted=}")  # noqa: T201 (shown when it fails)
         before = ids(await page(world, coordinate, order, first=100))
         coming = itertools.chain(inserted, itertools.repeat(None))
         walked = [row async for row in walk(world, db, coordinate, order, size, backward, coming)]

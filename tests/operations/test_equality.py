@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 from collections import Counter
 from typing import Any
 
@@ -20,8 +21,10 @@ from tests.operations.ways import both_ways
 from tests.support import graph
 from tests.support.factories import Person, day
 
-CASES = int(os.environ.get("FUZZ_CASES", "3000"))
-SEED = os.environ.get("FUZZ_SEED", "community")
+CASES = int(os.environ.get("FUZZ_CASES", "1000"))
+"""In all batches together; `make compare` runs many more."""
+SEED = os.environ.get("FUZZ_SEED") or secrets.token_hex(4)
+"""Others in each run, so that many short runs come as far as a long one."""
 BATCHES = 8
 """Each with data of its own; the last ones with data and rules that the schema does not allow."""
 SPOILT = (6, 7)
@@ -48,6 +51,7 @@ def viewer_of(person: Person) -> Viewer:
 async def test_random_operations_have_one_answer(
     database_url: str, db: asyncpg.Connection, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    print(f"again: FUZZ_SEED={SEED} FUZZ_CASES={CASES}")  # noqa: T201 (shown when it fails)
     chance = random.Random(f"{SEED}-{batch}")
     people, words = await community(db, chance)
     viewers = [ANONYMOUS, GONE, *map(viewer_of, people)]
@@ -72,12 +76,14 @@ async def test_random_operations_have_one_answer(
     assert ways.keys() - failed <= LEFT | {"compiled"}
     assert spoilt or not failed
     assert codes.keys() <= ({"BAD_REQUEST", "INTERNAL"} if spoilt else {"BAD_REQUEST"})
-    assert ways["compiled"] > (0.7 if spoilt else 0.88) * ways.total()
+    # Of few cases more may be refused by chance.
+    least = 0.7 if spoilt or CASES < 3000 else 0.88
+    assert ways["compiled"] > least * ways.total()
 
 
 async def test_every_type_that_node_finds_is_in_the_data(db: asyncpg.Connection) -> None:
     """Without a row, no random operation would ever read one."""
-    _, words = await community(db, random.Random(SEED))
+    _, words = await community(db, random.Random("community"))
     missing = {
         name for name in graph.nodes() if not any(i.startswith(f"{name}_") for i in words.ids)
     }

@@ -749,19 +749,16 @@ SYNTAX = st.text(
 ) | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=500)
 
 
-@settings(max_examples=150, deadline=None)
-@given(text=SYNTAX)
-def test_no_text_is_too_strange_to_search(text: str) -> None:
-    SEARCHED.add(text)
+async def test_no_text_is_too_strange_to_search(db: asyncpg.Connection) -> None:
+    # Collected first: hypothesis is not at home in async tests.
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(text=SYNTAX)
+    def collect(text: str) -> None:
+        texts.add(text)
 
-
-SEARCHED: set[str] = set()
-
-
-async def test_postgresql_takes_every_search(db: asyncpg.Connection) -> None:
-    """Runs what the test above collected: hypothesis is not at home in async tests."""
-    test_no_text_is_too_strange_to_search()
-    for text in SEARCHED:
+    texts: set[str] = set()
+    collect()
+    for text in texts:
         await db.fetchval("SELECT websearch_to_tsquery('english', $1)::text", web_search(text))
         await db.fetchval("SELECT to_tsquery('simple', $1)::text", word_prefixes(text))
 
