@@ -26,10 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Clients:
-    """Some that ask all the time: over connections that they keep, and over new ones."""
+    """Some that ask all the time: over connections that they keep, and over new ones.
 
-    def __init__(self, port: int, each: int = 2) -> None:
-        self.port, self.answered = port, 0
+    Each rests for so many seconds between two requests.
+    """
+
+    def __init__(self, port: int, each: int = 2, rest: float = 0.01) -> None:
+        self.port, self.answered, self._rest = port, 0, rest
         self.lost: list[str] = []
         self._stop = threading.Event()
         kinds = [self._keep, self._renew] * each
@@ -54,6 +57,7 @@ class Clients:
                 continue
             with connection:
                 self._ask(connection, CLOSING, "a new connection")
+            time.sleep(self._rest)
 
     def _keep(self) -> None:
         while not self._stop.is_set():
@@ -68,7 +72,7 @@ class Clients:
                     head = self._ask(connection, GET, "a kept connection")
                     if b"connection: close" in head:
                         break
-                    time.sleep(0.002)
+                    time.sleep(self._rest)
 
     def _ask(self, connection: socket.socket, data: bytes, what: str) -> bytes:
         connection.settimeout(10)
@@ -143,7 +147,7 @@ def one_end(workers: int, drain_seconds: float, each: int) -> Clients:
                 if probe.recv(100):
                     break
             time.sleep(0.02)
-        with Clients(port, each) as clients:
+        with Clients(port, each, rest=0.001) as clients:
             time.sleep(random.uniform(0.2, 1.5))
             if workers > 1:
                 process.send_signal(signal.SIGHUP)

@@ -22,7 +22,7 @@ from tests.http.server import HOST, Server, free_port, served
 from tests.http.stopping import Clients
 from tests.support.provider import provided
 
-STOPS = int(os.environ.get("STOPS", "3"))
+STOPS = int(os.environ.get("STOPS", "2"))
 """How often it is ended; ``python -m tests.http.stopping 100`` does it more often."""
 COMMAND = str(Path(sys.executable).with_name("community-gql"))
 
@@ -115,17 +115,17 @@ def test_a_signal_to_all_processes_loses_no_request(url: str, tmp_path: Path) ->
 @pytest.mark.parametrize("count", [1, 2])
 def test_sigterm_is_said_before_it_is_done(url: str, tmp_path: Path, count: int) -> None:
     """Not ready at once, everything else as before, and each answer the last of its connection."""
-    with served(url, tmp_path, workers=count, drain_seconds=1.5) as server:
+    with served(url, tmp_path, workers=count, drain_seconds=3) as server:
         assert httpx.get(f"{server.url}/readyz").status_code == 200
         server.process.send_signal(signal.SIGTERM)
         start = time.monotonic()
-        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503, 0.5)
+        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503, 2)
         answer = httpx.post(f"{server.url}/graphql", json={"query": "{ __typename }"})
         assert answer.status_code == 200
         assert answer.headers["connection"] == "close"
         assert httpx.get(f"{server.url}/readyz").json() == {"ready": False, "draining": True}
         server.process.wait(60)
-        assert time.monotonic() - start > 1.4
+        assert time.monotonic() - start > 2.9
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -138,7 +138,7 @@ def test_what_runs_at_the_end_is_answered(url: str, tmp_path: Path, count: int) 
         connection.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:5])
         time.sleep(0.2)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: not listens(server.port), 5)
+        until(lambda: not listens(server.port))
         answer = connection.send(body[5:]).receive()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         server.process.wait(60)
@@ -170,7 +170,7 @@ def test_sighup_replaces_workers_without_losing_a_request(url: str, tmp_path: Pa
     with served(url, tmp_path, workers=2, drain_seconds=0.3) as server:
         until(lambda: len(workers(server)) == 2)
         with Clients(server.port) as clients:
-            for _ in range(3):
+            for _ in range(2):  # also those that replaced others
                 before = set(workers(server))
                 server.process.send_signal(signal.SIGHUP)
                 until(functools.partial(are_new, server, before), 240)
@@ -266,12 +266,12 @@ def test_a_start_that_cannot_succeed_ends_alike_with_any_number_of_workers(
     missing = tmp_path / "missing.json"
     given = {"trusted_documents": "enforce", "trusted_documents_files": missing}
     ends = []
-    for count in (1, 2, 8):
+    for count in (1, 4):
         with begun(url, workers=count, **given) as process:
             said, _ = process.communicate(timeout=120)
             assert "Traceback" not in said
             (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
             ends.append((process.returncode, sentence))
 
-    assert ends == [(1, ends[0][1])] * 3
+    assert ends == [(1, ends[0][1])] * 2
     assert str(missing) in ends[0][1]
