@@ -49,7 +49,7 @@ def live(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Live]:
     name = f"live_{worker_id}"
-    workbench.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    workbench.create(name, migrated_template)
     url = workbench.server.url(name)
     workbench.run(filling.fill(url, people=40, progress=lambda *_: None))
     issuer, port = tmp_path_factory.mktemp("issuer"), free_port()

@@ -43,7 +43,7 @@ def program() -> str:
 @pytest.fixture(scope="module")
 def seeded(program: str, workbench: Any, migrated_template: str, worker_id: str) -> Iterator[str]:
     name = f"explorer_{worker_id}"
-    workbench.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    workbench.create(name, migrated_template)
     url: str = workbench.server.url(name)
     asyncio.run(filling.fill(url, people=30, seed=1, progress=lambda *_: None))
     yield url

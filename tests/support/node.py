@@ -19,7 +19,9 @@ def installed(folder: Path, why: str) -> Path:
     with open(folder / "package.json") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one worker installs, the others wait for it
         if not stamp.exists() or stamp.read_bytes() != wanted:
-            done = subprocess.run(["npm", "ci"], cwd=folder, capture_output=True, text=True)
+            done = subprocess.run(
+                ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True
+            )
             assert done.returncode == 0, f"npm ci failed:\n{done.stderr}"
             stamp.write_bytes(wanted)
     return folder
