@@ -1,4 +1,4 @@
-"""Matches that appear by themselves: the server, a process that matches, and clients that follow."""
+"""Matches that appear by themselves: the server, a process that matches, and who follows."""
 
 from __future__ import annotations
 
