@@ -7,8 +7,9 @@ import random
 import asyncpg
 import pytest
 
-from community_gql.matching import running
-from community_gql.matching.running import Mode, Report
+from community_gql.matching import batches, running
+from community_gql.matching.batches import Report
+from community_gql.matching.running import Mode
 from tests.actions.conftest import act as act
 from tests.support import factories as make
 from tests.support.factories import Person, Row
@@ -79,4 +80,4 @@ async def community(
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few people a transaction that a small community takes many."""
     monkeypatch.setattr(running, "PEOPLE", 7)
-    monkeypatch.setattr(running, "LISTS", 5)
+    monkeypatch.setattr(batches, "LISTS", 5)

@@ -16,7 +16,8 @@ from community_gql.cli.databases import database, embedded_settings, ended_by_si
 from community_gql.settings import OperatorError
 
 if TYPE_CHECKING:
-    from community_gql.matching.running import Mode, Report
+    from community_gql.matching.batches import Report
+    from community_gql.matching.running import Mode
 
 commands = typer.Typer(
     help="Matches: who suits whom, kept up to date.\n\n"
@@ -87,7 +88,7 @@ def seconds(text: str) -> float:
 def require_numpy() -> None:
     """Refuse where the extra is not installed."""
     try:
-        import numpy  # noqa: F401
+        import community_gql.matching.lists  # noqa: F401
     except ImportError:
         fail("numpy is missing. Install the extra: pip install 'community-gql[matching]'")
 

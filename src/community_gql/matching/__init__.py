@@ -5,3 +5,9 @@
 ``evaluating`` measures how good the lists are. numpy is the extra ``matching``: the command line
 imports this package, ``serve`` never does.
 """
+
+import os
+
+# numpy reads it when it is first imported. Blocks of lists are made by threads of our own: threads
+# of OpenBLAS beside them wait for each other by spinning, and a run takes a third more processor.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -111,11 +111,11 @@ class Scorer:
         order = np.argsort(rare_columns, kind="stable")
         self._holders, self._held = rare_rows[order], values[order]
         self._column_starts = np.searchsorted(rare_columns[order], np.arange(vectors.length + 1))
-        self._gone: set[int] = set()
+        self._gone: frozenset[int] = frozenset()
 
     def forget(self, people: Sequence[int]) -> None:
         """Keep these rows out of all lists from now on."""
-        self._gone.update(people)
+        self._gone = self._gone.union(people)  # never changed: others may be reading it
 
     def blocks(self, rows: Ints, threads: int, block_bytes: int) -> Iterator[Ints]:
         """``rows`` in parts, whose scores take ``block_bytes`` when ``threads`` work at once."""

@@ -162,6 +162,7 @@ def normalised(numbers: NDArray[np.float64]) -> NDArray[np.int32]:
 def as_json(vector: NDArray[np.int32]) -> str:
     """A vector in thousandths as the JSON array that ``user_features.vector`` keeps."""
     texts = ["0"] * len(vector)
-    for place in np.flatnonzero(vector).tolist():
-        texts[place] = repr(int(vector[place]) / 1000)
+    places = np.flatnonzero(vector)
+    for place, value in zip(places.tolist(), vector[places].tolist(), strict=True):
+        texts[place] = repr(value / 1000)
     return f"[{','.join(texts)}]"

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
@@ -23,50 +22,37 @@ from typing import Any, Literal
 import asyncpg
 import numpy as np
 
-from community_gql.graph.exclusions import MATCH_ROWS
 from community_gql.matching import sql, stored
-from community_gql.matching.lists import MAX_TOP, TOP, UNIT, Scorer, best_lists, reached
+from community_gql.matching.batches import (
+    PAUSE,
+    Another,
+    Batches,
+    Progress,
+    Report,
+    lock_rows,
+    transaction,
+)
+from community_gql.matching.lists import MAX_TOP, TOP, Scorer, reached
 from community_gql.matching.material import HABIT_PEOPLE, Material, holders, holders_of, material
 from community_gql.matching.recipe import RECIPE, Key, NoPlace, Recipe, as_json
-from community_gql.matching.stored import MACHINE, Loaded, StoredList, Version
+from community_gql.matching.stored import MACHINE, Loaded, Version
 from community_gql.settings import OperatorError
 from community_gql.settings.checks import plain_address
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 Mode = Literal["built-in", "features", "machine"]
 """The setting MATCHING."""
 
 STEPS = 0x636F6D6D79
 """Key of the advisory lock of sessions: exclusive in the first two steps, shared in the third."""
-PEOPLE, LISTS = 1000, 500
-"""People of a transaction that writes vectors, and one that writes lists."""
+PEOPLE = 1000
+"""People of a transaction that writes vectors."""
 WEEK = timedelta(days=7)
 MOST_CHANGED = 0.3
 """Where a larger part of the vectors changed, all lists are made anew, without asking which."""
-ATTEMPTS = 5
-PAUSE = 0.05
-_REPEATED = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.ForeignKeyViolationError,  # somebody was deleted meanwhile, by hand
-)
 
 
 class MatchingError(OperatorError):
     """The run cannot go on; the text says why and what helps."""
-
-
-@dataclass(slots=True)
-class Report:
-    """What a run did: vectors that changed, lists it looked at, lists that changed."""
-
-    vectors: int = 0
-    looked_at: int = 0
-    lists: int = 0
-    matches: int = 0
-    """In those lists."""
-    seconds: float = 0.0
 
 
 @contextlib.asynccontextmanager
@@ -108,13 +94,15 @@ async def run(
     """
     started = time.monotonic()
     async with connected(url) as connection:
-        report = await Run(connection, mode, progress, top=top, renew=renew, adopt=adopt).run()
+        report = await Run(
+            connection, mode, progress, partial(connected, url), top=top, renew=renew, adopt=adopt
+        ).run()
     report.seconds = time.monotonic() - started
     return report
 
 
 class Run:
-    """A run over one connection.
+    """A run over one connection, and over ``another`` as well where there is much to write.
 
     ``top`` is how many matches a list has; None: as before. ``renew`` computes everything anew;
     ``adopt`` does so at the very first run, where it would refuse to replace vectors of others.
@@ -125,12 +113,14 @@ class Run:
         connection: asyncpg.Connection,
         mode: Mode,
         progress: Progress,
+        another: Another | None = None,
         *,
         top: int | None = None,
         renew: bool = False,
         adopt: bool = False,
     ) -> None:
         self._connection, self._mode, self._progress = connection, mode, progress
+        self._another = another
         self._top, self._renew, self._adopt = top, renew, adopt
         self._version: Version | None = None
         self._loaded: Loaded | None = None
@@ -169,6 +159,14 @@ class Run:
 
     # --- the lock ---
 
+    @contextlib.asynccontextmanager
+    async def _helper(self) -> AsyncIterator[asyncpg.Connection]:
+        """Another connection, which holds the lock of the third step like the first one."""
+        assert self._another is not None
+        async with self._another() as connection:
+            await connection.execute(f"SELECT pg_advisory_lock_shared({STEPS})")
+            yield connection
+
     async def _try(self, kind: str) -> bool:
         asked = f"SELECT pg_try_advisory_lock{kind}({STEPS})"
         return bool(await self._connection.fetchval(asked))
@@ -188,19 +186,7 @@ class Run:
                     await self._connection.execute(f"SELECT pg_advisory_unlock{kind}({STEPS})")
 
     async def _transaction(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """The result of ``work`` in a transaction; again when others were in its way."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                async with self._connection.transaction():
-                    return await work()
-            except _REPEATED:
-                if attempt == ATTEMPTS:
-                    raise
-                await asyncio.sleep(PAUSE * attempt)
-        raise AssertionError("unreachable")
-
-    async def _lock_rows(self) -> None:
-        await self._connection.execute(f"SELECT pg_advisory_xact_lock_shared({MATCH_ROWS})")
+        return await transaction(self._connection, work)
 
     # --- the version ---
 
@@ -319,7 +305,9 @@ class Run:
         recipe = self._known().made()
         people = [sub for sub, _ in marks]
         found = await material(connection, people)
-        await self._lock_rows()  # before any row, as whoever takes people out of lists does
+        await lock_rows(
+            self._connection
+        )  # before any row, as whoever takes people out of lists does
         await self._find_places(recipe, found, until)
         made = [(sub, item) for sub, item in found.items() if not item.made.is_empty]
         vectors = recipe.vectors([item.made for _, item in made])
@@ -397,7 +385,7 @@ class Run:
             concerned = [self._loaded.people[row] for row in np.flatnonzero(found).tolist()]
 
         async def mark() -> None:
-            await self._lock_rows()
+            await lock_rows(self._connection)
             await connection.execute(sql.SEEN, people, [at for _, at in changed])
             if concerned is None:
                 await connection.execute(sql.ALL_LISTS, version.version, False)
@@ -421,66 +409,9 @@ class Run:
             return False
         await self._load()
         assert self._loaded is not None
-        last, done, rounds = "", 0, 0
-        while True:
-            some: list[asyncpg.Record] = await self._transaction(partial(self._write, last))
-            if some:
-                rounds, last, done = 0, some[-1]["user_id"], done + len(some)
-                self._progress("lists", done, max(total, done))
-            elif last and not rounds:
-                last, rounds = "", 1  # what was marked again meanwhile
-            else:
-                break
-        return self.report.lists > 0.2 * len(self._loaded.people) and done > LISTS
-
-    async def _write(self, after: str) -> list[asyncpg.Record]:
-        """Claim some marks of people behind ``after``, and write their lists; the marks."""
-        connection, loaded, scorer = self._connection, self._loaded, self._scorer
-        assert loaded is not None
-        assert scorer is not None
-        await self._lock_rows()
-        claimed: list[asyncpg.Record] = await connection.fetch(sql.CLAIM, after, LISTS)
-        if not claimed:
-            return []
-        owners = [row["user_id"] for row in claimed]
-        excluded: dict[int, list[int]] = {}
-        for owner, other in await connection.fetch(sql.EXCLUDED_FROM, owners):
-            if owner in loaded.rows and other in loaded.rows:
-                excluded.setdefault(loaded.rows[owner], []).append(loaded.rows[other])
-        before = await stored.stored_lists(connection, owners)
-        lists = await asyncio.to_thread(self._lists, owners, excluded)
-        changed = {owner: lists[owner] for owner in owners if lists[owner] != before[owner]}
-        version = self._known().version
-        missing = await stored.replace(connection, changed, version) if changed else {}
-        # Who has no vector any more is in no list from now on; lists that lack them are made again.
-        gone = await stored.without_vector(connection, {*missing}.union(*missing.values()), version)
-        scorer.forget([loaded.rows[person] for person in gone])
-        short = missing.keys() - gone
-        finished = [row for row in claimed if row["user_id"] not in short]
-        await connection.execute(
-            sql.UNMARK_LISTS, [row["user_id"] for row in finished], [row["at"] for row in finished]
+        assert self._scorer is not None
+        batches = Batches(
+            self._known(), self._loaded, self._scorer, self.report, self._progress, total
         )
-        self.report.looked_at += len(finished)
-        self.report.lists += len(changed)
-        self.report.matches += sum(map(len, changed.values()))
-        return claimed
-
-    def _lists(
-        self, owners: Sequence[str], excluded: dict[int, list[int]]
-    ) -> dict[str, StoredList]:
-        loaded, scorer, version = self._loaded, self._scorer, self._known()
-        assert loaded is not None
-        assert scorer is not None
-        known = [owner for owner in owners if owner in loaded.rows]
-        rows = np.array([loaded.rows[owner] for owner in known], np.int64)
-        made = best_lists(scorer, rows, excluded, version.top)
-        lists: dict[str, StoredList] = {owner: [] for owner in owners}
-        for owner, people, scores in zip(
-            known, made.people.tolist(), made.scores.tolist(), strict=True
-        ):
-            lists[owner] = [
-                (loaded.people[row], min(score, UNIT))
-                for row, score in zip(people, scores, strict=True)
-                if row >= 0
-            ]
-        return lists
+        await batches.make(self._connection, self._helper if self._another else None)
+        return self.report.lists > 0.2 * len(self._loaded.people) and batches.many

@@ -89,6 +89,13 @@ SEEN = """
     FROM unnest($1::varchar[], $2::timestamptz[]) AS seen (user_id, at)
     WHERE s.user_id = seen.user_id AND s.at = seen.at
 """
+# Few rows of large tables, which have no statistics during a first run: guessing, the planner reads
+# such a table as a whole for each block of lists.
+BY_INDEX = """
+    SET LOCAL enable_seqscan = off;
+    SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off
+"""
 CLAIM = """
     SELECT user_id, at FROM stale_lists WHERE user_id > $1 AND NOT vector_changed
     ORDER BY user_id LIMIT $2 FOR UPDATE SKIP LOCKED

@@ -18,7 +18,7 @@ from community_gql.settings import OperatorError
 
 MACHINE = 0
 """What ``match_recipes.recipe`` says of vectors that a machine puts."""
-_NUMBERS = 4_000_000
+_NUMBERS = 1_000_000
 """How many numbers of vectors are in memory at once while they are loaded."""
 
 
@@ -183,40 +183,35 @@ async def stored_lists(
 # A list is written from its end: at equal scores the higher id comes first.
 INSERT = """
     INSERT INTO match_results (user_id, target_user_id, score, created_at)
-    SELECT given.user_id, given.target_user_id, least(given.score, 1), $4
-    FROM unnest($1::varchar[], $2::varchar[], $3::float8[]) WITH ORDINALITY
-      AS given (user_id, target_user_id, score, place)
-    JOIN user_features AS own ON own.user_id = given.user_id AND own.version = $5
-    JOIN user_features AS other ON other.user_id = given.target_user_id AND other.version = $5
-    ORDER BY given.place DESC
-    RETURNING user_id, target_user_id
+    SELECT user_id, target_user_id, score, clock_timestamp
+    FROM clock_timestamp(),
+      unnest($1::varchar[], $2::varchar[], $3::float8[]) AS given (user_id, target_user_id, score)
 """
 
 
 async def replace(
-    connection: asyncpg.Connection, lists: dict[str, StoredList], version: int
-) -> dict[str, set[str]]:
-    """Write these lists in the place of older ones, each as a batch of now.
+    connection: asyncpg.Connection, lists: dict[str, StoredList], older: Collection[str]
+) -> None:
+    """Write these lists, each as a batch of now, in the place of older ones, which ``older`` have.
 
-    Returns by owner who was left out, having no vector any more.
+    A score above 1, in millionths, is written as 1.
     """
-    moment = await connection.fetchval("SELECT clock_timestamp()")
-    await connection.execute("DELETE FROM match_results WHERE user_id = ANY ($1)", list(lists))
-    pairs = [(owner, *match) for owner, listed in lists.items() for match in listed]
-    rows = await connection.fetch(
+    if older:
+        await connection.execute("DELETE FROM match_results WHERE user_id = ANY ($1)", list(older))
+    pairs = [(owner, *match) for owner, listed in lists.items() for match in reversed(listed)]
+    await connection.execute(
         INSERT,
         [owner for owner, _, _ in pairs],
         [target for _, target, _ in pairs],
-        [score / UNIT for _, _, score in pairs],
-        moment,
-        version,
+        [min(score / UNIT, 1.0) for _, _, score in pairs],
     )
-    written = {(owner, target) for owner, target in rows}
-    missing: dict[str, set[str]] = {}
-    for owner, target, _ in pairs:
-        if (owner, target) not in written:
-            missing.setdefault(owner, set()).add(target)
-    return missing
+
+
+WITHOUT_VECTOR = """
+    SELECT sub FROM unnest($1::varchar[]) AS sub WHERE NOT EXISTS (
+      SELECT FROM user_features f WHERE f.user_id = sub AND f.version = $2
+    )
+"""
 
 
 async def without_vector(
@@ -225,9 +220,4 @@ async def without_vector(
     """Those of these people who have no vector of this version."""
     if not people:
         return set()
-    rows = await connection.fetch(
-        "SELECT user_id FROM user_features WHERE user_id = ANY ($1) AND version = $2",
-        list(people),
-        version,
-    )
-    return {*people} - {sub for (sub,) in rows}
+    return {sub for (sub,) in await connection.fetch(WITHOUT_VECTOR, list(people), version)}

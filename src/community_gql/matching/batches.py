@@ -1,0 +1,186 @@
+"""Lists that are marked, made and written: the third step of a run.
+
+Some hundred lists are a transaction: it claims their marks, writes those that changed, and deletes
+the marks. Whoever else claims marks meanwhile, here or on another machine, gets others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import asyncpg
+import numpy as np
+
+from community_gql.graph.exclusions import MATCH_ROWS
+from community_gql.matching import sql, stored
+from community_gql.matching.lists import UNIT, Scorer, best_lists
+from community_gql.matching.stored import Loaded, StoredList, Version
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+Another = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
+"""Opens another connection to the same database, for as long as the block takes."""
+
+LISTS = 500
+"""People of a transaction that writes lists."""
+ATTEMPTS = 5
+PAUSE = 0.05
+_REPEATED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.ForeignKeyViolationError,  # somebody was deleted meanwhile, by hand
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did: vectors that changed, lists it looked at, lists that changed."""
+
+    vectors: int = 0
+    looked_at: int = 0
+    lists: int = 0
+    matches: int = 0
+    """In those lists."""
+    seconds: float = 0.0
+
+
+async def transaction(connection: asyncpg.Connection, work: Callable[[], Awaitable[Any]]) -> Any:
+    """The result of ``work`` in a transaction; again when others were in its way."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            async with connection.transaction():
+                return await work()
+        except _REPEATED:
+            if attempt == ATTEMPTS:
+                raise
+            await asyncio.sleep(PAUSE * attempt)
+    raise AssertionError("unreachable")
+
+
+async def lock_rows(connection: asyncpg.Connection) -> None:
+    """Keep those waiting who take people out of lists, until the transaction ends."""
+    await connection.execute(f"SELECT pg_advisory_xact_lock_shared({MATCH_ROWS})")
+
+
+@dataclass(slots=True)
+class Batches:
+    """All lists that are marked, made of the vectors of one version."""
+
+    version: Version
+    loaded: Loaded
+    scorer: Scorer
+    report: Report
+    progress: Progress
+    total: int
+    """How many are marked, as far as was seen."""
+    done: int = 0
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Lists are made by all processors: by one connection while another one writes."""
+
+    @property
+    def many(self) -> bool:
+        """Whether they are more than one transaction's."""
+        return max(self.total, self.done) > LISTS
+
+    async def make(self, connection: asyncpg.Connection, another: Another | None) -> None:
+        """Make them, over a second connection as well where there are many."""
+        if another is None or not self.many:
+            await self._work(connection)
+            return
+        async with another() as second:
+            works = [asyncio.create_task(self._work(one)) for one in (connection, second)]
+            try:
+                await asyncio.gather(*works)
+            finally:
+                for work in works:
+                    work.cancel()
+                await asyncio.gather(*works, return_exceptions=True)
+
+    async def _work(self, connection: asyncpg.Connection) -> None:
+        last, rounds = "", 0
+        while True:
+            some = await transaction(connection, partial(self._write, connection, last))
+            if some:
+                rounds, last, self.done = 0, some[-1]["user_id"], self.done + len(some)
+                self.progress("lists", self.done, max(self.total, self.done))
+            elif last and not rounds:
+                last, rounds = "", 1  # what was marked again meanwhile
+            else:
+                return
+
+    async def _write(self, connection: asyncpg.Connection, after: str) -> list[asyncpg.Record]:
+        """Claim some marks of people behind ``after``, and write their lists; the marks."""
+        await lock_rows(connection)
+        await connection.execute(sql.BY_INDEX)
+        claimed: list[asyncpg.Record] = await connection.fetch(sql.CLAIM, after, LISTS)
+        if not claimed:
+            return []
+        owners = [row["user_id"] for row in claimed]
+        excluded: dict[int, list[int]] = {}
+        rows = self.loaded.rows
+        for owner, other in await connection.fetch(sql.EXCLUDED_FROM, owners):
+            if owner in rows and other in rows:
+                excluded.setdefault(rows[owner], []).append(rows[other])
+        before = await stored.stored_lists(connection, owners)
+        async with self._turn:
+            lists = await asyncio.to_thread(self._lists, owners, excluded)
+        changed = {owner: lists[owner] for owner in owners if lists[owner] != before[owner]}
+        again = await self._without_those_who_left(connection, changed)
+        await stored.replace(connection, changed, [who for who in changed if before[who] != []])
+        finished = [row for row in claimed if row["user_id"] not in again]
+        await connection.execute(
+            sql.UNMARK_LISTS, [row["user_id"] for row in finished], [row["at"] for row in finished]
+        )
+        self.report.looked_at += len(finished)
+        self.report.lists += len(changed)
+        self.report.matches += sum(map(len, changed.values()))
+        return claimed
+
+    async def _without_those_who_left(
+        self, connection: asyncpg.Connection, changed: dict[str, StoredList]
+    ) -> Collection[str]:
+        """Take the lists out of ``changed`` that hold somebody without a vector; their owners.
+
+        Whoever has none any more is in no list from now on, and has an empty one.
+        """
+        rows = self.loaded.rows
+        listed = {other for made in changed.values() for other, _ in made}
+        gone = await stored.without_vector(
+            connection, listed.union(changed) & rows.keys(), self.version.version
+        )
+        if not gone:
+            return ()
+        self.scorer.forget([rows[person] for person in gone])
+        for owner in gone.intersection(changed):
+            changed[owner] = []
+        again = [
+            owner
+            for owner, made in changed.items()
+            if not gone.isdisjoint(other for other, _ in made)
+        ]
+        for owner in again:
+            del changed[owner]
+        return again
+
+    def _lists(
+        self, owners: Sequence[str], excluded: dict[int, list[int]]
+    ) -> dict[str, StoredList]:
+        people = self.loaded.people
+        known = [owner for owner in owners if owner in self.loaded.rows]
+        rows = np.array([self.loaded.rows[owner] for owner in known], np.int64)
+        made = best_lists(self.scorer, rows, excluded, self.version.top)
+        lists: dict[str, StoredList] = {owner: [] for owner in owners}
+        for owner, others, scores in zip(
+            known, made.people.tolist(), made.scores.tolist(), strict=True
+        ):
+            lists[owner] = [
+                (people[row], min(score, UNIT))
+                for row, score in zip(others, scores, strict=True)
+                if row >= 0
+            ]
+        return lists
