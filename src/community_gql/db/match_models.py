@@ -179,19 +179,22 @@ def folded(name: Any) -> Any:
 
 @cache
 def common_habits() -> Subquery:
-    """Habits that two people share, as ``(user_id, other_id, habit_id)``: those of ``user_id``.
+    """Habits that the viewer shares with others, as ``(user_id, other_id, habit_id)``.
 
-    Both must have chosen that their habits count.
+    ``user_id`` is the viewer. Both must have chosen that their habits count.
     """
     habits, choices = _table("habits"), MatchChoice.__table__
     own, other = habits.alias("own"), habits.alias("other")
     mine, theirs = choices.alias("own_choice"), choices.alias("other_choice")
+    # unscoped: the viewer's own choice
+    shares = select(mine.c.user_id).where(mine.c.user_id == VIEWER, mine.c.habits, mine.c.wanted)
     return (
         # unscoped: leads to the viewer's own habits only, which the rule of habits sees to
         select(own.c.user_id, other.c.user_id.label("other_id"), own.c.id.label("habit_id"))
         .join_from(own, other, folded(own.c.name) == folded(other.c.name))
-        .join(mine, and_(mine.c.user_id == own.c.user_id, mine.c.habits, mine.c.wanted))
         .join(theirs, and_(theirs.c.user_id == other.c.user_id, theirs.c.habits, theirs.c.wanted))
+        # An array: whose own do not count, which is the rule, has nothing looked up for each match.
+        .where(own.c.user_id == any_(func.array(shares.scalar_subquery())))
         .distinct()
         .subquery("common_habits")
     )
