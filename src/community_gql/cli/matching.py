@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,8 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 
+BEHIND_OTHERS = 10
+"""How much lower the priority of a run is than that of the server beside it."""
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -44,6 +47,7 @@ def run(
     """Compute the vectors and lists of those for whom something changed."""
     require_numpy()
     pause = seconds(every) if every is not None else None
+    os.nice(BEHIND_OTHERS)  # it has time, whoever asks the server has not
     mode = embedded_settings().matching
     with ended_by_signals(), database() as url:
         try:
