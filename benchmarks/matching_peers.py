@@ -94,13 +94,13 @@ def sparse_top(vectors: Any) -> Found:
 
 PEERS: dict[str, Callable[[Any], Found]] = {
     "this project": ours,
-    "faiss, flat": faiss_index("Flat"),
-    "faiss, IVF 512, 16 probes": faiss_index("IVF512,Flat", 16),
-    "faiss, IVF 512, 48 probes": faiss_index("IVF512,Flat", 48),
-    "faiss, HNSW 32": faiss_index("HNSW32"),
-    "hnswlib": hnswlib_index,
-    "usearch": usearch_index,
     "sparse_dot_topn": sparse_top,
+    "faiss, IVF 512, 16 probes": faiss_index("IVF512,Flat", 16),
+    "faiss, HNSW 32": faiss_index("HNSW32"),
+    "usearch": usearch_index,
+    "hnswlib": hnswlib_index,
+    "faiss, IVF 512, 48 probes": faiss_index("IVF512,Flat", 48),
+    "faiss, flat": faiss_index("Flat"),
 }
 
 
