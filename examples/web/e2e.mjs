@@ -256,8 +256,14 @@ test("a request for friendship arrives, and each answer does", async () => {
   await b.page.getByRole("link", { name: "Answer" }).click();
   await button(b.page, `Accept ${a.name}`).waitFor();
   await isSound(b.page, "requests");
-  await button(a.page, "Withdraw").click();
+  await choose(a.page, "Requests");
+  const sent = a.page.getByRole("heading", { name: "You have asked" });
+  await sent.waitFor();
+  await isSound(a.page, "sent");
+  await button(a.page, `Withdraw ${b.name}`).click();
   await button(b.page, `Accept ${a.name}`).waitFor({ state: "detached" });
+  await sent.waitFor({ state: "detached" });
+  await a.page.goto(ORIGIN + b.home);
 
   await button(a.page, "Ask to be friends").click();
   await button(b.page, `Decline ${a.name}`).click();

@@ -173,6 +173,11 @@ async def insert_request(db: asyncpg.Connection, world: World, tie: int) -> None
     await make.friendship(db, asking, world.viewer, accepted=False, created_at=day(tie % 3))
 
 
+async def insert_sent_request(db: asyncpg.Connection, world: World, tie: int) -> None:
+    asked = await make.person(db)
+    await make.friendship(db, world.viewer, asked, accepted=False, created_at=day(tie % 3))
+
+
 LISTS = {
     "Query.stories": Listed("{", (), insert_story),
     "Query.users": Listed("{", (), insert_person),
@@ -184,6 +189,7 @@ LISTS = {
     "Tag.users": Listed('{ tag(name: "moss") {', ("tag",), insert_person),
     "Viewer.friends": Listed("{ viewer {", ("viewer",), insert_person),
     "Viewer.friendRequests": Listed("{ viewer {", ("viewer",), insert_request),
+    "Viewer.sentFriendRequests": Listed("{ viewer {", ("viewer",), insert_sent_request),
     "Viewer.notInterested": Listed("{ viewer {", ("viewer",), insert_dismissed),
 }
 

@@ -567,6 +567,7 @@ async def test_friends_and_requests_are_the_viewers_own(world: World) -> None:
       email user { id } features { version }
       friends(orderBy: NAME) { totalCount nodes { profile { displayName } } }
       friendRequests { totalCount nodes { requester { profile { displayName } } } }
+      sentFriendRequests { totalCount nodes { addressee { profile { displayName } } } }
     } }"""
     friends = {
         "author": ["befriended", "friend"],
@@ -577,6 +578,7 @@ async def test_friends_and_requests_are_the_viewers_own(world: World) -> None:
         "befriended": ["Ada"],
     }
     requests = {"author": ["asking"], "asked": ["Ada"]}
+    sent = {"author": ["asked"], "asking": ["Ada"]}
 
     assert await world.ask("anonymous", query) == {"viewer": None}
     for viewer, names in friends.items():
@@ -586,11 +588,13 @@ async def test_friends_and_requests_are_the_viewers_own(world: World) -> None:
         assert (found["email"], found["user"]["id"]) == (who.email, who.id)
         assert [f["profile"]["displayName"] for f in found["friends"]["nodes"]] == names
         assert found["friends"]["totalCount"] == len(names)
-        asking = [
-            f["requester"]["profile"]["displayName"] for f in found["friendRequests"]["nodes"]
-        ]
-        assert asking == requests.get(viewer, [])
-        assert found["friendRequests"]["totalCount"] == len(asking)
+        for field, other, expected in (
+            ("friendRequests", "requester", requests),
+            ("sentFriendRequests", "addressee", sent),
+        ):
+            names = [f[other]["profile"]["displayName"] for f in found[field]["nodes"]]
+            assert names == expected.get(viewer, []), field
+            assert found[field]["totalCount"] == len(names)
 
 
 async def test_a_token_for_someone_without_an_account_sees_what_everyone_sees(
@@ -608,7 +612,8 @@ async def test_a_token_for_someone_without_an_account_sees_what_everyone_sees(
 
 def test_what_is_the_viewers_alone_hangs_on_the_viewer() -> None:
     fields = {coordinate for coordinate, _ in graph.readable_fields()}
-    private = {"email", "permissions", "sessionExpiresAt", "features", "friends", "friendRequests"}
+    private = {"email", "permissions", "sessionExpiresAt", "features", "friends"}
+    private |= {"friendRequests", "sentFriendRequests"}
 
     assert {field for field in fields if field.split(".")[1] in private} == {
         f"Viewer.{name}" for name in private
@@ -618,4 +623,8 @@ def test_what_is_the_viewers_alone_hangs_on_the_viewer() -> None:
     assert graph.leads_to("Habit") == {"User.habits", "MatchReasons.habits"}
     assert graph.leads_to("MatchReasons") == {"Match.reasons"}
     assert graph.leads_to("Match") == {"User.matches"}
-    assert graph.leads_to("Friendship") == {"User.viewerFriendship", "Viewer.friendRequests"}
+    assert graph.leads_to("Friendship") == {
+        "User.viewerFriendship",
+        "Viewer.friendRequests",
+        "Viewer.sentFriendRequests",
+    }

@@ -671,10 +671,11 @@ async def test_what_the_schema_does_not_allow_is_told_as_an_error(
 
 @both_ways
 async def test_a_viewer_is_told_of_what_is_theirs(here: Process, db: asyncpg.Connection) -> None:
-    ada, ben, cleo = await make.people(db, 3)
+    ada, ben, cleo, dora = await make.people(db, 4)
     text = """subscription { viewer {
       email user { profile { displayName } garden { name } tags { name } habits { totalCount } }
       friendRequests { nodes { requester { id } } } friends { nodes { id } }
+      sentFriendRequests { nodes { addressee { id } } }
     } }"""
     hers, his = await here.follow(text, ada), await here.follow(text, cleo)
     nobodys = await here.follow(text)
@@ -689,6 +690,8 @@ async def test_a_viewer_is_told_of_what_is_theirs(here: Process, db: asyncpg.Con
         ("INSERT INTO friendships (requester_id, addressee_id) VALUES ($2, $1)",
          (ada.sub, ben.sub)),
         ("UPDATE friendships SET status = 'accepted', accepted_at = now()", ()),
+        ("INSERT INTO friendships (requester_id, addressee_id) VALUES ($1, $2)",
+         (ada.sub, dora.sub)),
         ("UPDATE users SET email = 'new@example.org' WHERE auth0_sub = $1", (ada.sub,)),
     ]  # fmt: skip
     # One a second is told; so they are written before it was told of the first.
@@ -707,6 +710,7 @@ async def test_a_viewer_is_told_of_what_is_theirs(here: Process, db: asyncpg.Con
             },
             "friendRequests": {"nodes": []},
             "friends": {"nodes": [{"id": ben.id}]},
+            "sentFriendRequests": {"nodes": [{"addressee": {"id": dora.id}}]},
         }
     }
     assert len(hers.events) <= 1 + len(writes)

@@ -77,11 +77,13 @@ async def known(api: Client, db: asyncpg.Connection) -> Known:
     await db.execute("DELETE FROM stale_features")
     friends = await make.friendship(db, ada, bo, created_at=day(9), accepted_at=day(10))
     asking = await make.friendship(db, cy, ada, accepted=False, created_at=day(11))
+    dee = await make.person(db, created_at=day(-1))
+    asked = await make.friendship(db, ada, dee, accepted=False, created_at=day(12))
 
     def ids(*rows: Any) -> list[dict[str, str]]:
         return [{"id": row.id} for row in rows]
 
-    (ada_, bo_, cy_), (moss_, oak_) = ids(ada, bo, cy), ids(moss, oak)
+    (ada_, bo_, cy_, dee_), (moss_, oak_) = ids(ada, bo, cy, dee), ids(moss, oak)
     assert bos.id != walk.id
     user = {
         "id": ada.id,
@@ -173,13 +175,14 @@ async def known(api: Client, db: asyncpg.Connection) -> Known:
             "notInterested": {"nodes": [cy_]},
             "friends": {"nodes": [bo_]},
             "friendRequests": {"nodes": ids(asking)},
+            "sentFriendRequests": {"nodes": ids(asked)},
         },
         "Query": {
             "viewer": {"user": ada_},
             "node": {"id": walk.id},
             "nodes": [{"id": zen.id}, None, {"id": match.id}],
             "user": bo_,
-            "users": {"nodes": [ada_, bo_, cy_]},
+            "users": {"nodes": [ada_, bo_, cy_, dee_]},
             "story": {"id": first.id},
             "stories": {"nodes": ids(first, bos_story)},
             "tag": oak_,

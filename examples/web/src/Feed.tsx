@@ -40,18 +40,13 @@ export function Feed() {
   const wanted = { search: query.get("search") ?? "", tags: query.getAll("tag") };
   const [reads, setReads] = useState(0);
   const again = useCallback(() => setReads((number) => number + 1), []);
-  const viewer = useViewer();
+  const write = useViewer() && (
+    <Link to="/write" className="button">
+      Write
+    </Link>
+  );
   return (
-    <Page
-      title="Stories"
-      aside={
-        viewer && (
-          <Link to="/write" className="button">
-            Write
-          </Link>
-        )
-      }
-    >
+    <Page title="Stories" aside={write}>
       <Filters {...wanted} />
       {/* Another key is another list, read from the start and followed from its own moment. */}
       <List key={`${address(wanted)} ${reads}`} {...wanted} again={again} />

@@ -51,6 +51,7 @@ export function Friendship({ with: other }: { with: FragmentType<typeof Bond> })
   const stop = () => void end({ input: { id: bond?.id ?? "" }, person });
   const busy = asked.fetching || ended.fetching;
   const they = nameOf(who);
+  const isOwn = bond?.requester.id !== person;
   return (
     <div className="friendship">
       <div className="row">
@@ -68,16 +69,11 @@ export function Friendship({ with: other }: { with: FragmentType<typeof Bond> })
             <Confirm label="End friendship" question="End it?" busy={busy} sure={stop} />
           </>
         )}
-        {bond?.status === "PENDING" && bond.requester.id !== person && (
+        {bond?.status === "PENDING" && (
           <>
-            <span className="badge">You have asked to be friends</span>
-            <Button label="Withdraw" busy={busy} act={stop} />
-          </>
-        )}
-        {bond?.status === "PENDING" && bond.requester.id === person && (
-          <>
-            <span>{they} would like to be your friend.</span>
-            <Answer request={bond.id} person={person} name={they} />
+            {isOwn && <span className="badge">You have asked to be friends</span>}
+            {!isOwn && <span>{they} would like to be your friend.</span>}
+            <Answer request={bond.id} person={person} name={they} isOwn={isOwn} />
           </>
         )}
       </div>
@@ -86,17 +82,20 @@ export function Friendship({ with: other }: { with: FragmentType<typeof Bond> })
   );
 }
 
-/** The two answers to a request. */
-export function Answer(props: { request: string; person: string; name: string }) {
+/** The two answers to a request; one's own can be taken back. */
+export function Answer(props: { request: string; person: string; name: string; isOwn: boolean }) {
   const [accepted, accept] = useMutation(Accept);
-  const [declined, decline] = useMutation(End);
+  const [ended, end] = useMutation(End);
   const variables = { input: { id: props.request }, person: props.person };
-  const busy = accepted.fetching || declined.fetching;
+  const busy = accepted.fetching || ended.fetching;
+  const no = props.isOwn ? "Withdraw" : "Decline";
   return (
     <div className="row">
-      <Button label="Accept" look="" busy={busy} name={`Accept ${props.name}`} act={() => void accept(variables)} />
-      <Button label="Decline" busy={busy} name={`Decline ${props.name}`} act={() => void decline(variables)} />
-      <Outcome of={[accepted, declined]} />
+      {!props.isOwn && (
+        <Button label="Accept" look="" busy={busy} name={`Accept ${props.name}`} act={() => void accept(variables)} />
+      )}
+      <Button label={no} busy={busy} name={`${no} ${props.name}`} act={() => void end(variables)} />
+      <Outcome of={[accepted, ended]} />
     </div>
   );
 }

@@ -2,29 +2,38 @@ import { Answer } from "./Friendship";
 import { nameOf, PersonLink } from "./People";
 import { Link, Page } from "./route";
 import { Day } from "./Stories";
-import { useViewer } from "./viewer";
+import { useViewer, type Viewer } from "./viewer";
 
-/** Who would like to be the viewer's friend; kept up to date by App's subscription. */
+type Request = Viewer["sentFriendRequests"]["nodes"][number];
+
+/** Who asked the viewer, and whom the viewer asked; kept up to date by App's subscription. */
 export function Requests() {
-  const requests = useViewer()?.friendRequests.nodes ?? [];
+  const viewer = useViewer();
+  const [received, sent] = [viewer?.friendRequests.nodes ?? [], viewer?.sentFriendRequests.nodes ?? []];
   return (
     <Page title="Requests">
-      {requests.length === 0 && (
+      {received.length === 0 && (
         <p className="empty">
           Nobody is waiting for an answer. <Link to="/matches">See who suits you</Link>
         </p>
       )}
-      <ul className="people">
-        {requests.map(({ id, createdAt, requester }) => (
-          <li key={id} className="card row">
-            <PersonLink who={requester} />
-            <span className="quiet grow">
-              asked on <Day at={createdAt} />
-            </span>
-            <Answer request={id} person={requester.id} name={nameOf(requester)} />
-          </li>
-        ))}
-      </ul>
+      <List requests={received} />
+      {sent.length > 0 && <h2>You have asked</h2>}
+      <List requests={sent} isOwn />
     </Page>
   );
 }
+
+const List = ({ requests, isOwn = false }: { requests: readonly Request[]; isOwn?: boolean }) => (
+  <ul className="people">
+    {requests.map(({ id, createdAt, who }) => (
+      <li key={id} className="card row">
+        <PersonLink who={who} />
+        <span className="quiet grow">
+          asked on <Day at={createdAt} />
+        </span>
+        <Answer request={id} person={who.id} name={nameOf(who)} isOwn={isOwn} />
+      </li>
+    ))}
+  </ul>
+);

@@ -1,5 +1,6 @@
 import type { CombinedError } from "urql";
 
+import { Button } from "./Form";
 import { graphql, readFragment, type FragmentType } from "./gql";
 import type { UserErrorCode } from "./gql/graphql";
 import { Page, signIn } from "./route";
@@ -69,11 +70,7 @@ export function Failure({ error, again }: { error?: CombinedError | undefined; a
   return (
     <p role="alert" className="failure">
       {said ?? "The server cannot be reached."} {wait && `Try again in ${wait} s.`}{" "}
-      {again && (
-        <button type="button" className="plain" onClick={again}>
-          Try again
-        </button>
-      )}
+      {again && <Button label="Try again" act={again} />}
     </p>
   );
 }

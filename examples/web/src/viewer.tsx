@@ -9,7 +9,8 @@ export const Me = graphql(`
   fragment Me on Viewer {
     email
     user { id ...PersonName }
-    friendRequests(first: 50) { totalCount nodes { id createdAt requester { id ...PersonName } } }
+    friendRequests(first: 50) { totalCount nodes { id createdAt who: requester { id ...PersonName } } }
+    sentFriendRequests(first: 50) { nodes { id createdAt who: addressee { id ...PersonName } } }
   }
 `);
 

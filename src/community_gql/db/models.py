@@ -271,6 +271,14 @@ class User(Base):
         viewonly=True,
         lazy="raise",
     )
+    sent_friend_requests: Mapped[list[Friendship]] = relationship(
+        primaryjoin=lambda: and_(
+            User.auth0_sub == foreign(Friendship.requester_id),
+            Friendship.status == constant(FriendshipStatus.PENDING),
+        ),
+        viewonly=True,
+        lazy="raise",
+    )
     viewer_friendship: Mapped[Friendship | None] = relationship(
         primaryjoin=lambda: or_(
             and_(User.auth0_sub == foreign(Friendship.requester_id),

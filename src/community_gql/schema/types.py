@@ -410,6 +410,11 @@ class Viewer:
         orders=filters.FriendshipOrder,
         description="Requests for friendship that wait for their answer.",
     )
+    sent_friend_requests: Connection[Friendship] = page(
+        m.User.sent_friend_requests,
+        orders=filters.FriendshipOrder,
+        description="Requests for friendship that they sent, and that are not answered yet.",
+    )
 
 
 NODES: tuple[Any, ...] = tuple(Node.__subclasses__())
