@@ -257,12 +257,13 @@ test("a request for friendship arrives, and each answer does", async () => {
   await button(b.page, `Accept ${a.name}`).waitFor();
   await isSound(b.page, "requests");
   await choose(a.page, "Requests");
-  const sent = a.page.getByRole("heading", { name: "You have asked" });
-  await sent.waitFor();
+  await a.page.getByRole("heading", { name: "You have asked" }).waitFor();
+  const withdraw = button(a.page, `Withdraw ${b.name}`);
+  await withdraw.waitFor();
   await isSound(a.page, "sent");
-  await button(a.page, `Withdraw ${b.name}`).click();
+  await withdraw.click();
+  await withdraw.waitFor({ state: "detached" });
   await button(b.page, `Accept ${a.name}`).waitFor({ state: "detached" });
-  await sent.waitFor({ state: "detached" });
   await a.page.goto(ORIGIN + b.home);
 
   await button(a.page, "Ask to be friends").click();

@@ -23,6 +23,14 @@ export function RunBar() {
       </p>
     );
   }
+  if (run === 'returning') {
+    return (
+      <p className="run-hint" role="status">
+        No connection. The subscription goes on by itself as soon as there is one. Press the button
+        again to stop.
+      </p>
+    );
+  }
   const { execution, cost } = run;
   const statements = execution?.sql ?? [];
   return (

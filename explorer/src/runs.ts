@@ -4,7 +4,7 @@ import type { Fetcher } from '@graphiql/toolkit';
 import { Kind, OperationTypeNode, getOperationAST, parse } from 'graphql';
 import { useSyncExternalStore } from 'react';
 import { type Execution, type Person, ask } from './api';
-import { follow } from './live';
+import { type Following, follow } from './live';
 
 export interface Run {
   status: number;
@@ -24,7 +24,7 @@ export interface Run {
   next: string | null;
 }
 
-const runs = new Map<string, Run | 'following'>();
+const runs = new Map<string, Run | Following>();
 const listeners = new Set<() => void>();
 let activeTab = '';
 let signedIn: Person | null = null;
@@ -44,8 +44,8 @@ export function useSignedIn(): Person | null {
   return useSyncExternalStore(subscribe, () => signedIn);
 }
 
-/** What the last run of a tab took; of a subscription only that it is followed. */
-export function useRun(tab: string): Run | 'following' | undefined {
+/** What the last run of a tab took; of a subscription how it stands. */
+export function useRun(tab: string): Run | Following {
   return useSyncExternalStore(subscribe, () => runs.get(tab));
 }
 
@@ -54,7 +54,7 @@ function subscribe(changed: () => void): () => void {
   return () => listeners.delete(changed);
 }
 
-function record(tab: string, run: Run | 'following' | undefined): void {
+function record(tab: string, run: Run | Following): void {
   if (run) runs.set(tab, run);
   else runs.delete(tab);
   listeners.forEach((changed) => changed());
@@ -110,7 +110,8 @@ export const fetcher: Fetcher = async ({ query, operationName: wanted, variables
   const tab = activeTab;
   if (kindOf(query, operationName) === OperationTypeNode.SUBSCRIPTION) {
     record(tab, 'following');
-    return follow({ ...request, operationName: operationName ?? null }, headers) as never;
+    const become = (state: Following) => record(tab, state);
+    return follow({ ...request, operationName: operationName ?? null }, headers ?? {}, become) as never;
   }
   record(tab, undefined);
   const askedBy = signedIn;

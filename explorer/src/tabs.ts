@@ -201,9 +201,10 @@ query Matches {
   {
     query: `# Run it, then write a story in another window:
 # it appears here. RELOAD says: read the list
-# now, what follows is complete.
-subscription Live {
-  stories {
+# now, what follows is complete. After a cut it
+# goes on where it was, by "after" and moment.
+subscription Live($after: String) {
+  stories(after: $after) {
     kind
     story {
       title

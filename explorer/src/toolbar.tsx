@@ -55,13 +55,16 @@ export function FirstAnswer() {
   return null;
 }
 
-/** Folds the editor of variables away in a tab that has none; GraphiQL shows it in every tab. */
+/** A variable that must be given: of a type that ends in "!", without a default. */
+const NEEDED = /\$\w+\s*:\s*[\w[\]!]+!(?!\s*[\]=])/;
+
+/** Folds the editor of variables away in a tab that needs none; GraphiQL shows it in every tab. */
 export function FoldVariables() {
   const tab = useGraphiQL((state) => state.tabs[state.activeTabIndex]);
   const ready = useGraphiQL((state) => Boolean(state.variableEditor));
   useEffect(() => {
     if (!ready || !tab) return;
-    const isEmpty = !/[^\s{}]/.test(tab.variables ?? '') && !/\$\w+\s*:/.test(tab.query ?? '');
+    const isEmpty = !/[^\s{}]/.test(tab.variables ?? '') && !NEEDED.test(tab.query ?? '');
     const label = isEmpty ? 'Hide editor tools' : 'Show editor tools';
     document.querySelector<HTMLElement>(`.graphiql-editors button[aria-label="${label}"]`)?.click();
     // When the tab changes, not while one types in it.

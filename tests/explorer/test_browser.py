@@ -257,7 +257,7 @@ def test_the_next_page(seen: Any) -> None:
 
 
 def test_empty_variables_are_folded_away(seen: Any) -> None:
-    assert seen["folded"] == [1, 0, 1]
+    assert seen["folded"] == [1, 0, 1, 1]
 
 
 def test_the_map_can_be_read_and_followed(seen: Any) -> None:

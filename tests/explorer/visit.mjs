@@ -223,7 +223,7 @@ async function development() {
     }
   }
   seen.folded = [];
-  for (const name of ['People', 'Feed', 'SecondGarden']) {
+  for (const name of ['People', 'Feed', 'SecondGarden', 'Live']) {
     await tab(name);
     await pause(500);
     seen.folded.push(await page.locator('[aria-label="Show editor tools"]').count());
