@@ -50,12 +50,14 @@ query People {
     query: `# The feed with a search: words in any form,
 # "phrases", -exclusion, or.
 query Feed($search: String!) {
-  stories(first: 5, filter: { search: $search }) {
+  stories(
+    first: 5
+    filter: { search: $search }
+  ) {
     totalCount
     nodes {
       title
       excerpt(length: 80)
-      createdAt
       tagNames
       author {
         profile {
@@ -72,7 +74,11 @@ query Feed($search: String!) {
     query: `# A page at a time: "Next page" under the
 # answer puts pageInfo.endCursor into "after".
 query Paging($first: Int!, $after: String) {
-  stories(first: $first, after: $after, orderBy: OLDEST) {
+  stories(
+    first: $first
+    after: $after
+    orderBy: OLDEST
+  ) {
     nodes {
       title
       createdAt
