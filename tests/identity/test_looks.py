@@ -46,8 +46,8 @@ async def test_many_at_once_share_a_few_statements_and_each_gets_their_own(
     found = dict(zip(subs, await asyncio.gather(*map(find, subs)), strict=True))
     assert found.pop("auth0|gone") == Found(None, 1000.5)
     assert found.pop("auth0|nobody") == Found(None, None)
-    emails = dict(await db.fetch("SELECT auth0_sub, email::text FROM users"))
-    assert found == {sub: Found(email, None) for sub, email in emails.items()}
+    rows = await db.fetch("SELECT auth0_sub, email::text FROM users")
+    assert found == {sub: Found(email, None) for sub, email in rows}
     assert asked == [40, PEOPLE + 2 - 40]
 
 
