@@ -15,6 +15,7 @@ from community_gql.db.database import Database, opened
 from community_gql.operations.feeds import MOST_STORIES
 from community_gql.settings.checks import plain_address
 from tests.support import factories as make
+from tests.support.writing import settled
 
 Connect = Callable[[str], Awaitable[asyncpg.Connection]]
 
@@ -423,6 +424,7 @@ async def test_old_changes_are_forgotten_and_moments_of_before_with_them(
     between = (await moment(database)).moment
     await db.execute("UPDATE changes SET at = at - interval '2 hours'")
     await make.story(db, ada, "recent")
+    await settled(db)
     assert not await database.write(lambda session: changes.forget_changes(session, 3600))
     now = await moment(database)
     assert not now.remembers(start)
@@ -444,6 +446,7 @@ async def test_nothing_is_forgotten_that_a_transaction_runs_beside(
         assert (await moment(database)).remembers(beside)
         assert await since(database, beside)
     await held.close()
+    await settled(db)
     await database.write(lambda session: changes.forget_changes(session, 3600))
     assert await db.fetchval("SELECT count(*) FROM changes") == 0
 
@@ -456,6 +459,7 @@ async def test_changes_are_forgotten_in_steps(
             "INSERT INTO changes (entity, key, people, at) SELECT 'stories', n, '{}', "
             f"now() - interval '1 day' FROM generate_series(1, {changes.STEP // 2}) AS n"
         )
+    await settled(db)
     assert await database.write(lambda session: changes.forget_changes(session, 3600))
     assert await db.fetchval("SELECT count(*) FROM changes") == changes.STEP // 2
     assert not await database.write(lambda session: changes.forget_changes(session, 3600))

@@ -21,6 +21,7 @@ from community_gql.settings.checks import plain_address
 from tests.support import factories as make
 from tests.support.client import Client, serving
 from tests.support.factories import Person
+from tests.support.writing import settled
 
 WORD = "quokka"
 """Is in everything that the person writes, and nowhere else."""
@@ -154,6 +155,7 @@ async def test_nothing_is_left_of_a_deleted_account(
     left = await left_in(db, wanted)
     assert left.keys() == REMAINS.keys()
     assert not any(word in left["changes"] for word in ("text of", "garden", "habit"))
+    await settled(db)
     async with opened(database_url, pool_size=1) as database:
         while await database.write(lambda session: forget_changes(session, 0)):
             pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -14,6 +14,7 @@ from community_gql.db.housekeeping import Housekeeping, count_popularity
 from community_gql.settings.checks import plain_address
 from community_gql.telemetry import metrics
 from tests.support import factories as make
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -110,16 +111,10 @@ def waiting() -> float:
     return next(iter(metrics.MATCHING_WAITING.collect())).samples[0].value
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
 async def test_a_process_looks_by_itself(database: Database, db: asyncpg.Connection) -> None:
     await make.person(db, tags=[await make.tag(db, "moss")])
     await db.execute("UPDATE stale_features SET at = now() - interval '2 hours'")
-    async with Housekeeping(database, every=0.2).running(), asyncio.timeout(20):
+    async with Housekeeping(database, every=0.2).running(), asyncio.timeout(60):
         while await popularity(db) != {"moss": 1}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         await until(lambda: 7200 <= waiting() < 7300)

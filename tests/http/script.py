@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from community_gql.errors import PublicError
 from community_gql.operations.live import Live, Subscriber, Subscription
 from tests.support.listening import Listening
+from tests.support.waiting import until
 
 FOLLOW = "subscription { stories { kind moment } }"
 
@@ -55,12 +56,6 @@ class Script(Live):
     async def next(self, number: int = 0) -> Scripted:
         await until(lambda: len(self.begun) > number)
         return self.begun[number]
-
-
-async def until(true: Callable[[], object], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def script(server: Listening) -> Script:

@@ -16,6 +16,7 @@ from community_gql.http.exchange import (
 )
 from community_gql.identity.development import DevelopmentIssuer
 from tests.support.client import Answer, serving
+from tests.support.writing import waiting
 
 POINTS = 600_000
 FOREIGN = "VXNlcjox"
@@ -157,9 +158,10 @@ async def test_milliseconds_in_the_database_are_charged_afterwards(
             before = await api(query)
         async with db.transaction():
             await db.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-            waiting = asyncio.create_task(api(query))
+            asked = asyncio.create_task(api(query))
+            await waiting(db)
             await asyncio.sleep(0.4)
-        slow = await waiting
+        slow = await asked
 
     assert slow.status == 200
     assert slow.line.database_milliseconds > 300  # type: ignore[attr-defined]

@@ -16,9 +16,10 @@ from community_gql.errors import BadRequest, Unavailable
 from community_gql.http.limits import LiveLimits
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.operations.live import EndReason
-from tests.http.script import FOLLOW, Script, script, until
+from tests.http.script import FOLLOW, Script, script
 from tests.support import factories as make
 from tests.support.listening import Listening, listening, opened
+from tests.support.waiting import until
 
 EVENTS = {"Accept": "text/event-stream"}
 

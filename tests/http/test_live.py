@@ -19,11 +19,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from community_gql.identity.development import DevelopmentIssuer
-from tests.http.script import until
 from tests.http.server import HOST, Server, served
 from tests.http.test_serving import workers
 from tests.support import factories as make
 from tests.support.listening import PROTOCOL, init, listening
+from tests.support.waiting import until
 
 FOLLOW = "subscription ($after: String) { stories(after: $after) { kind story { title } moment } }"
 READ = "{ moment stories(first: 1) { totalCount } }"

@@ -30,9 +30,10 @@ from community_gql.http.websocket import MAX_MESSAGE_BYTES
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.identity.sessions import COOKIE, remember
 from community_gql.operations.live import EndReason, Subscription
-from tests.http.script import FOLLOW, Script, Scripted, script, until
+from tests.http.script import FOLLOW, Script, Scripted, script
 from tests.support import factories as make
 from tests.support.listening import HOST, PROTOCOL, Listening, init, listening, opened
+from tests.support.waiting import until
 
 HURRIED = LiveLimits(
     init_timeout=0.3, ping_interval=0.3, pong_timeout=0.3, read_timeout=0.6, comment_interval=0.2
@@ -640,8 +641,8 @@ async def test_a_restart_is_1012_in_random_order(
 
         waiting = asyncio.gather(*map(wait, range(60)))
         draining = asyncio.create_task(server.drain())
-        await asyncio.sleep(0.5)
-        assert 0 < len(gone) < 60
+        await until(lambda: gone)
+        assert len(gone) < 60
         with pytest.raises(InvalidStatus) as refused:
             await server.connect()
         assert refused.value.response.status_code == 503
@@ -695,9 +696,17 @@ async def test_nothing_is_left_of_many(database_url: str, issuer: DevelopmentIss
             writer.close()
         script(server).begun.clear()
         del subscription
-        await asyncio.sleep(0.1)
+        await none_is_left(Socket, Operation)
+
+
+async def none_is_left(*kinds: type) -> None:
+    """No object of these kinds, once what still runs has ended."""
+
+    def found() -> bool:
         gc.collect()
-        assert not [each for each in gc.get_objects() if isinstance(each, (Socket, Operation))]
+        return any(isinstance(each, kinds) for each in gc.get_objects())
+
+    await until(lambda: not found())
 
 
 async def test_nothing_is_left_of_what_they_followed(
@@ -731,8 +740,5 @@ async def test_nothing_is_left_of_what_they_followed(
         await until(lambda: len(asyncio.all_tasks()) <= before)
         assert len(live) == live.behind == 0
         del client, clients
-        await asyncio.sleep(0.2)
-        gc.collect()
-        kinds = (Socket, Operation, Subscription)
-        assert not [each for each in gc.get_objects() if isinstance(each, kinds)]
+        await none_is_left(Socket, Operation, Subscription)
         assert not live._by_person

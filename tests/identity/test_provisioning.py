@@ -26,6 +26,7 @@ from community_gql.identity.tokens import LEEWAY, Identity
 from tests.identity.asking import Asking, asking
 from tests.identity.issuer import Issuer
 from tests.support import factories as make
+from tests.support.writing import waiting
 
 DELETE = "mutation($id: ID!) { deleteAccount(input: {id: $id}) { userErrors { code } } }"
 WRITE = 'mutation { createGarden(input: {name: "Moss"}) { garden { name } userErrors { code } } }'
@@ -388,7 +389,7 @@ async def test_a_deletion_under_way_is_not_undone_by_a_first_request(
         async with db.transaction():
             await db.execute("DELETE FROM users")
             request = asyncio.create_task(_insert_only(other, old))
-            await asyncio.sleep(0.3)  # it has looked, and waits for the row that is being deleted
+            await waiting(db)  # it has looked, and waits for the row that is being deleted
             await db.execute(
                 "INSERT INTO deleted_accounts (sub_hash) VALUES (encode(sha256($1), 'hex'))",
                 b"auth0|ada",

@@ -440,10 +440,10 @@ async def test_a_session_of_another_secret_is_401(
 
 
 async def test_a_session_ends_with_its_token(browser: Browser, provider: Issuer) -> None:
-    provider.access_token_changes = {"exp": int(time.time()) + 3}
+    provider.access_token_changes = {"exp": int(time.time()) + 6}
     await browser.sign_in()
     assert (await browser.viewer()).json()["data"]["viewer"]
-    await asyncio.sleep(3)
+    await asyncio.sleep(6)
     # As a browser that keeps the cookie although its time is over.
     for cookie in browser.here.cookies.jar:
         cookie.expires = None

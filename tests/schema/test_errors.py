@@ -24,6 +24,7 @@ from community_gql.operations.pipeline import Operations
 from community_gql.settings.checks import plain_address
 from tests.support import factories as make
 from tests.support.client import Answer, Client, serving
+from tests.support.writing import waiting
 
 INSIDES = (
     "secret", "SELECT", "Traceback", "File ", ".py", "site-packages", "community_gql", "asyncpg",
@@ -471,13 +472,6 @@ async def test_a_database_that_is_down_is_unavailable(
         assert_quiet(await api("{ nonsense }"), VALIDATION)
 
 
-async def blocked(db: asyncpg.Connection) -> None:
-    """Return when a statement of someone's waits for a lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation'"
-    while await db.fetchval(waiting) == 0:  # noqa: ASYNC110 (PostgreSQL has no event for it)
-        await asyncio.sleep(0.01)
-
-
 async def test_a_pool_that_is_exhausted_is_unavailable_and_recovers(
     database_url: str, issuer: DevelopmentIssuer, db: asyncpg.Connection
 ) -> None:
@@ -487,14 +481,14 @@ async def test_a_pool_that_is_exhausted_is_unavailable_and_recovers(
         locked = blocker.transaction()
         await locked.start()
         await blocker.execute("LOCK TABLE tags")
-        waiting = asyncio.create_task(api("{ tags { totalCount } }"))
-        await blocked(db)
+        asked = asyncio.create_task(api("{ tags { totalCount } }"))
+        await waiting(db)
 
         assert_unavailable(await api(NESTED))
 
         await locked.rollback()
         await blocker.close()
-        assert (await waiting).data == {"tags": {"totalCount": 0}}
+        assert (await asked).data == {"tags": {"totalCount": 0}}
         assert (await api("{ users { totalCount } }")).data == {"users": {"totalCount": 0}}
 
 

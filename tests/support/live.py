@@ -55,7 +55,7 @@ class Follower:
         self.ended = reason
         self._more.set()
 
-    async def until(self, is_done: Callable[[], bool], seconds: float = 8) -> None:
+    async def until(self, is_done: Callable[[], bool], seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while not is_done():
                 self._more.clear()

@@ -89,6 +89,9 @@ async def waiting(db: asyncpg.Connection, count: int = 1) -> None:
     deadline = time.monotonic() + 60
     while True:
         assert time.monotonic() < deadline, "nothing waits for a lock"
+        await db.execute(
+            "SELECT pg_stat_clear_snapshot()"
+        )  # the connection's transaction keeps one
         found = await db.fetchval(
             "SELECT count(*) FROM pg_stat_activity "
             "WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -96,6 +99,20 @@ async def waiting(db: asyncpg.Connection, count: int = 1) -> None:
         if found >= count:
             return
         await asyncio.sleep(0.005)
+
+
+async def settled(db: asyncpg.Connection) -> None:
+    """Return once all transactions have ended that run now, those of other tests too.
+
+    A snapshot knows of the transactions of every database of the server, and what is forgotten
+    of the changes waits for them.
+    """
+    now = await db.fetchval("SELECT pg_current_xact_id()::text::bigint")
+    deadline = time.monotonic() + 60
+    oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    while await db.fetchval(oldest) <= now:
+        assert time.monotonic() < deadline, "a transaction does not end"
+        await asyncio.sleep(0.02)
 
 
 def input_type(name: str) -> GraphQLInputObjectType:
