@@ -73,9 +73,10 @@ sbom: $(RELEASE)/packages ## Write dist/community-gql.cdx.json: what a server co
 	@$(RELEASE)/bin/cyclonedx-py requirements requirements-serve.lock --pyproject pyproject.toml \
 		--output-reproducible --output-file dist/community-gql.cdx.json
 
-compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running queries at length (CASES=20000 SEED=x)
-	@FUZZ_CASES=$(or $(CASES),6000) FUZZ_SEED=$(or $(SEED),$$RANDOM) \
-		$(BIN)/python -m pytest -n 3 tests/operations/test_equality.py $(ARGS)
+compare: $(VENV)/project $(VENV)/dev-packages ## Compare both ways of running queries, and walk through lists, at length (CASES=20000 SEED=x)
+	@FUZZ_CASES=$(or $(CASES),6000) FUZZ_SEED=$(or $(SEED),$$RANDOM) WALKS=16 \
+		$(BIN)/python -m pytest -n 3 tests/operations/test_equality.py \
+		tests/graph/test_paging.py::test_walking_yields_each_row_once $(ARGS)
 
 bench: $(VENV)/project $(BENCH)/packages $(PEERS)/node_modules ## Measure this project beside others (QUICK=1 for minutes, ARGS=--help)
 	@$(BIN)/python -m benchmarks --chart-python $(BENCH)/bin/python $(if $(QUICK),--quick) $(ARGS)

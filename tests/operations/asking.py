@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,3 +39,11 @@ class Asking:
     async def afford(self, points: int) -> bool:
         """Whether the budget holds as much; it is not spent."""
         return points <= self.points
+
+
+async def idle(pushdown: Pushdown) -> None:
+    """Wait until nothing is being compiled."""
+    # One thread does all, in turn, and tells the event loop of each before the next.
+    await asyncio.get_running_loop().run_in_executor(pushdown._thread, lambda: None)
+    await asyncio.sleep(0)
+    assert not pushdown._compiling

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -130,41 +128,6 @@ def test_the_cache_is_bounded_by_bytes_and_forgets_what_was_used_longest_ago() -
     documents.get("{ users { totalCount } }" + " " * (17 * size // 2))
     assert documents.kept.bytes <= 10 * size
     assert documents.get(PEOPLE) is not first
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        get_introspection_query(),
-        "{ users { nodes { id } } }" + " " * 100_000,
-        "{ nodes(ids: [%s]) { id } }" % " ".join(f'"{i}"' for i in range(240)),
-        "{ users { nodes { %s } } }" % " ".join(["createdAt"] * 90),
-        "{ users { nodes { %s } } }" % " ".join(["createdAt"] * 120),
-        '{ users(filter: { search: """word""" }) { nodes { %s } } }' % " ".join(["id"] * 90),
-    ],
-    ids=["introspection", "spaces", "arguments", "fields", "repeated", "lines"],
-)
-def test_the_estimate_of_a_documents_size_is_no_less_than_it_takes(text: str) -> None:
-    documents = Documents()
-    documents.trees = Trees(2**30)
-    documents.get(text)  # graphql-core and the process keep things of their own at first
-    gc.collect()
-    estimated = -kept_by(documents)
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    for number in range(1, 21):
-        documents.get(text + "," * number)
-    gc.collect()
-    taken = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    estimated += kept_by(documents)
-
-    assert taken <= estimated < 2 * taken + 20 * 3 * len(text)
-
-
-def kept_by(documents: Documents) -> int:
-    """What is kept of documents, in bytes, estimated."""
-    return documents.kept.bytes + documents.trees.kept.bytes
 
 
 def test_a_tree_that_was_dropped_is_made_again() -> None:
