@@ -197,7 +197,8 @@ async function development() {
     page.keyboard.press('Control+Enter'),
   ]);
   seen.pressed = (await (await pressed.response()).json()).data;
-  await page.click('.graphiql-query-editor .view-line >> nth=2');
+  await page.locator('.graphiql-query-editor .view-line', { hasText: 'nodes' }).click();
+  await page.keyboard.press('End');
   await page.keyboard.press('Control+Space');
   await page.waitForSelector('.suggest-widget.visible .monaco-list-row.focused');
   await examine('completion');
