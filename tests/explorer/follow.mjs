@@ -2,7 +2,8 @@
 //
 //   node follow.mjs CHROMIUM ADDRESS
 //
-// Each line of the input is a text to wait for. It is told of once the page shows it.
+// Each line of the input is a text to wait for. It is told of once the page shows it. At the end of
+// the input the subscription is stopped, and what went wrong in the page is told.
 
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
@@ -18,6 +19,8 @@ const page = await browser.newPage({ viewport: { width: 1280, height: 2400 } });
 page.setDefaultTimeout(90_000);
 const opened = [];
 page.on('websocket', (socket) => opened.push(socket.url()));
+const wrong = [];
+page.on('pageerror', (error) => wrong.push(error.message));
 
 try {
   await page.goto(`${address}/`);
@@ -38,6 +41,10 @@ try {
       sockets: opened.length,
     });
   }
+  await page.click('.graphiql-execute-button');
+  await page.waitForSelector('.graphiql-execute-button[aria-label^="Execute"]');
+  await page.waitForTimeout(2_000); // it would have come back by then
+  say({ hint: await page.innerText('.run-hint'), wrong });
 } finally {
   await browser.close();
 }

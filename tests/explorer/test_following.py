@@ -57,7 +57,7 @@ def test_a_subscription_goes_on_after_a_restart(
         running.wait(30)
         shown("No connection")
         write("Meanwhile")
-        stack.enter_context(server.process(seeded, tmp_path, port))
+        again = stack.enter_context(server.process(seeded, tmp_path, port))
         back = shown("Meanwhile")
         # After the last moment: what was missed, and no RELOAD.
         assert back["kinds"] == ["APPEARED", "APPEARED", "RELOAD"]
@@ -65,3 +65,13 @@ def test_a_subscription_goes_on_after_a_restart(
         assert back["sockets"] > before["sockets"]
         write("After-it")
         assert shown("After-it")["kinds"][:3] == ["APPEARED"] * 3
+
+        again.terminate()
+        again.wait(30)
+        shown("No connection")
+        assert browser.stdin is not None
+        assert browser.stdout is not None
+        browser.stdin.close()
+        stopped = json.loads(browser.stdout.readline())
+        assert stopped["wrong"] == []
+        assert "Run the operation" in stopped["hint"]
