@@ -20,8 +20,11 @@ export default [
           exceptions: {
             // They hold other things, and are found again through these.
             suffixes: ["Connection", "Edge", "Payload"],
-            // They belong to one person or answer, and go where that goes.
-            types: ["Features", "PageInfo", "Profile", "UserError", "Viewer"],
+            // They belong to one person, match or answer, and go where that goes.
+            types: [
+              ...["Features", "Matching", "MatchReasons", "PageInfo", "Profile"],
+              ...["StoryChange", "UserError", "Viewer"],
+            ],
           },
         },
       ],
