@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -180,25 +179,29 @@ async def test_any_sequence_of_changes_ends_as_a_full_batch_would(
     assert act.deadlocks == []
 
 
-async def batches(db: asyncpg.Connection) -> dict[str, datetime]:
-    rows = await db.fetch("SELECT user_id, max(created_at) FROM match_results GROUP BY user_id")
-    return {row[0]: row[1] for row in rows}
+async def rows(db: asyncpg.Connection) -> dict[str, dict[int, str]]:
+    """By person, the rows of their list, each with whom it is of."""
+    found: dict[str, dict[int, str]] = {}
+    for row in await db.fetch("SELECT user_id, id, target_user_id FROM match_results"):
+        found.setdefault(row[0], {})[row[1]] = row[2]
+    return found
 
 
 async def test_only_what_changed_is_written(db: asyncpg.Connection, database_url: str) -> None:
-    chance = random.Random(1)
-    people, words = await community(db, 60, chance)
+    people, words = await community(db, 60, random.Random(1))
     await matched(database_url)
-    before = await batches(db)
-    was = await lists(db)
+    before, was = await rows(db), await lists(db)
     await make.choose(db, people[5], next(w for w in words))
     report = await matched(database_url)
-    after = await batches(db)
-    now = await lists(db)
-    written = {sub for sub, moment in after.items() if before.get(sub) != moment}
+    after, now = await rows(db), await lists(db)
+    written = {sub for sub in after if before.get(sub) != after[sub]}
     assert written == {sub for sub in now if now[sub] != was.get(sub)}
     assert report.lists == len(written) + len(was.keys() - now.keys())
     assert 0 < report.lists < 60
+    # And of a list that holds them, the rows of others stay.
+    new = {id: who for sub in after for id, who in after[sub].items() if id not in before[sub]}
+    assert len(new) < sum(map(len, after.values())) / 3
+    assert await made_anew(db, database_url) == now
 
 
 # --- what is not public ---

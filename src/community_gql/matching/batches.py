@@ -19,7 +19,7 @@ import numpy as np
 from community_gql.graph.exclusions import MATCH_ROWS
 from community_gql.matching import sql, stored
 from community_gql.matching.lists import UNIT, Scorer, best_lists
-from community_gql.matching.stored import Loaded, StoredList, Version
+from community_gql.matching.stored import Change, Loaded, StoredList, Version
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -129,42 +129,47 @@ class Batches:
         before = await stored.stored_lists(connection, owners)
         async with self._turn:
             lists = await asyncio.to_thread(self._lists, owners, excluded)
-        changed = {owner: lists[owner] for owner in owners if lists[owner] != before[owner]}
-        again = await self._without_those_who_left(connection, changed)
-        await stored.replace(connection, changed, [who for who in changed if before[who] != []])
+        changes: dict[str, Change] = {}
+        for owner, wanted in lists.items():
+            change = stored.change(before.get(owner), wanted, is_stored=owner in before)
+            if change is not None:
+                changes[owner] = change
+        again = await self._without_those_who_left(connection, changes)
+        await stored.write(connection, changes, before.keys())
         finished = [row for row in claimed if row["user_id"] not in again]
         await connection.execute(
             sql.UNMARK_LISTS, [row["user_id"] for row in finished], [row["at"] for row in finished]
         )
         self.report.looked_at += len(finished)
-        self.report.lists += len(changed)
-        self.report.matches += sum(map(len, changed.values()))
+        self.report.lists += len(changes)
+        self.report.matches += sum(len(lists[owner]) for owner in changes)
         return claimed
 
     async def _without_those_who_left(
-        self, connection: asyncpg.Connection, changed: dict[str, StoredList]
+        self, connection: asyncpg.Connection, changes: dict[str, Change]
     ) -> Collection[str]:
-        """Take the lists out of ``changed`` that hold somebody without a vector; their owners.
+        """Take the lists out of ``changes`` that hold somebody without a vector; their owners.
 
-        Whoever has none any more is in no list from now on, and has an empty one.
+        Whoever has none any more is in no list from now on, and has an empty one. Who is in a
+        list that is stored has one: leaving takes those rows with it.
         """
         rows = self.loaded.rows
-        listed = {other for made in changed.values() for other, _ in made}
+        listed = {other for change in changes.values() for other, _ in change.into}
         gone = await stored.without_vector(
-            connection, listed.union(changed) & rows.keys(), self.version.version
+            connection, listed.union(changes) & rows.keys(), self.version.version
         )
         if not gone:
             return ()
         self.scorer.forget([rows[person] for person in gone])
-        for owner in gone.intersection(changed):
-            changed[owner] = []
+        for owner in gone.intersection(changes):
+            changes[owner] = Change([], [], None)
         again = [
             owner
-            for owner, made in changed.items()
-            if not gone.isdisjoint(other for other, _ in made)
+            for owner, change in changes.items()
+            if not gone.isdisjoint(other for other, _ in change.into)
         ]
         for owner in again:
-            del changed[owner]
+            del changes[owner]
         return again
 
     def _lists(

@@ -159,10 +159,13 @@ def normalised(numbers: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.rint(1000 * numbers / np.where(lengths > 0, lengths, 1)).astype(np.int32)
 
 
+_TEXTS = tuple(repr(number / 1000) for number in range(1001))
+
+
 def as_json(vector: NDArray[np.int32]) -> str:
     """A vector in thousandths as the JSON array that ``user_features.vector`` keeps."""
     texts = ["0"] * len(vector)
     places = np.flatnonzero(vector)
     for place, value in zip(places.tolist(), vector[places].tolist(), strict=True):
-        texts[place] = repr(value / 1000)
+        texts[place] = _TEXTS[value] if 0 <= value <= 1000 else repr(value / 1000)
     return f"[{','.join(texts)}]"

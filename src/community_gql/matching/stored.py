@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import numpy as np
@@ -160,51 +160,100 @@ StoredList = list[tuple[str, int]]
 """A person's matches, best first: who, and the score in millionths."""
 
 
+class Batch(NamedTuple):
+    """A list as it is stored, and when it was made as a whole."""
+
+    matches: StoredList
+    moment: datetime
+
+
 async def stored_lists(
     connection: asyncpg.Connection, owners: Sequence[str]
-) -> dict[str, StoredList | None]:
-    """The lists of these people; None for one that is of several batches, to be written anew."""
+) -> dict[str, Batch | None]:
+    """The lists of those of these people who have one; None where it is of several batches."""
     rows = await connection.fetch(
         "SELECT user_id, target_user_id, score, created_at FROM match_results "
         "WHERE user_id = ANY ($1) ORDER BY user_id, score DESC, id DESC",
         owners,
     )
-    found: dict[str, StoredList | None] = {owner: [] for owner in owners}
-    batches: dict[str, datetime] = {}
-    for owner, target, score, batch in rows:
-        listed = found[owner]
-        if listed is None or batches.setdefault(owner, batch) != batch:
+    found: dict[str, Batch | None] = {}
+    for owner, target, score, moment in rows:
+        batch = found.setdefault(owner, Batch([], moment))
+        if batch is None or batch.moment != moment:
             found[owner] = None
         else:
-            listed.append((target, round(score * UNIT)))
+            batch.matches.append((target, round(score * UNIT)))
     return found
 
 
+class Change(NamedTuple):
+    """What turns a stored list into another: whose rows go, and what is written, best first."""
+
+    out: list[str]
+    into: StoredList
+    moment: datetime | None
+    """When the list was made that the rows belong to; None: now, as a whole."""
+
+
+def change(before: Batch | None, wanted: StoredList, *, is_stored: bool) -> Change | None:
+    """What is to be done; None where nothing is. A list of which half changes is made anew.
+
+    Clients see the best first, and at equal scores what was written last. So a row can stay where
+    the rows with its score that follow it stay too, in the same order.
+    """
+    if before is None:
+        return Change([], wanted, None) if wanted or is_stored else None
+    place = {match: at for at, match in enumerate(before.matches)}
+    kept: set[tuple[str, int]] = set()
+    score, limit = -1, 0
+    for match in reversed(wanted):
+        if match[1] != score:
+            score, limit = match[1], len(place)
+        limit = place.get(match, -1) if place.get(match, limit) < limit else -1
+        if limit >= 0:
+            kept.add(match)
+    out = [match[0] for match in before.matches if match not in kept]
+    into = [match for match in wanted if match not in kept]
+    if not out and not into:
+        return None
+    if 2 * len(into) >= len(wanted):
+        return Change([], wanted, None)
+    return Change(out, into, before.moment)
+
+
+TAKE_OUT = """
+    DELETE FROM match_results m USING unnest($1::varchar[], $2::varchar[]) AS given (owner, other)
+    WHERE m.user_id = given.owner AND m.target_user_id = given.other
+"""
 # A list is written from its end: at equal scores the higher id comes first.
 INSERT = """
     INSERT INTO match_results (user_id, target_user_id, score, created_at)
-    SELECT user_id, target_user_id, score, clock_timestamp
+    SELECT user_id, target_user_id, score, coalesce(moment, clock_timestamp)
     FROM clock_timestamp(),
-      unnest($1::varchar[], $2::varchar[], $3::float8[]) AS given (user_id, target_user_id, score)
+      unnest($1::varchar[], $2::varchar[], $3::float8[], $4::timestamptz[])
+        AS given (user_id, target_user_id, score, moment)
 """
 
 
-async def replace(
-    connection: asyncpg.Connection, lists: dict[str, StoredList], older: Collection[str]
+async def write(
+    connection: asyncpg.Connection, changes: dict[str, Change], older: Collection[str]
 ) -> None:
-    """Write these lists, each as a batch of now, in the place of older ones, which ``older`` have.
+    """Change these lists. ``older`` has the owners who have rows.
 
     A score above 1, in millionths, is written as 1.
     """
-    if older:
-        await connection.execute("DELETE FROM match_results WHERE user_id = ANY ($1)", list(older))
-    pairs = [(owner, *match) for owner, listed in lists.items() for match in reversed(listed)]
-    await connection.execute(
-        INSERT,
-        [owner for owner, _, _ in pairs],
-        [target for _, target, _ in pairs],
-        [min(score / UNIT, 1.0) for _, _, score in pairs],
-    )
+    anew = [owner for owner, change in changes.items() if change.moment is None]
+    if rows := [owner for owner in anew if owner in older]:
+        await connection.execute("DELETE FROM match_results WHERE user_id = ANY ($1)", rows)
+    if out := [(owner, other) for owner, change in changes.items() for other in change.out]:
+        await connection.execute(TAKE_OUT, *map(list, zip(*out, strict=True)))
+    written = [
+        (owner, other, min(score / UNIT, 1.0), change.moment)
+        for owner, change in changes.items()
+        for other, score in reversed(change.into)
+    ]
+    if written:
+        await connection.execute(INSERT, *map(list, zip(*written, strict=True)))
 
 
 WITHOUT_VECTOR = """
@@ -220,4 +269,5 @@ async def without_vector(
     """Those of these people who have no vector of this version."""
     if not people:
         return set()
-    return {sub for (sub,) in await connection.fetch(WITHOUT_VECTOR, list(people), version)}
+    in_order = sorted(people)  # neighbours are in the same pages of the index
+    return {sub for (sub,) in await connection.fetch(WITHOUT_VECTOR, in_order, version)}
