@@ -135,3 +135,28 @@ async def test_at_most_fifty_themes_by_name(pair: Pair) -> None:
             await make.story(pair.db, who, tags=part)
     found = await pair.reasons()
     assert found["themes"] == [f"tag {n:02}" for n in range(50)]
+
+
+NESTED = """{ viewer { user { matches { nodes { score user {
+  id tags { name } matches { nodes { reasons { tags { name } } } }
+  stories(first: 2) { nodes { title author { id } } }
+} reasons { tags { name stories(first: 1) { totalCount } } themes { name } habits { name }
+  journaling } } } } } }"""
+
+
+async def test_reasons_are_nested_at_will_in_one_statement(pair: Pair, pushdown: str) -> None:
+    for who in (pair.viewer, pair.other):
+        await make.choose(pair.db, who, pair.tag)
+        await make.story(pair.db, who, tags=[pair.tag])
+        await pair.share(who)
+        await make.habit(pair.db, who, "Walk")
+    answer = await pair.api(NESTED, pair.viewer)
+    (node,) = answer.data["viewer"]["user"]["matches"]["nodes"]
+    assert [habit["name"] for habit in node["reasons"]["habits"]] == ["Walk"]
+    (tag,) = node["reasons"]["tags"]
+    assert (tag["name"], tag["stories"]["totalCount"]) == ("moss", 2)
+    (story,) = node["user"]["stories"]["nodes"]
+    assert story["author"] == {"id": pair.other.id}
+    assert node["user"]["matches"] == {"nodes": []}  # which are theirs alone
+    if pushdown == "always":
+        assert len(answer.statements) == 1

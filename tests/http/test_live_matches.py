@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
 
+from community_gql.cli.matching import BEHIND_OTHERS
 from community_gql.identity.development import DevelopmentIssuer
 from tests.http.test_live import TRANSPORTS, Event, Events, ask
 from tests.support import factories as make
@@ -33,6 +35,8 @@ async def matching(database_url: str, pause: str) -> AsyncIterator[None]:
     try:
         yield
         assert process.returncode is None
+        priority = partial(os.getpriority, os.PRIO_PROCESS)
+        assert priority(process.pid) == min(priority(0) + BEHIND_OTHERS, 19)
     finally:
         if process.returncode is None:
             process.terminate()

@@ -33,7 +33,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @commands.command(
-    epilog="Examples:\n\n  community-gql matching run\n\n  community-gql matching run --every 1m"
+    epilog="Examples:\n\n  community-gql matching run\n\n  community-gql matching run --every 30s"
 )
 def run(
     every: Annotated[

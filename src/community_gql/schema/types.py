@@ -256,7 +256,7 @@ class Match(Node):
     """A person who suits the viewer. Only the viewer can see it."""
 
     score: float = column("How well they suit, from 0 to 1.")
-    created_at: datetime = column("When the list that this match belongs to was last made as a whole.")
+    created_at: datetime = column("When the list that it belongs to was last made as a whole.")
     user: User = one(m.MatchResult.target, "The person who suits.")
     shared_tags: list[Tag] = through(
         m.MatchResult.shared_tags, filters.BY_NAME, "The tags that both chose, by name.", most=50
