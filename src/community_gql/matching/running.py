@@ -283,24 +283,55 @@ class Run:
 
     async def _make_vectors(self) -> None:
         """The vectors of all who are marked now."""
-        while True:
-            (marked,) = await self._connection.fetch(sql.MARKED_FEATURES)
-            until, total = marked
-            some, done = partial(self._some, until), 0
-            try:
-                while marks := await self._transaction(some):
-                    done += marks
-                    self._progress("vectors", done, max(total, done))
-                return
-            except NoPlace:
-                await self._transaction(self._begin_recipe)
+        async with contextlib.AsyncExitStack() as stack:
+            reader: asyncpg.Connection | None = None
+            while True:
+                (marked,) = await self._connection.fetch(sql.MARKED_FEATURES)
+                until, total = marked
+                if reader is None and self._another is not None and total > PEOPLE:
+                    reader = await stack.enter_async_context(self._another())
+                try:
+                    await self._make_those_of(until, total, reader)
+                    return
+                except NoPlace:
+                    await self._transaction(self._begin_recipe)
 
-    async def _some(self, until: datetime) -> int:
-        """Vectors for some of the marks up to a moment; how many marks there were."""
+    async def _make_those_of(
+        self, until: datetime, total: int, reader: asyncpg.Connection | None
+    ) -> None:
+        """The vectors of those who were marked until then.
+
+        ``reader`` reads what the next vectors are made of while the last ones are saved.
+        """
+        done = 0
+        marks, found = await self._read(reader or self._connection, until, "")
+        while marks:
+            saving = partial(self._save, marks, found, until)
+            ahead = reader and asyncio.create_task(self._read(reader, until, marks[-1][0]))
+            try:
+                await self._transaction(saving)
+                done += len(marks)
+                self._progress("vectors", done, max(total, done))
+                marks, found = await (ahead or self._read(self._connection, until, marks[-1][0]))
+            finally:
+                if ahead:
+                    ahead.cancel()
+                    await asyncio.gather(ahead, return_exceptions=True)
+            if not marks:  # once more from the beginning: a new place marks people
+                marks, found = await self._read(reader or self._connection, until, "")
+
+    async def _read(
+        self, connection: asyncpg.Connection, until: datetime, after: str
+    ) -> tuple[list[asyncpg.Record], dict[str, Material]]:
+        """Some marks of people behind ``after``, and then what their vectors are made of."""
+        marks = await connection.fetch(sql.SOME_FEATURES, until, after, PEOPLE)
+        return marks, await material(connection, [sub for sub, _ in marks]) if marks else {}
+
+    async def _save(
+        self, marks: list[asyncpg.Record], found: dict[str, Material], until: datetime
+    ) -> None:
+        """The vectors of those who are marked, made of what was found."""
         connection = self._connection
-        marks = await connection.fetch(sql.SOME_FEATURES, until, PEOPLE)
-        if not marks:
-            return 0
         self._version = await stored.current(connection)
         recipe = self._known().made()
         people = [sub for sub, _ in marks]
@@ -326,7 +357,6 @@ class Run:
         self.report.vectors += len(changed)
         # Last: whoever writes waits for the rest of this transaction to renew a mark.
         await connection.execute(sql.UNMARK_FEATURES, people, [at for _, at in marks])
-        return len(marks)
 
     async def _find_places(
         self, recipe: Recipe, found: dict[str, Material], until: datetime

@@ -46,7 +46,8 @@ ALL_LISTS = """
 MARKED_FEATURES = "SELECT clock_timestamp(), count(*) FROM stale_features"
 MARKED_LISTS = "SELECT count(*) FROM stale_lists WHERE NOT vector_changed"
 SOME_FEATURES = """
-    SELECT user_id, at FROM stale_features WHERE at <= $1 ORDER BY user_id LIMIT $2
+    SELECT user_id, at FROM stale_features WHERE at <= $1 AND user_id > $2
+    ORDER BY user_id LIMIT $3
 """
 # Choices are looked at once more, under the lock: they may have changed since they were read.
 SAVE_VECTORS = """
