@@ -67,10 +67,10 @@ PLANS = [
         "ORDER BY created_at DESC, id DESC LIMIT 21",
     ),
     (
-        "idx_stories_search",
+        "idx_stories_words_tags",
         "SELECT * FROM stories WHERE search @@ websearch_to_tsquery('english', 'c4ca4238a0b92382')",
     ),
-    ("idx_stories_tags", "SELECT * FROM stories WHERE tags_cached @> '{growth}'"),
+    ("idx_stories_words_tags", "SELECT * FROM stories WHERE tags_cached @> '{growth}'"),
     (
         "idx_story_tags_tag_id",
         "SELECT story_id FROM story_tags WHERE tag_id = 7 ORDER BY story_id DESC LIMIT 21",

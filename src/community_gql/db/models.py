@@ -367,8 +367,7 @@ class Story(Base):
             text("id DESC"),
             postgresql_where=text("visibility = 'public'"),
         ),
-        Index("idx_stories_search", "search", postgresql_using="gin"),
-        Index("idx_stories_tags", "tags_cached", postgresql_using="gin"),
+        Index("idx_stories_words_tags", "search", "tags_cached", postgresql_using="gin"),
     )
 
     author: Mapped[User] = relationship(back_populates="stories", lazy="raise")

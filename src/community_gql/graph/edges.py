@@ -92,8 +92,8 @@ class Filter:
     """Whether the best plan depends on its value."""
     scarce: bool = False
     """Whether it may leave very few rows of many, found by an index that has no order."""
-    dear: bool = False
-    """Of a scarce one: whether it takes long to check row by row."""
+    dear: int = 1
+    """Of a scarce one: how many times as long as others it takes to check row by row."""
     window: bool = False
     """Whether it bounds what the default order goes by, so that its index finds these rows."""
     walk: Callable[[Any, ColumnElement[Any]], Walk] | None = None

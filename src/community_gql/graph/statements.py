@@ -32,7 +32,7 @@ from sqlalchemy.orm import aliased
 from community_gql.db.changes import MOMENT_SQL
 from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue, Walk, primary_key
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order, beyond, cursor_binds
-from community_gql.graph.visibility import is_everyones, visible
+from community_gql.graph.visibility import is_everyones, rule, visible
 
 NEAR_ROWS = 5000
 """How many rows of a list are looked through for those that match a filter, before its index is."""
@@ -170,9 +170,14 @@ def listed(
     child: Any,
     columns: Sequence[Any],
     binds: Mapping[str, ColumnElement[Any]],
+    known: Iterable[str] = (),
 ) -> Select[Any]:
-    """The list's visible, filtered rows, for a parent alias (to correlate or join) or none."""
-    demands = _demands(edge, child, binds, binds)
+    """The list's visible, filtered rows, for a parent alias (to correlate or join) or none.
+
+    ``known`` are members of the filter that all rows of the child are known to meet.
+    """
+    asked = [name for name in binds if name not in set(known)]
+    demands = _demands(edge, child, binds, asked)
     return visible(child, *columns).where(edge.arrives(parent, child), *demands)
 
 
@@ -202,13 +207,44 @@ def _countable(
         rows = visible(child, one).select_from(walk.source).where(walk.where, same)
         return rows if walk.once is None else rows.where(walk.once)
     if _finds_hits(edge, parent, binds):
-        return listed(edge, None, _hits(edge, binds, parent, lazily=True), [one], binds)
+        # unscoped: of rows that are scoped
+        return select(one).select_from(_hits_to_count(edge, parent, child, binds))
     rows = listed(edge, parent, child, [one], binds)
     if parent is None and binds:
         # Windows of the default order: in it, its index leads to the rows within.
         order = edge.orders[edge.default_order]
         rows = rows.order_by(*directed(order, order.keys(child, binds), False))
     return rows
+
+
+def _hits_to_count(
+    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
+) -> Any:
+    """A row for each of ``listed``, found by the filters' own indexes, as far as somebody reads."""
+    rows = _by_filter(edge, parent, child, [literal_column("1").label("one")], binds)
+    if parent is None:
+        # A CTE is planned to be read whole, and is not. What is planned for its first rows goes
+        # through the whole table where there are fewer rows than PostgreSQL guessed.
+        return rows.cte().prefix_with("MATERIALIZED")
+    return rows.correlate(parent).offset(literal_column("0")).subquery()
+
+
+def _by_filter(
+    edge: ToPage,
+    parent: Any,
+    entity: Any,
+    columns: Sequence[Any],
+    binds: Mapping[str, ColumnElement[Any]],
+) -> Select[Any]:
+    """The rows of ``listed``, with no other index to find them than those of the filter.
+
+    PostgreSQL would combine the index of a word with that of what everyone may see: half of the
+    table is read to find a hundredth of it. It uses no index for "is true", and guesses as well.
+    """
+    finds = edge.found_by if parent is not None and edge.found_by is not None else edge.arrives
+    # unscoped: by the rule itself, in another form
+    rows = select(*columns).select_from(entity).where(rule(entity).is_(true()))
+    return rows.where(finds(parent, entity), *_demands(edge, entity, binds, binds))
 
 
 def _walk(
@@ -274,28 +310,40 @@ def page_of(
     return _cut_out(edge, parent, child, columns, cut)
 
 
-def _cut_out(edge: ToPage, parent: Any, child: Any, columns: Columns, cut: Cut) -> Select[Any]:
-    """The page, in one way: the list's rows, ordered and cut."""
-    order, binds, key_name = cut.order, cut.binds, edge.target.key_name
-    # Without a pool the child is one that was found already.
-    by_hits = order.pool is not None and parent is not None and _finds_hits(edge, parent, binds)
-
-    def rows(entity: Any, selected: Sequence[Any]) -> Select[Any]:
-        query = listed(edge, None if by_hits else parent, entity, selected, binds)
-        return query.correlate(parent) if parent is not None else query
-
+def _cut_out(
+    edge: ToPage, parent: Any, child: Any, columns: Columns, cut: Cut, known: Iterable[str] = ()
+) -> Select[Any]:
+    """The page, in one way: the list's rows, ordered and cut. For ``known`` see ``listed``."""
+    order, binds = cut.order, cut.binds
+    if order.pool is not None:
+        return _best_of_newest(edge, parent, columns, cut, order.pool)
     keys = order.keys(child, binds)
     labelled = (key.label(n) for key, n in zip(keys, cut.names(child), strict=True))
-    query = rows(child, [*columns(child), *labelled])
-    if order.pool is not None:
-        recent = _hits(edge, binds, parent) if by_hits else aliased(edge.target.model)
-        newest = (
-            rows(recent, [getattr(recent, key_name)])
-            .order_by(*directed(order.pool, order.pool.keys(recent, binds), False))
-            .limit(RELEVANCE_POOL)
-        )
-        query = query.where(getattr(child, key_name).in_(newest))
+    query = listed(edge, parent, child, [*columns(child), *labelled], binds, known)
+    if parent is not None:
+        query = query.correlate(parent)
     return cut.ordered(query, keys).limit(cut.literal_limit)
+
+
+def _best_of_newest(
+    edge: ToPage, parent: Any, columns: Columns, cut: Cut, pool: Order
+) -> Select[Any]:
+    """The page of the newest rows of the list, ordered once these are found."""
+    binds, model = cut.binds, edge.target.model
+    recent = aliased(model)
+    if _finds_hits(edge, parent, binds):
+        rows = _by_filter(edge, parent, recent, all_columns(recent), binds)
+    else:
+        rows = listed(edge, parent, recent, all_columns(recent), binds)
+    if parent is not None:
+        rows = rows.correlate(parent)
+    first = directed(pool, pool.keys(recent, binds), False)
+    newest = aliased(model, rows.order_by(*first).limit(RELEVANCE_POOL).subquery())
+    keys = cut.order.keys(newest, binds)
+    labelled = (key.label(n) for key, n in zip(keys, cut.names(newest), strict=True))
+    # unscoped: orders rows that are scoped
+    ranked = select(*columns(newest), *labelled)
+    return cut.ordered(ranked, keys).limit(cut.literal_limit)
 
 
 def _near_or_far(
@@ -308,17 +356,17 @@ def _near_or_far(
     rows, and where that does not fill it, once more by the filters' own indexes: what is so scarce
     is quickly collected.
     """
-    if any(edge.filters[name].dear for name in cut.binds):
-        near_rows = max(1, near_rows // 16)
+    near_rows = max(1, near_rows // max(edge.filters[name].dear for name in cut.binds))
     next_rows = _next_rows(edge, cut, near_rows)
-    found = _cut_out(edge, None, next_rows, columns, cut)
+    found = _cut_out(edge, None, next_rows, columns, cut, _windows(edge, cut.binds))
     if parent is not None and edge.found_by is not None:
         found = found.where(edge.found_by(parent, next_rows)).correlate(parent)
     near = found.cte()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == cut.literal_limit).select_from(near).scalar_subquery()
     hits = _hits(edge, cut.binds, parent)
-    far = _cut_out(edge, None, hits, columns, cut).where(not_(is_full)).subquery()
+    by_index = _cut_out(edge, None, hits, columns, cut, _indexed(edge, cut.binds))
+    far = by_index.where(not_(is_full)).subquery()
     # Of subqueries: SQLAlchemy cannot see through a SELECT with a LIMIT in a union.
     both = union_all(
         select(*near.c).where(is_full),  # unscoped: the page, if it is full
@@ -335,9 +383,9 @@ def _near_or_far(
 def _next_rows(edge: ToPage, cut: Cut, near_rows: int) -> Any:
     """The next rows of the whole table in the order, within the filter's windows."""
     entity = aliased(edge.target.model)
-    windows = [name for name in cut.binds if edge.filters[name].window]
+    windows = _demands(edge, entity, cut.binds, _windows(edge, cut.binds))
     # unscoped: the page takes of these what the viewer may see
-    inside = select(*all_columns(entity)).where(*_demands(edge, entity, cut.binds, windows))
+    inside = select(*all_columns(entity)).where(*windows)
     rows = cut.ordered(inside, cut.order.keys(entity, cut.binds))
     return aliased(edge.target.model, rows.limit(literal_column(str(near_rows))).subquery())
 
@@ -351,32 +399,27 @@ def _finds_hits(edge: ToPage, parent: Any, names: Iterable[str]) -> bool:
     return _is_scarce(edge, names) and (parent is None or edge.found_by is not None)
 
 
-def _hits(
-    edge: ToPage,
-    binds: Mapping[str, ColumnElement[Any]],
-    parent: Any = None,
-    *,
-    lazily: bool = False,
-) -> Any:
-    """All rows of the list that the filters' own indexes find; whoever may see them.
-
-    ``lazily``: of a root list, as far as somebody reads.
-    """
+def _hits(edge: ToPage, binds: Mapping[str, ColumnElement[Any]], parent: Any) -> Any:
+    """All rows of the list that the filters' own indexes find; whoever may see them."""
     entity = aliased(edge.target.model)
-    filters = edge.filters
-    names = [name for name in binds if filters[name].scarce or filters[name].window]
+    found = _demands(edge, entity, binds, _indexed(edge, binds))
     # unscoped: the page takes of these what the viewer may see
-    matching = select(*all_columns(entity)).where(*_demands(edge, entity, binds, names))
+    matching = select(*all_columns(entity)).where(*found)
     if parent is not None:
         assert edge.found_by is not None
         matching = matching.where(edge.found_by(parent, entity)).correlate(parent)
-    elif lazily:
-        # A CTE is planned to be read whole, and is not. What is planned for its first rows goes
-        # through the whole table where there are fewer rows than PostgreSQL guessed.
-        return aliased(edge.target.model, matching.cte().prefix_with("MATERIALIZED"))
     # OFFSET has this subselect planned for itself, and so for the filters' indexes. Else the index
     # of what everyone may see would be read as well.
     return aliased(edge.target.model, matching.offset(literal_column("0")).subquery())
+
+
+def _windows(edge: ToPage, names: Iterable[str]) -> list[str]:
+    return [name for name in names if edge.filters[name].window]
+
+
+def _indexed(edge: ToPage, names: Iterable[str]) -> list[str]:
+    """The members that hits are found by."""
+    return [name for name in names if edge.filters[name].scarce or edge.filters[name].window]
 
 
 def _demands(

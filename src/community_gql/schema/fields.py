@@ -165,7 +165,7 @@ def member(
     *,
     selective: bool = False,
     scarce: bool = False,
-    dear: bool = False,
+    dear: int = 1,
     window: bool = False,
     walk: Callable[[Any, Any], Walk] | None = None,
 ) -> Any:

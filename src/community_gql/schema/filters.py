@@ -213,7 +213,7 @@ class UserFilter:
         "without accents. At most 500 characters.",
         _unless_blank(lambda text: word_prefixes(_searched(text))),
         scarce=True,
-        dear=True,
+        dear=16,
     )
     tag: str | None = member(
         String(),
@@ -221,6 +221,7 @@ class UserFilter:
         "People who chose the tag of this name.",
         _unless_blank(fold_tag),
         scarce=True,
+        dear=4,
         walk=_who_chose,
     )
 
