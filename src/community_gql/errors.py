@@ -75,6 +75,22 @@ class Unavailable(PublicError):
         """For the log: a SQLSTATE, or words."""
 
 
+class AnswerTooLarge(PublicError):
+    """The answer is longer than an answer may be."""
+
+    code = "ANSWER_TOO_LARGE"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The answer is longer than {limit:,} bytes. Ask for smaller pages or fewer long texts."
+        )
+
+    def after_a_commit(self) -> AnswerTooLarge:
+        """The same of a mutation: what was written stays written, and the answer says so."""
+        self.message = f"What was asked for was done, but: {self.message}"
+        return self
+
+
 class Code(enum.StrEnum):
     """Why an input was refused, for a program to tell apart."""
 

@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeEngine
 
 from community_gql.db import models as m
 from community_gql.graph.paging import Order
+from community_gql.graph.texts import if_wanted
 
 Expression = Callable[..., ColumnElement[Any]]
 
@@ -33,6 +34,8 @@ class Shape:
     model: type[m.Base]
     columns: tuple[str, ...]
     expressions: Mapping[str, Expression] = field(default_factory=dict)
+    long_texts: Mapping[str, str] = field(default_factory=dict)
+    """The columns that hold long texts, and the names of their fields."""
 
     def __post_init__(self) -> None:
         names = tuple(dict.fromkeys((self.key_name, *self.columns, *self.expressions)))
@@ -52,6 +55,8 @@ class Shape:
         return [
             self.expressions[name](entity).label(name)
             if name in self.expressions
+            else if_wanted(self.long_texts[name], getattr(entity, name)).label(name)
+            if name in self.long_texts
             else getattr(entity, name)
             for name in self.row._fields
         ]

@@ -10,11 +10,14 @@ from functools import partial
 from typing import Any
 
 from aiodataloader import DataLoader
+from sqlalchemy.exc import DBAPIError
 
 from community_gql.db.database import Snapshot
+from community_gql.errors import AnswerTooLarge
 from community_gql.graph.paging import Page
 from community_gql.graph.plans import Batch, Counts, MomentPlan, PagePlan
 from community_gql.graph.statements import KEYS, NEAR_ROWS
+from community_gql.graph.texts import TOO_MUCH, LongTexts
 from community_gql.graph.visibility import Viewer
 
 ROOT = ""
@@ -24,9 +27,17 @@ ROOT = ""
 class Loaders:
     """The batches of one operation, over one snapshot, for one viewer."""
 
-    def __init__(self, snapshot: Snapshot, viewer: Viewer, near_rows: int = NEAR_ROWS) -> None:
-        self.snapshot = snapshot
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        viewer: Viewer,
+        near_rows: int = NEAR_ROWS,
+        long_texts: LongTexts | None = None,
+    ) -> None:
+        self.snapshot, self._long_texts = snapshot, long_texts
         self._binds, self._near_rows = viewer.binds(), near_rows
+        if long_texts is not None:
+            self._binds |= long_texts.binds()
         self._loaders: dict[Batch, DataLoader[Any, Any]] = {}
 
     def load(self, batch: Batch, key: Any) -> Future[Any]:
@@ -54,7 +65,10 @@ class Loaders:
         statement = batch.statement(self._near_rows)
         try:
             return batch.collect(await self.snapshot.run(statement, values), keys)
-        except Exception:
+        except Exception as error:
             for key in keys:  # whoever asked may be gone, and nobody else looks at the futures
                 asked[key].add_done_callback(Future.exception)
+            most = None if self._long_texts is None else self._long_texts.most
+            if most is not None and isinstance(error, DBAPIError) and TOO_MUCH in str(error.orig):
+                raise AnswerTooLarge(most) from None
             raise

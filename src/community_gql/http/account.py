@@ -12,13 +12,12 @@ from starlette.responses import Response, StreamingResponse
 
 from community_gql.db import export
 from community_gql.db.database import Database
-from community_gql.errors import AccountGone, PublicError, Unauthenticated
+from community_gql.errors import AccountGone, AnswerTooLarge, PublicError, Unauthenticated
 from community_gql.http.exchange import Authenticate, EndpointConfig
 from community_gql.http.rate_limit import key_of
 from community_gql.http.request_log import digest
 from community_gql.http.responses import fault, refusal
 from community_gql.logs import write_event
-from community_gql.operations.cost import AnswerTooLarge
 from community_gql.telemetry.correlation import current, request_id
 
 POINTS = 100_000

@@ -29,11 +29,10 @@ import asyncpg
 from graphql import OperationType
 
 from community_gql.db.labels import labelled
-from community_gql.errors import Unavailable
+from community_gql.errors import AnswerTooLarge, Unavailable
 from community_gql.logs import write_event
 from community_gql.lru import LruCache
 from community_gql.operations.compiler import compile_operation, compile_payload
-from community_gql.operations.cost import CHARACTERS, AnswerTooLarge
 from community_gql.operations.payloads import NOTHING_TO_READ
 from community_gql.operations.prepared import Prepared, SwitchedOperation
 from community_gql.operations.samples import sample_of
@@ -42,6 +41,7 @@ from community_gql.operations.shape import MAX_ANSWER_BYTES
 from community_gql.operations.statement import Statement, arguments_of
 from community_gql.operations.throttle import throttled
 from community_gql.schema.context import Context
+from community_gql.schema.lengths import CHARACTERS
 from community_gql.schema.payloads import Outcome
 from community_gql.telemetry import metrics
 
@@ -180,7 +180,7 @@ class Pushdown:
     ) -> Compilation:
         """The statement, or why it is not there for this request."""
         start, near_rows = time.perf_counter(), context.near_rows
-        if self._may_be_long(prepared):
+        if self.may_be_long(prepared):
             prepared.operation.seen = True
         found = self.find(prepared, near_rows, part)
         if self._mode == "always":
@@ -188,7 +188,7 @@ class Pushdown:
         if found.state is State.MISSING:
             found = await self._start(prepared, near_rows, afford, part)
         if found is _BUSY:
-            patience = None if self._may_be_long(prepared) else self.patience
+            patience = None if self.may_be_long(prepared) else self.patience
             found = await self.made(prepared, part, patience)
             context.stopwatch.compile_seconds += time.perf_counter() - start
         return found
@@ -224,12 +224,12 @@ class Pushdown:
             found = self._keep(key, self._job(prepared, near_rows, part)(), prepared)
         return found or _MISSING
 
-    def _may_be_long(self, prepared: Prepared) -> bool:
+    def may_be_long(self, prepared: Prepared) -> bool:
         """Whether its texts could be longer together than half an answer, in characters."""
         return prepared.cost * CHARACTERS > self._max_bytes // 2
 
     def _key(self, prepared: Prepared, part: str | None) -> Key:
-        return prepared.switched, prepared.plans.form, self._may_be_long(prepared), part
+        return prepared.switched, prepared.plans.form, self.may_be_long(prepared), part
 
     def _job(
         self, prepared: Prepared, near_rows: int, part: str | None
@@ -245,7 +245,7 @@ class Pushdown:
             prepared.plans,
             near_rows,
             self._max_bytes,
-            counts_texts=self._may_be_long(prepared),
+            counts_texts=self.may_be_long(prepared),
         )
         return partial(_compiled, prepared, statement)
 

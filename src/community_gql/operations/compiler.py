@@ -30,6 +30,7 @@ from graphql import (
 from graphql.execution.values import VariableValues
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     ColumnElement,
     Integer,
     Select,
@@ -66,13 +67,13 @@ from community_gql.graph.plans import (
     ViewerPlan,
 )
 from community_gql.graph.statements import NEAR_ROWS, few
+from community_gql.graph.texts import TextMeter
 from community_gql.graph.visibility import is_everyones, visible
 from community_gql.operations.connections import ConnectionCompiler
-from community_gql.operations.cost import CHARACTERS, characters_of
+from community_gql.operations.cost import characters_of
 from community_gql.operations.events import EventCompiler
 from community_gql.operations.json_sql import (
     Entries,
-    TextMeter,
     built,
     fits,
     is_list_of_numbers,
@@ -100,6 +101,7 @@ from community_gql.schema.kinds import (
     ThroughField,
     ValueField,
 )
+from community_gql.schema.lengths import CHARACTERS
 from community_gql.schema.scalars import SQL_FORMS
 
 MAX_STATEMENT = 200_000
@@ -136,7 +138,7 @@ def compile_operation(
     stops reading long texts when they have more bytes together: what is not read takes no memory.
     Raises NotCompiled for what only the loaders can run.
     """
-    meter = TextMeter(max_bytes) if counts_texts else None
+    meter = _meter(max_bytes) if counts_texts else None
     compiler = Compiler(Selections(fragments, variables), Binds(plans), near_rows, meter)
     return compiler.compile(operation, max_bytes)
 
@@ -156,13 +158,17 @@ def compile_payload(
 
     For the rest see ``compile_operation``. Raises NotCompiled also when nothing is to be read.
     """
-    meter = TextMeter(max_bytes) if counts_texts else None
+    meter = _meter(max_bytes) if counts_texts else None
     compiler = Compiler(Selections(fragments, variables), Binds(plans), near_rows, meter)
     root = core.mutation_type
     assert root is not None
     fields = compiler.selections.of(root, [operation.selection_set])
     selected = next(field for field in fields if field.key == key)
     return compiler.finished(PayloadCompiler(compiler, selected).entries(), max_bytes)
+
+
+def _meter(max_bytes: int) -> TextMeter:
+    return TextMeter(literal_column(str(max_bytes), BigInteger))
 
 
 class Compiler:

@@ -5,9 +5,10 @@ The cost is known before the operation runs, from its coerced variables and its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from graphql import (
     FieldNode,
@@ -22,16 +23,7 @@ from graphql import (
     is_list_type,
 )
 from graphql.execution.values import VariableValues
-from sqlalchemy import ARRAY, JSON, String
 
-from community_gql.actions.validation import (
-    MAX_BIO_CHARACTERS,
-    MAX_CONTENT_CHARACTERS,
-    MAX_META_BYTES,
-    MAX_TAGS_PER_STORY,
-    MAX_VECTOR_LENGTH,
-)
-from community_gql.db import models as m
 from community_gql.errors import PublicError
 from community_gql.graph.plans import Plans, ValuePlan
 from community_gql.operations.fold import Fold, Parent
@@ -44,7 +36,10 @@ from community_gql.schema.kinds import (
     ThroughField,
     declared,
 )
+from community_gql.schema.lengths import CHARACTERS, longest
 from community_gql.schema.query import NodesField
+
+_WORD = re.compile(r"\w+", re.ASCII)
 
 
 class CostLimitExceeded(PublicError):
@@ -53,27 +48,9 @@ class CostLimitExceeded(PublicError):
     code = "COST_LIMIT_EXCEEDED"
 
 
-class AnswerTooLarge(PublicError):
-    """The answer is longer than an answer may be."""
-
-    code = "ANSWER_TOO_LARGE"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"The answer is longer than {limit:,} bytes. Ask for smaller pages or fewer long texts."
-        )
-
-    def after_a_commit(self) -> AnswerTooLarge:
-        """The same of a mutation: what was written stays written, and the answer says so."""
-        self.message = f"What was asked for was done, but: {self.message}"
-        return self
-
-
 COUNT_OF_LIST, COUNT_OF_EVERYTHING = 100, 1000
 """What a count weighs, however often it is selected: of a list that hangs on something, and of a
 root list. It counts 1,001 rows at most."""
-CHARACTERS = 1000
-"""So many characters of text weigh as much as an object."""
 SEARCH = 100
 """What a text search weighs for each list it looks through."""
 OTHER_LISTS = 20
@@ -102,19 +79,6 @@ _CONNECTIONS = frozenset(
 )
 
 
-_NUMBER = 25
-"""Characters of a number of a vector, with its comma."""
-LONGEST: dict[Any, int] = {
-    m.User.email: 320,
-    m.Story.content: MAX_CONTENT_CHARACTERS,
-    m.Story.tags_cached: MAX_TAGS_PER_STORY * m.Tag.name.type.length,
-    m.UserProfile.bio: MAX_BIO_CHARACTERS,
-    m.Habit.meta: MAX_META_BYTES,
-    m.UserFeatures.vector: MAX_VECTOR_LENGTH * _NUMBER,
-}
-"""Characters of columns whose type has no length, by the rules for writes."""
-
-
 @lru_cache(maxsize=1024)
 def characters_of(field: ColumnField) -> int:
     """The most characters that a field of a column can hold; 0 for numbers and moments.
@@ -124,15 +88,22 @@ def characters_of(field: ColumnField) -> int:
     shape = getattr(field.origin, "shape", None)
     if shape is None or isinstance(field, ExpressionField):
         return 0
-    column = getattr(shape.model, field.attribute or field.python_name)
-    if column in LONGEST:
-        return LONGEST[column]
-    if not isinstance(column.type, String | JSON | ARRAY):
-        return 0
-    length = getattr(column.type, "length", None)
-    if length is None:
-        raise LookupError(f"{column} has no length: say in LONGEST how long it can be")
-    return int(length)
+    return longest(getattr(shape.model, field.attribute or field.python_name))
+
+
+LONG_FIELDS = frozenset(
+    name
+    for type_ in core.type_map.values()
+    if isinstance(type_, GraphQLObjectType)
+    for name, field in type_.fields.items()
+    if isinstance(declared(field), ColumnField) and characters_of(declared(field)) > CHARACTERS
+)
+"""The names of the fields that hold long texts, of any type."""
+
+
+def wanted_texts(document: str) -> list[str]:
+    """Which of LONG_FIELDS a document may select: those whose name is in its text."""
+    return sorted(LONG_FIELDS.intersection(_WORD.findall(document)))
 
 
 class Weight(NamedTuple):

@@ -9,23 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     ColumnElement,
     Select,
     String,
-    case,
     cast,
     func,
     literal_column,
     select,
-    true,
 )
 from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
 
 _IDENTIFIER_BYTES = 63  # PostgreSQL cuts longer names, silently
 _OBJECT_PAIRS = 50  # a function takes 100 arguments
-_METER = "community_gql.text_bytes"
 _COLUMNS = 1600  # a SELECT list has at most 1664
 
 Entries = list[tuple[str, ColumnElement[Any]]]
@@ -107,32 +103,3 @@ def is_list_of_numbers(value: ColumnElement[Any]) -> ColumnElement[bool]:
     return (func.jsonb_typeof(value) == text_sql("array")) & ~func.jsonb_path_exists(
         value, path, type_=Boolean
     )
-
-
-class TextMeter:
-    """Counts the bytes of the long texts that a statement reads, and reads no more than allowed.
-
-    It counts in a setting that ends with the statement's own transaction. ``octet_length`` knows
-    the length of a text that is kept compressed or beside its row, and does not read it.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max = literal_column(str(max_bytes), BigInteger)
-
-    @property
-    def _read(self) -> ColumnElement[int]:
-        # Empty after a transaction that has set it, NULL before any.
-        setting = func.current_setting(text_sql(_METER), true())
-        return cast(func.coalesce(func.nullif(setting, text_sql("")), text_sql("0")), BigInteger)
-
-    @property
-    def is_below(self) -> ColumnElement[bool]:
-        """Whether all texts were read."""
-        return self._read <= self._max
-
-    def counted(self, column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
-        """``value``, made of a long text; NULL once there are too many bytes."""
-        length = func.octet_length(cast(column, String))
-        new = cast(self._read + func.coalesce(length, literal_column("0")), String)
-        total = cast(func.set_config(text_sql(_METER), new, true()), BigInteger)
-        return case((total <= self._max, value))

@@ -28,8 +28,9 @@ from community_gql.db.pool import detached
 from community_gql.db.replicas import Position
 from community_gql.db.states import AWAY
 from community_gql.db.stopwatch import Stopwatch
-from community_gql.errors import AccountGone, BadRequest, PublicError, Unavailable
+from community_gql.errors import AccountGone, AnswerTooLarge, BadRequest, PublicError, Unavailable
 from community_gql.graph.statements import NEAR_ROWS
+from community_gql.graph.texts import LongTexts
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched, mutations
 from community_gql.operations.compiled import (
@@ -41,7 +42,7 @@ from community_gql.operations.compiled import (
     Pushdown,
     State,
 )
-from community_gql.operations.cost import AnswerTooLarge, check_cost
+from community_gql.operations.cost import check_cost, wanted_texts
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
 from community_gql.operations.persisted import PersistedQueries
 from community_gql.operations.prepared import OperationCache, Params, Prepared
@@ -235,6 +236,7 @@ class Operations:
             label=_label(prepared),
             on_replica=self._may_use_replica(prepared),
             after=after,
+            long_texts=self.long_texts(prepared),
         )
         if explained is not None:
             prepared.operation.seen = True
@@ -243,10 +245,10 @@ class Operations:
             data, errors, reason = await self._run(prepared, context, afford)
         finally:
             await _close(context)
+        if is_too_much(errors) or self._is_too_large(data):
+            data, errors = None, [self._too_large(prepared.kind)]
         if not context.committed and is_lost(data, errors, prepared.kind):
             raise Unavailable(AWAY, _cause(errors))
-        if self._is_too_large(data):
-            data, errors = None, [self._too_large(prepared.kind)]
         return Outcome(
             data,
             errors,
@@ -256,6 +258,11 @@ class Operations:
             stopwatch.seconds,
             any(isinstance(_origin(error), AccountGone) for error in errors),
         )
+
+    def long_texts(self, prepared: Prepared) -> LongTexts:
+        """What the loaders read of long texts: counted where the statement would count them."""
+        most = self.max_answer_bytes if self.pushdown.may_be_long(prepared) else None
+        return LongTexts(wanted_texts(prepared.operation.text), most)
 
     def _may_use_replica(self, prepared: Prepared) -> bool:
         """Whether a standby may answer: only the primary knows what a moment shows."""
@@ -363,6 +370,11 @@ def is_lost(data: object, errors: Sequence[GraphQLError], kind: OperationType) -
     if kind is not OperationType.MUTATION or not isinstance(data, dict):
         return True
     return all(value is None for value in data.values())
+
+
+def is_too_much(errors: Sequence[GraphQLError]) -> bool:
+    """Whether the loaders stopped reading, for there were too many bytes of long texts."""
+    return any(isinstance(_origin(error), AnswerTooLarge) for error in errors)
 
 
 def _cause(errors: Sequence[GraphQLError]) -> str | None:

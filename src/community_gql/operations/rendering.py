@@ -18,13 +18,12 @@ import orjson
 
 from community_gql.db.database import Database, Snapshot
 from community_gql.db.states import AWAY
-from community_gql.errors import Unavailable
+from community_gql.errors import AnswerTooLarge, Unavailable
 from community_gql.graph.for_many import written as as_text
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched
-from community_gql.operations.cost import AnswerTooLarge
 from community_gql.operations.pace import Pace
-from community_gql.operations.pipeline import Executor, Operations, is_lost
+from community_gql.operations.pipeline import Executor, Operations, is_lost, is_too_much
 from community_gql.operations.shown import Json, public, written
 from community_gql.operations.statement import Statement, arguments_of, many_of
 from community_gql.operations.subscriptions import Form, Subscription
@@ -177,11 +176,14 @@ class Renderer:
             plans=prepared.plans,
             shared=self._snapshot,
             event=request.event,
+            long_texts=self._operations.long_texts(prepared),
         )
         try:
             data, errors = await batched.run(prepared.operation, prepared.variables, context)
         finally:
             await context.close()
+        if is_too_much(errors):
+            return self._payload(None)
         if is_lost(data, errors, prepared.kind):
             raise Unavailable(AWAY)
         text = _text(data, written(errors, prepared.variables.coerced))

@@ -17,6 +17,7 @@ from community_gql.errors import AccountGone, Unavailable
 from community_gql.graph.loaders import Loaders
 from community_gql.graph.plans import Plans
 from community_gql.graph.statements import NEAR_ROWS
+from community_gql.graph.texts import LongTexts
 from community_gql.graph.visibility import Viewer
 
 T = TypeVar("T")
@@ -51,6 +52,8 @@ class Context:
     """Whether something was written that stays, whatever happens to the answer."""
     label: str | None = None
     """What names the operation in its statements, see ``db/labels.py``."""
+    long_texts: LongTexts | None = None
+    """Which long texts the loaders read, and how much of them; None for all."""
     shared: Snapshot | None = None
     """What is read through instead of a snapshot of its own; it stays open afterwards."""
     event: Any = None
@@ -93,7 +96,7 @@ class Context:
             )
             snapshot.texts, snapshot.explained = self.texts, self.explained
             snapshot.label = self.label
-            self._loaders = Loaders(snapshot, self.viewer, self.near_rows)
+            self._loaders = Loaders(snapshot, self.viewer, self.near_rows, self.long_texts)
         return self._loaders
 
     async def value(self, text: str, arguments: Sequence[Any], *, custom_plan: bool) -> Any:

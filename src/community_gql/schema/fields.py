@@ -9,7 +9,7 @@ declarations: ``field.source`` of the Strawberry field, see ``kinds.py``.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import strawberry
@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeEngine
 from strawberry import UNSET
 from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
+from strawberry.utils.str_converters import to_camel_case
 
 from community_gql.db import models as m
 from community_gql.graph.edges import Expression, Filter, Shape, Walk
@@ -41,6 +42,7 @@ from community_gql.schema.kinds import (
 )
 from community_gql.schema.kinds import Argument as Argument
 from community_gql.schema.kinds import argument as argument
+from community_gql.schema.lengths import CHARACTERS, longest
 from community_gql.settings.docstrings import documentation
 
 T = TypeVar("T")
@@ -180,6 +182,22 @@ def ordered(order: Order, description: str) -> Any:
     return strawberry.enum_value(order, description=description)
 
 
+def _long(
+    fields: Sequence[StrawberryField], names: Mapping[int, str], model: type[m.Base]
+) -> dict[str, str]:
+    """The attributes that hold long texts, and what GraphQL calls them."""
+    attributes = {
+        field.attribute or names[id(field)]: to_camel_case(field.name or names[id(field)])
+        for field in fields
+        if isinstance(field, ColumnField) and not isinstance(field, ExpressionField)
+    }
+    return {
+        attribute: name
+        for attribute, name in attributes.items()
+        if longest(getattr(model, attribute)) > CHARACTERS
+    }
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(column, one, page, through, computed))
 def entity(model: type[m.Base]) -> Callable[[type[T]], type[T]]:
     """Make a GraphQL type of a class whose fields are declared over ``model``.
@@ -203,7 +221,7 @@ def entity(model: type[m.Base]) -> Callable[[type[T]], type[T]]:
         }
         if any(getattr(base, "is_node", False) for base in cls.__mro__):
             columns.append(model.__global_key__)
-        shape = Shape(cls.__name__, model, tuple(columns), expressions)
+        shape = Shape(cls.__name__, model, tuple(columns), expressions, _long(fields, names, model))
         cls.shape = shape  # type: ignore[attr-defined]
         cls.is_type_of = staticmethod(lambda row, _info: type(row) is shape.row)  # type: ignore[attr-defined]
         return described_type(cls)
