@@ -118,7 +118,8 @@ def main(
         typer.Option(
             "--growth",
             help="Only measure what requests cost the database with 2,000 people and with fifty "
-            "times as many: ten minutes, after the databases are made.",
+            "times as many: ten minutes, after the databases are made. An interrupted run is "
+            "continued by the next.",
         ),
     ] = False,
     matching: Annotated[
@@ -224,10 +225,13 @@ def grow(people: int, output: Path | None) -> None:
     with ended_by_signals(), by_ourselves(), databases.started(FOLDER / "postgres", say) as server:
         small = databases.filled(server, growth.SMALL, say)
         large = databases.filled(server, people, say)
-        found = asyncio.run(growth.measured(small, large, list(growth.cases()), say))
+        kept, cases = growth.Kept(FOLDER / "growth.json", small, large), list(growth.cases())
+        with growth.progress(err) as step:
+            found = asyncio.run(growth.measured(small, large, cases, step, kept))
         text = growth.table(found, small.sizes(), large.sizes())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "GROWTH.md").write_text(text, encoding="utf-8")
+    kept.forget()
     out.print(text)
     say(f"wrote {folder / 'GROWTH.md'}")
 

@@ -89,8 +89,11 @@ BYTES = (
     "{ stories(first: 100) { nodes { author { stories(first: 100) { nodes { content } } } } } }",
     "{ stories(first: 20) { nodes { " + " ".join(f"a{n}: content" for n in range(50)) + " } } }",
 )
-LARGEST = ("{ stories(first: 78) { nodes { content } } }",)
-"""Nearly MAX_ANSWER_BYTES, and it is answered."""
+LARGEST = (
+    "{ stories(first: 78) { nodes { content } } }",
+    _times(9, "stories(first: 100) { nodes { content } }"),
+)
+"""Nearly MAX_ANSWER_BYTES, which is answered, and what COST_LIMIT allows at most."""
 TAG_LISTS = (
     _times(
         20,
@@ -108,11 +111,23 @@ MANY_NAMES = (
 )
 
 
-def document_of(number: int, size: int = 21_000) -> str:
-    """A valid document that nobody has sent before."""
+_PERSON = (
+    "id createdAt profile { displayName bio journalingFrequency updatedAt } "
+    "garden { id name theme createdAt } tags { id name createdAt } "
+    "habits(first: 1, orderBy: NEWEST) { nodes { id name frequency meta createdAt } "
+    "pageInfo { endCursor } } "
+    'stories(first: 1, orderBy: NEWEST, filter: {createdAfter: "2015-01-01T00:00:00Z", '
+    'createdBefore: "2100-01-01T00:00:00Z"}) { nodes { id title excerpt(length: 99) '
+    "tagNames visibility createdAt "
+    "updatedAt tags { id name } author { id profile { displayName } } } }"
+)
+
+
+def document_of(number: int) -> str:
+    """A valid document of 21 KB that nobody has sent before."""
     word = f"n{number}_{os.getpid()}_{time.time_ns()}"
-    fields = " ".join("profile { displayName } id __typename" for _ in range(size // 38))
-    return f"query {word} {{ users(first: 1) {{ nodes {{ {fields} }} }} }}"
+    unit = f"users(first: 1) {{ nodes {{ {_PERSON} viewerFriendship {{ id addressee {{ {_PERSON} }}"
+    return f"query {word} {_times(20, unit + ' } } }')}"
 
 
 @dataclass
@@ -339,7 +354,7 @@ def plans(token: str) -> list[Plan]:
         Plan("the dearest searches", flood, (SEARCHES, "")),
         Plan("updates that wait for one locked row", flood, ((WRITE,), token), locks=True),
         Plan("long texts, many times", flood, (BYTES, token)),
-        Plan("the longest allowed answer", flood, (LARGEST, token)),
+        Plan("the longest allowed answers", flood, (LARGEST, token)),
         Plan("twenty lists of tags", flood, (TAG_LISTS, "")),
         Plan("240 names in a list of tags", flood, (MANY_NAMES, "")),
         Plan(f"{SOCKETS:,} silent sockets of one address", sockets),

@@ -9,18 +9,23 @@ little, and not the time that passes.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import statistics
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from graphql import GraphQLEnumType, GraphQLField, GraphQLObjectType, get_named_type
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from benchmarks.database import Database, Say
+import community_gql
+from benchmarks.database import Database
 from benchmarks.processes import Failed
 from community_gql.app import create_app
 from community_gql.dev.seeding.founders import FOUNDERS
@@ -34,8 +39,13 @@ SMALL, LARGE = 2_000, 100_000
 """People of the two databases."""
 MOST_GROWTH, MOST_MS = 1.5, 100.0
 """What is promised."""
+BATCHES = 3
+"""Of two requests each."""
 FLOOR_MS = 0.25
 """Growth below this much processor time is not told from noise."""
+
+Step = Callable[[str, int], None]
+"""Told of the name of each case that is measured, and how many are left."""
 
 # How to get to one parent of each type that lists hang on.
 ROUTES = {
@@ -53,9 +63,12 @@ LOOKUPS = {
     "tag": 'tag(name: "growth") { id }',
     "moment": "moment",
 }
+ONE = "quincunx"
+"""A word that no story has, until one is given it."""
 WORDS = {
     "frequent": '"morning"',
-    "of one story": "$word",
+    "of one in a hundred": '"grow"',
+    "of one story": f'"{ONE}"',
     "of no story": '"xylophonist"',
     "with exclusion": '"morning -evening"',
 }
@@ -78,7 +91,7 @@ VALUES: dict[str, dict[str, str]] = {
 VALUES["StoryFilter.createdAfter"]["none"] = '"2100-01-01T00:00:00Z"'
 for _name in ("search", "tagsAny", "tagsAll", "createdAfter", "createdBefore"):
     VALUES[f"UserStoryFilter.{_name}"] = VALUES[f"StoryFilter.{_name}"]
-VARIABLES = {"user": "ID!", "story": "ID!", "word": "String!", "middle": "DateTime!"}
+VARIABLES = {"user": "ID!", "story": "ID!", "middle": "DateTime!"}
 
 
 @dataclass(frozen=True)
@@ -203,18 +216,16 @@ class Asking:
     def __init__(self, database: Database, http: httpx.AsyncClient, token: str) -> None:
         self.database, self._http = database, http
         self._headers = {"Authorization": f"Bearer {token}"}
+        _give_one_story_its_word(database)
         self.variables = self._values()
 
     def _values(self) -> dict[str, str]:
         (row,) = self.database.rows(f"""
-            SELECT u.public_id, s.id AS story, s.middle, s.word
+            SELECT u.public_id, s.id AS story, s.middle
             FROM users u, (
               SELECT max(id) AS id,
                 (SELECT created_at FROM stories ORDER BY id
-                 OFFSET (SELECT count(*) / 2 FROM stories) LIMIT 1) AS middle,
-                (SELECT word FROM ts_stat(
-                   'SELECT search FROM stories ORDER BY id LIMIT 1000') ORDER BY nentry, word
-                 LIMIT 1) AS word
+                 OFFSET (SELECT count(*) / 2 FROM stories) LIMIT 1) AS middle
               FROM stories WHERE visibility = 'public'
             ) AS s
             WHERE u.auth0_sub = '{FOUNDERS[0].auth0_sub}'
@@ -223,7 +234,6 @@ class Asking:
             "user": write_id("User", row["public_id"]),
             "story": write_id("Story", row["story"]),
             "middle": row["middle"],
-            "word": row["word"],
         }
 
     def _sessions(self) -> list[int]:
@@ -244,7 +254,7 @@ class Asking:
         if answer.status_code != 200 or "errors" in answer.json():
             raise Failed(f"{case.name}: {answer.text[:500]}")
 
-    async def cost(self, case: Case, batches: int = 5, size: int = 3) -> float:
+    async def cost(self, case: Case, batches: int, size: int = 2) -> float:
         """Milliseconds of the database's processor time: the median of a few batches."""
         for _ in range(2):
             await self.ask(case)
@@ -255,6 +265,14 @@ class Asking:
                 await self.ask(case)
             found.append(sum(on_cpu(pid) - ns for pid, ns in before.items()) / size / 1e6)
         return statistics.median(found)
+
+
+def _give_one_story_its_word(database: Database) -> None:
+    database.run(f"""
+        UPDATE stories SET content = content || ' {ONE}'
+        WHERE id = (SELECT max(id) FROM stories WHERE visibility = 'public')
+          AND NOT EXISTS (SELECT FROM stories WHERE search @@ to_tsquery('english', '{ONE}'))
+    """)
 
 
 def on_cpu(pid: int) -> int:
@@ -285,21 +303,92 @@ async def asking(database: Database) -> AsyncIterator[Asking]:
             yield Asking(database, http, issuer.token(FOUNDERS[0].auth0_sub))
 
 
+@contextlib.contextmanager
+def progress(console: Console) -> Iterator[Step]:
+    """A bar with the time that is left; without a terminal, nothing until the end."""
+    text = TextColumn("{task.completed} of {task.total} {task.description}", markup=False)
+    with Progress(BarColumn(), TimeRemainingColumn(), text, console=console) as bar:
+        task, done = bar.add_task("", total=None), 0
+
+        def step(name: str, left: int) -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, completed=done, total=done + left, description=name)
+
+        yield step
+
+
+class Kept:
+    """What was measured so far, in a file: an interrupted run is continued by the next.
+
+    Figures of other code or of other databases are forgotten.
+    """
+
+    def __init__(self, file: Path, *databases: Database) -> None:
+        self._file, self._of = file, _state_of(databases)
+        self._found: dict[str, list[float]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            if kept["of"] == self._of:
+                self._found = kept["found"]
+
+    def of(self, case: Case, batches: int) -> Growth | None:
+        """The figures of a case, if it was measured with at least so many batches."""
+        small, large, had = self._found.get(case.name, (0.0, 0.0, 0))
+        return Growth(case, small, large) if had >= batches else None
+
+    def keep(self, growth: Growth, batches: int) -> None:
+        """Keep the figures of a case."""
+        self._found[growth.case.name] = [growth.small, growth.large, batches]
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(json.dumps({"of": self._of, "found": self._found}), encoding="utf-8")
+
+    def forget(self) -> None:
+        """Begin anew next time."""
+        self._file.unlink(missing_ok=True)
+
+
+def _state_of(databases: Sequence[Database]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for file in [Path(__file__), *sorted(Path(community_gql.__file__).parent.rglob("*.py"))]:
+        digest.update(file.read_bytes())
+    return " ".join((digest.hexdigest(), *(database.name for database in databases)))
+
+
 async def measured(
-    small: Database, large: Database, chosen: Sequence[Case], say: Say
+    small: Database,
+    large: Database,
+    chosen: Sequence[Case],
+    step: Step,
+    kept: Kept | None = None,
 ) -> list[Growth]:
-    """What each case takes on both."""
-    found = []
+    """What each case takes on both; ``step`` is told of each that is done, and how many are left.
+
+    Cases that do not hold are measured again at the end, with more batches, and that counts.
+    """
+    found: dict[str, Growth] = {}
     async with asking(small) as few, asking(large) as many:
-        for number, case in enumerate(chosen):
-            if number % 25 == 0:
-                say(f"case {number + 1} of {len(chosen)}: {case.name}")
-            found.append(Growth(case, await few.cost(case), await many.cost(case)))
-    return found
+
+        async def take(case: Case, batches: int, left: int) -> None:
+            growth = kept.of(case, batches) if kept is not None else None
+            if growth is None:
+                small_ms, large_ms = await few.cost(case, batches), await many.cost(case, batches)
+                growth = Growth(case, small_ms, large_ms)
+                if kept is not None:
+                    kept.keep(growth, batches)
+            found[case.name] = growth
+            step(case.name, left)
+
+        for number, case in enumerate(chosen, 1):
+            await take(case, BATCHES, len(chosen) - number)
+        again = [case for case in chosen if not found[case.name].holds]
+        for number, case in enumerate(again, 1):
+            await take(case, 3 * BATCHES, len(again) - number)
+    return [found[case.name] for case in chosen]
 
 
 def table(found: Sequence[Growth], small: Mapping[str, int], large: Mapping[str, int]) -> str:
-    """The table as Markdown, the fastest growing first."""
+    """The tables as Markdown: each list, what does not hold, and everything."""
     broken = [growth for growth in found if not growth.holds]
     lines = [
         "# Growth",
@@ -317,15 +406,39 @@ def table(found: Sequence[Growth], small: Mapping[str, int], large: Mapping[str,
         f"of its filter, and counted. {len(found) - len(broken)} grow at most {MOST_GROWTH} times "
         f"and take at most {MOST_MS:.0f} ms;",
         f"below {FLOOR_MS} ms growth is not told from noise. "
-        + (f"{len(broken)} do not:" if broken else "None does not."),
+        + (f"{len(broken)} do not." if broken else "None does not."),
         "",
-        "| request | before | after | growth |",
-        "|---|---:|---:|---:|",
+        *_by_list(found),
     ]
-    for growth in sorted(found, key=lambda growth: -growth.factor):
-        mark = "" if growth.holds else " **!**"
-        lines.append(
-            f"| {growth.case.name} | {growth.small:.2f} | {growth.large:.2f} "
-            f"| {growth.factor:.1f}{mark} |"
+    if broken:
+        lines += ["", "## What grows more", "", *_rows(broken)]
+    return "\n".join([*lines, "", "## Everything", "", *_rows(found)]) + "\n"
+
+
+def _by_list(found: Sequence[Growth]) -> Iterator[str]:
+    """A row for each list, in each order or counted: the first two words of the names."""
+    yield "| list | requests | grow more | median growth | most | longest, ms |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    groups: dict[str, list[Growth]] = {}
+    for growth in found:
+        words = growth.case.name.replace(",", "").split()
+        groups.setdefault(" ".join(words[:2]), []).append(growth)
+    for name, group in groups.items():
+        factors = [growth.factor for growth in group]
+        yield (
+            f"| {name} | {len(group)} | {sum(not growth.holds for growth in group)} "
+            f"| {statistics.median(factors):.1f} | {max(factors):.1f} "
+            f"| {max(growth.large for growth in group):.1f} |"
         )
-    return "\n".join(lines) + "\n"
+
+
+def _rows(found: Sequence[Growth]) -> Iterator[str]:
+    """Each request signed in or out, whichever grows more; the fastest growing first."""
+    worst: dict[str, Growth] = {}
+    for growth in sorted(found, key=lambda growth: growth.factor):
+        worst[growth.case.name.removesuffix(", signed out")] = growth
+    yield "| request | before | after | growth |"
+    yield "|---|---:|---:|---:|"
+    for name, growth in sorted(worst.items(), key=lambda item: -item[1].factor):
+        mark = "" if growth.holds else " **!**"
+        yield (f"| {name} | {growth.small:.2f} | {growth.large:.2f} | {growth.factor:.1f}{mark} |")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLEnumType, get_named_type
 
-from benchmarks import growth, listeners, writing
+from benchmarks import attacks, growth, listeners, writing
 from benchmarks.asking import difference
 from benchmarks.cases import CREATE, DEEP, FEED, GRAPH, LIST, NESTED, PERSON, Query
 from benchmarks.database import Database, logged
@@ -25,7 +25,10 @@ from benchmarks.running import Field
 from benchmarks.systems import HandWritten, LoadersOnly, Project, Strawberry
 from community_gql.dev import filling
 from community_gql.dev.embedded import EmbeddedPostgres
+from community_gql.identity.development import DevelopmentIssuer
+from community_gql.operations.shape import LIMITS
 from tests.support import graph
+from tests.support.client import serving
 
 PEOPLE = 60
 
@@ -176,7 +179,7 @@ def test_growth_covers_every_list_of_the_schema_in_every_order() -> None:
 
 async def test_growth_is_measured_and_told(database: Database) -> None:
     case = growth.Case("users NEWEST", "users(first: 20) { nodes { id } }", True)
-    (found,) = await growth.measured(database, database, [case], lambda text: None)
+    (found,) = await growth.measured(database, database, [case], lambda name, left: None)
 
     assert found.small > 0
     assert found.factor < 1.5
@@ -184,6 +187,42 @@ async def test_growth_is_measured_and_told(database: Database) -> None:
     text = growth.table([found, broken], database.sizes(), database.sizes())
     assert "| users NEWEST | 1.00 | 1.60 | 1.6 **!** |" in text
     assert "1 do not" in text
+
+
+async def test_growth_goes_on_where_it_was_interrupted(database: Database, tmp_path: Path) -> None:
+    case = growth.Case("moment", "moment", True)
+    file = tmp_path / "growth.json"
+    kept = growth.Kept(file, database, database)
+    (first,) = await growth.measured(database, database, [case], lambda name, left: None, kept)
+
+    (again,) = await growth.measured(
+        database, database, [case], lambda name, left: None, growth.Kept(file, database, database)
+    )
+    assert again == first
+    (grown,) = [growth.Growth(case, 1.0, 9.0)]
+    kept.keep(grown, growth.BATCHES)
+    (mended,) = await growth.measured(database, database, [case], lambda name, left: None, kept)
+    assert mended.holds  # what does not hold is measured once more
+    other = Database(database.server, database.name + "_", 0)
+    assert growth.Kept(file, database, other).of(case, 1) is None
+
+
+async def test_attacks_are_what_they_are_called(
+    database_url: str, issuer: DevelopmentIssuer
+) -> None:
+    """What is refused is refused for its reason, and the rest is allowed by the default limits."""
+    refused = {
+        attacks.REFUSED_SEARCH: "BAD_REQUEST",
+        attacks.MANY_NAMES[0]: "BAD_REQUEST",
+        **dict.fromkeys(attacks.BYTES, "COST_LIMIT_EXCEEDED"),
+    }
+    async with serving(database_url, issuer, cost_limit=LIMITS.cost) as api:
+        for query, code in refused.items():
+            assert (await api(query)).codes == [code]
+        allowed = [*attacks.SEARCHES, *attacks.LARGEST, *attacks.TAG_LISTS, *attacks.ORDINARY]
+        for query in [*allowed, attacks.document_of(1)]:
+            assert (await api(query)).data
+    assert 20_000 < len(attacks.document_of(1)) < 22_000
 
 
 def test_a_listener_reads_events_however_they_arrive() -> None:

@@ -221,7 +221,7 @@ class UserFilter:
         "People who chose the tag of this name.",
         _unless_blank(fold_tag),
         scarce=True,
-        dear=4,
+        dear=8,
         walk=_who_chose,
     )
 
