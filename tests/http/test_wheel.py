@@ -11,7 +11,7 @@ from websockets.frames import Frame, Opcode
 from community_gql.http import wheel as wheels
 from community_gql.http.websocket import are_whole_frames
 from community_gql.http.wheel import STEP, Wheel
-from tests.http.script import until
+from tests.support.waiting import until
 
 
 class Clock:
