@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import json
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -24,16 +26,24 @@ from starlette.routing import Route
 AUDIENCE = "https://api.example.com"
 EMAIL = "https://community-gql/email"
 
-_spare: list[RSAKey] = []
+_turn = itertools.count()
 
 
 def new_key(kid: str) -> RSAKey:
-    """A key of 2048 bits. Making one takes a while, so their numbers are used again."""
-    if not _spare:
-        _spare.extend(RSAKey.generate_key(2048) for _ in range(3))
-    numbers = _spare.pop()
-    _spare.insert(0, numbers)
-    return RSAKey.import_key(numbers.as_dict(private=True) | {"kid": kid, "use": "sig"})
+    """A key of 2048 bits, another one than the two before. Making one takes a while: there are
+    three, and each is read once for a name."""
+    return _named(next(_turn) % 3, kid)
+
+
+@cache
+def _numbers(_: int) -> RSAKey:
+    return RSAKey.generate_key(2048)
+
+
+@cache
+def _named(number: int, kid: str) -> RSAKey:
+    numbers = _numbers(number).as_dict(private=True)
+    return RSAKey.import_key(numbers | {"kid": kid, "use": "sig"})
 
 
 class Issuer:
