@@ -1,10 +1,11 @@
 """Whether readers who vanish and come back are told each change exactly once, by hand:
 
-python -m tests.http.exactness --events 100000 --readers 24 --drops 1000 --seed 1
+python -m tests.http.exactness --events 100000 --readers 1000 --drops 1000 --seed 1
 
 Eight writers with delays, savepoints and rollbacks, one transaction that is held, two server
 processes and both transports; PostgreSQL is killed twice. Every event of every reader is compared
-with what its moment and the one before it mean, by a journal of what was committed.
+with what its moment and the one before it mean, by a journal of what was committed. Of more than
+MANY readers most follow one tag of many, so that a change concerns a dozen of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,12 @@ from tests.support.server import process
 WRITERS = 8
 ROUND = 5000
 """After so many changes everybody waits for everybody, and is checked."""
+MANY, FOLLOW_ALL = 100, 100
+"""Of more than MANY readers each FOLLOW_ALLth follows all stories, instead of every second one."""
+ALIKE = 5
+"""So many readers follow the same tag then, each with the eyes of another viewer."""
+MARKED = 20
+"""So many tags one mark has at most."""
 MOST_AT_ONCE = 100
 """More changes than this at once may be answered with RELOAD."""
 FOLLOW = """subscription ($after: String, $filter: StoryFilter) {
@@ -136,6 +143,10 @@ class Reader:
         self._turn = dice.randrange(2)
         self.base: Moment | None = None
         """Up to where it was checked."""
+        self.mark = 0
+        """The key of a story that is in its list."""
+        self.other_marks: Collection[int] = ()
+        """Those of other readers, which are changed after its own."""
 
     async def run(self, http: httpx.AsyncClient) -> None:
         """Follow for ever."""
@@ -255,7 +266,8 @@ class Reader:
             base = now
         self.base = base
         self.log.clear()
-        left = truth.between(base, END) if base is not None else []
+        newer = truth.between(base, END) if base is not None else []
+        left = [row for row in newer if row.key not in self.other_marks]
         if left:
             wrong.append(f"the last moment does not know {len(left)} changes")
         if self.shelf != self.expected(truth.after()):
@@ -324,8 +336,13 @@ class Run:
         self.readers: list[Reader] = []
         self.world: World = {}
         self.written = 0
+        self.tags = TAGS
+        if options.readers > MANY:
+            self.tags = tuple(f"tag {number}" for number in range(options.readers // ALIKE))
         self._seq = 0
         self._mark = 0
+        self._marks: dict[int, tuple[str, ...]] = {}
+        """The tags of stories that are changed for all readers to know."""
         self.place: OwnServer
         self.counts: Counter[str] = Counter()
 
@@ -365,7 +382,7 @@ class Run:
     async def _set_the_scene(self) -> None:
         db = await asyncpg.connect(self.address)
         await db.execute(TABLE)
-        for name in TAGS:
+        for name in self.tags:
             await make.tag(db, name)
         authors = await make.people(db, WRITERS + 2)
         friend, stranger = await make.people(db, 2)
@@ -374,16 +391,18 @@ class Run:
         await make.friendship(db, stranger, authors[0], accepted=False)
         titles = itertools.count(1)
         *first, holder, self._marker = (
-            Writer(self.address, author.sub, random.Random(f"{self.options.seed} {n}"), titles)
+            Writer(
+                self.address,
+                author.sub,
+                random.Random(f"{self.options.seed} {n}"),
+                titles,
+                self.tags,
+            )
             for n, author in enumerate(authors)
         )
         self.writers, self.holder = first, holder
-        key = await db.fetchval(f"{INSERT} RETURNING id", self._marker.author, "mark 0", "public")
-        await db.execute("INSERT INTO story_tags SELECT $1, id FROM tags", key)
-        self._mark_key = key
+        await self._make_marks(db)
         await db.close()
-        mark = Row(0, key, self._marker.author, Shown("mark 0", "public", tuple(sorted(TAGS))))
-        self.world = {key: mark}
         eyes: list[Viewer] = [Viewer(None, None, frozenset())]
         for person, friends in (
             (friend, authors[:5]), (stranger, []), (authors[0], [friend]), (authors[7], [])
@@ -391,9 +410,35 @@ class Run:
             token = f"Bearer {self.issuer.token(person.sub)}"
             eyes.append(Viewer(person.sub, token, frozenset(one.sub for one in friends)))
         for number in range(self.options.readers):
-            tag = TAGS[number % len(TAGS)] if number % 2 else None
+            tag = self._tag_of(number)
             dice = random.Random(f"{self.options.seed} reader {number}")
-            self.readers.append(Reader(eyes[number % len(eyes)], tag, self.ports, dice))
+            reader = Reader(eyes[number % len(eyes)], tag, self.ports, dice)
+            reader.mark = next(
+                key for key, tags in self._marks.items() if tag is None or tag in tags
+            )
+            reader.other_marks = self._marks.keys() - {reader.mark}
+            self.readers.append(reader)
+
+    def _tag_of(self, number: int) -> str | None:
+        """What a reader follows; None for all stories."""
+        if self.options.readers > MANY:
+            place = number // ALIKE % len(self.tags)
+            return None if number % FOLLOW_ALL == 0 else self.tags[place]
+        return self.tags[number % len(self.tags)] if number % 2 else None
+
+    async def _make_marks(self, db: asyncpg.Connection) -> None:
+        for start in range(0, len(self.tags), MARKED):
+            tags = self.tags[start : start + MARKED]
+            key = await db.fetchval(
+                f"{INSERT} RETURNING id", self._marker.author, "mark 0", "public"
+            )
+            await db.execute(
+                "INSERT INTO story_tags SELECT $1, id FROM tags WHERE name = ANY ($2)", key, tags
+            )
+            self._marks[key] = tuple(sorted(tags))
+            self.world[key] = Row(
+                0, key, self._marker.author, Shown("mark 0", "public", self._marks[key])
+            )
 
     async def round(self, changes: int, drops: int, crash: list[str]) -> list[str]:
         """Write so many changes while readers vanish, and say what is wrong in the end."""
@@ -436,19 +481,18 @@ class Run:
 
     async def _all_know_a_mark(self) -> None:
         self._mark += 1
-        shown = Shown(f"mark {self._mark}", "public", tuple(sorted(TAGS)))
+        shown = {
+            key: Shown(f"mark {self._mark}", "public", tags) for key, tags in self._marks.items()
+        }
         db = await asyncpg.connect(self.address)
         async with db.transaction():
-            await db.execute(
-                "UPDATE stories SET title = $2 WHERE id = $1", self._mark_key, shown.title
-            )
-            await db.execute(
-                NOTE, self._mark_key, self._marker.author, *shown[:2], list(shown.tags), True
-            )
+            for key, one in shown.items():
+                await db.execute("UPDATE stories SET title = $2 WHERE id = $1", key, one.title)
+                await db.execute(NOTE, key, self._marker.author, *one[:2], list(one.tags), True)
         await db.close()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while any(  # noqa: ASYNC110 (nothing tells)
-                reader.shelf.get(self._mark_key) != shown for reader in self.readers
+                reader.shelf.get(reader.mark) != shown[reader.mark] for reader in self.readers
             ):
                 await asyncio.sleep(0.05)
 
@@ -495,7 +539,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=100_000, help="changes to be committed")
-    parser.add_argument("--readers", type=int, default=24)
+    parser.add_argument("--readers", type=int, default=24, help="at once")
     parser.add_argument("--drops", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--each-second", type=float, default=400, help="changes, at most")

@@ -138,6 +138,7 @@ class Writer:
     author: str
     dice: random.Random
     titles: Iterator[int]
+    tags: Sequence[str] = TAGS
     committed: int = 0
     """About how many changes it has written; a crash may hide some."""
     pid: int = 0
@@ -214,7 +215,7 @@ class Writer:
         await db.execute(NOTE, key, self.author, *shown[:2], list(shown.tags), True)
 
     async def _tag(self, db: asyncpg.Connection, key: int, shown: Shown) -> Shown:
-        name = self.dice.choice(TAGS)
+        name = self.dice.choice(self.tags)
         if name in shown.tags:
             await db.execute(
                 "DELETE FROM story_tags WHERE story_id = $1 "

@@ -17,7 +17,7 @@ import pytest
 from community_gql.errors import BadRequest, PublicError
 from community_gql.graph.followers import KEPT, TEXT, columns_of
 from community_gql.graph.visibility import ANONYMOUS, Viewer
-from community_gql.operations import feeds
+from community_gql.operations import feeds, live
 from community_gql.operations.documents import Refused
 from community_gql.operations.live import EndReason
 from community_gql.operations.prepared import Params
@@ -357,6 +357,36 @@ async def test_who_has_no_room_is_told_later(here: Process, db: asyncpg.Connecti
     await settle(db, ada, slow)
     assert told(slow)[0] == ("APPEARED", "two")
     assert told(quick)[:2] == [("APPEARED", "one"), ("CHANGED", "two")]
+
+
+async def test_who_has_no_room_is_not_asked_at_every_look(
+    here: Process, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await make.person(db)
+    slow, quick = await here.begin(), await here.begin()
+    slow.room = False
+    asked: list[Follower] = []
+    has_room = Follower.has_room
+
+    def counted(follower: Follower) -> bool:
+        asked.append(follower)
+        return has_room(follower)
+
+    monkeypatch.setattr(live, "ASIDE", 3600)
+    monkeypatch.setattr(Follower, "has_room", counted)
+    await make.story(db, ada, "one")
+    for _ in range(3):
+        await settle(db, ada, quick)  # until it is set aside
+    asked.clear()
+    for _ in range(5):
+        await settle(db, ada, quick)
+    assert asked.count(slow) == 0
+    assert asked.count(quick) >= 5
+    slow.room = True
+    monkeypatch.setattr(live, "ASIDE", 0.1)
+    await settle(db, ada, slow)
+    assert told(slow)[0] == ("APPEARED", "one")
+    assert here.live.behind == 0
 
 
 async def test_room_that_ends_in_the_middle_loses_nothing(

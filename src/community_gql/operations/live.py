@@ -59,6 +59,8 @@ MOMENTS = 50
 """For so many different moments one tick looks; the others come next."""
 TOGETHER = 100
 """So many events are sent before others have their turn: the system takes longer than we do."""
+ASIDE = 0.5
+"""Seconds between two looks whether those have room who had none: each look asks all of them."""
 PAUSE = 1.0
 """Seconds for which an empty purse is not looked into."""
 
@@ -90,6 +92,10 @@ class Live:
         """Those that were told up to the common moment."""
         self._behind: set[Feed] = set()
         """Those with a moment of their own: they are new, or had no room."""
+        self._aside: set[Feed] = set()
+        """Those with a moment of their own who had no room when it was last looked."""
+        self._aside_at = 0.0
+        """When that was."""
         self._states = States(state_seconds)
         self._by_person: dict[str, set[Subscription]] = defaultdict(set)
         self._common: Moment | None = None
@@ -148,17 +154,17 @@ class Live:
 
     def __len__(self) -> int:
         """How many subscriptions there are."""
-        return len(self._level) + len(self._behind) + len(self._states)
+        return len(self._level) + self.behind + len(self._states)
 
     @property
     def behind(self) -> int:
         """How many have a moment of their own: they are new, had no room, or spent their budget."""
-        return len(self._behind)
+        return len(self._behind) + len(self._aside)
 
     def _forget(self, subscription: Subscription) -> None:
         if isinstance(subscription, Feed):
-            self._level.discard(subscription)
-            self._behind.discard(subscription)
+            for feeds in (self._level, self._behind, self._aside):
+                feeds.discard(subscription)
         elif isinstance(subscription, State):
             self._states.remove(subscription)
         person = subscription.viewer.sub
@@ -202,7 +208,8 @@ class Live:
             await asyncio.sleep(left)
 
     async def _tick(self) -> None:
-        waiting = any(feed.is_ready() for feed in self._behind) or self._states.due()
+        await self._set_aside()
+        waiting = bool(self._behind) or bool(self._states.due())
         if self._common is not None and not waiting and await self._is_still():
             return
         deliveries: list[tuple[Moment, Deliveries]] = []
@@ -248,8 +255,22 @@ class Live:
         if feed.closed:
             return
         feed.moment = moment
+        self._aside.discard(feed)
         (self._behind.add if moment else self._behind.discard)(feed)
         (self._level.discard if moment else self._level.add)(feed)
+
+    async def _set_aside(self) -> None:
+        """Leave only those behind who can be told now. The others are asked again in a while."""
+        if self._aside and time.monotonic() - self._aside_at >= ASIDE:
+            self._behind |= self._aside
+            self._aside.clear()
+            self._aside_at = time.monotonic()
+        self._pace.begins()
+        async for some in self._pace.pieces(list(self._behind)):
+            for feed in some:
+                if feed in self._behind and not feed.is_ready():
+                    self._behind.discard(feed)
+                    self._aside.add(feed)
 
     async def _is_still(self) -> bool:
         """Whether nothing has changed; then the common moment is that of now."""
