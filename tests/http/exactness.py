@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -61,6 +62,8 @@ ALIKE = 5
 """So many readers follow the same tag then, each with the eyes of another viewer."""
 MARKED = 20
 """So many tags one mark has at most."""
+MARK_SECONDS = 15
+"""After so long without all readers knowing it, the mark is changed again."""
 MOST_AT_ONCE = 100
 """More changes than this at once may be answered with RELOAD."""
 FOLLOW = """subscription ($after: String, $filter: StoryFilter) {
@@ -86,6 +89,8 @@ class Options:
     each_second: float = 400
     hold: float = 10
     crashes: bool = True
+    seconds: float = float("inf")
+    """No round begins after so long."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,8 @@ class Reader:
         """Up to where it was checked."""
         self.mark = 0
         """The key of a story that is in its list."""
+        self.knows = ""
+        """The title of that story by what it was told, or by a list that it follows from."""
         self.other_marks: Collection[int] = ()
         """Those of other readers, which are changed after its own."""
 
@@ -199,6 +206,8 @@ class Reader:
         else:
             told.key, told.shown = _story(change["story"])
             self.shelf[told.key] = told.shown
+            if told.key == self.mark:
+                self.knows = told.shown.title
         if self.vanish_after is not None:
             self.vanish_after -= 1
             if self.vanish_after < 0:
@@ -225,6 +234,7 @@ class Reader:
         if follows:
             self._moment = data["moment"]
             self.log.append(told)
+            self.knows = self.shelf[self.mark].title
 
     def expected(self, world: World) -> Shelf:
         """What of the world is in its list."""
@@ -480,21 +490,30 @@ class Run:
             self.place = await asyncio.to_thread(self._stack.enter_context, again)
 
     async def _all_know_a_mark(self) -> None:
+        """Change the marks until all readers were told of the same change.
+
+        Whose RELOAD has a moment behind it is told of the next one only.
+        """
+        async with asyncio.timeout(180):
+            while True:
+                title = await self._change_marks()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(MARK_SECONDS):
+                        while any(reader.knows != title for reader in self.readers):  # noqa: ASYNC110 (nothing tells)
+                            await asyncio.sleep(0.05)
+                        return
+
+    async def _change_marks(self) -> str:
+        """Change all marks in one transaction; their title."""
         self._mark += 1
-        shown = {
-            key: Shown(f"mark {self._mark}", "public", tags) for key, tags in self._marks.items()
-        }
+        title = f"mark {self._mark}"
         db = await asyncpg.connect(self.address)
         async with db.transaction():
-            for key, one in shown.items():
-                await db.execute("UPDATE stories SET title = $2 WHERE id = $1", key, one.title)
-                await db.execute(NOTE, key, self._marker.author, *one[:2], list(one.tags), True)
+            for key, tags in self._marks.items():
+                await db.execute("UPDATE stories SET title = $2 WHERE id = $1", key, title)
+                await db.execute(NOTE, key, self._marker.author, title, "public", list(tags), True)
         await db.close()
-        async with asyncio.timeout(120):
-            while any(  # noqa: ASYNC110 (nothing tells)
-                reader.shelf.get(reader.mark) != shown[reader.mark] for reader in self.readers
-            ):
-                await asyncio.sleep(0.05)
+        return title
 
     async def _committed(self) -> list[Row]:
         db = await asyncpg.connect(self.address)
@@ -522,10 +541,13 @@ async def run(options: Options, say: Callable[[str], object]) -> tuple[list[str]
     """All rounds. What is wrong in the first that has something, and the run with its counts."""
     with tempfile.TemporaryDirectory() as folder:
         async with Run(options, Path(folder)).open() as made:
-            rounds = max(1, options.events // ROUND)
+            rounds, start = max(1, options.events // ROUND), time.monotonic()
+            crashing = min(1, rounds - 1)
             for number in range(rounds):
-                crash = ["backend", "server"] if options.crashes and number == rounds // 2 else []
                 began = time.monotonic()
+                if began - start > options.seconds:
+                    break
+                crash = ["backend", "server"] if options.crashes and number == crashing else []
                 wrong = await made.round(options.events // rounds, options.drops // rounds, crash)
                 took = time.monotonic() - began
                 say(f"round {number + 1} of {rounds}: {took:.0f} s, {made.written} changes, "
@@ -544,6 +566,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--each-second", type=float, default=400, help="changes, at most")
     parser.add_argument("--hold", type=float, default=10, help="seconds of the held transaction")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="then it ends")
     options = Options(**vars(parser.parse_args()))
 
     def say(line: str) -> None:
