@@ -346,7 +346,7 @@ class Run:
         self.readers: list[Reader] = []
         self.world: World = {}
         self.written = 0
-        self.tags = TAGS
+        self.tags: tuple[str, ...] = TAGS
         if options.readers > MANY:
             self.tags = tuple(f"tag {number}" for number in range(options.readers // ALIKE))
         self._seq = 0
