@@ -262,6 +262,8 @@ def flood(port: int, seconds: float, got: Statuses, queries: Sequence[str], toke
         thread.start()
     for thread in threads:
         thread.join(max(0.0, end + 1 - time.monotonic()))
+    if waiting := sum(thread.is_alive() for thread in threads):
+        got.put(("waiting", waiting))
 
 
 def documents(port: int, seconds: float, got: Statuses) -> None:
@@ -322,8 +324,8 @@ def long_stories(database: Database, person: Person) -> Iterator[None]:
     database.run(f"""
         INSERT INTO stories (user_id, title, content, visibility, created_at)
         SELECT '{person.sub}', 'long', (
-            SELECT left(string_agg(md5(random()::text || n), ''), {LONG})
-            FROM generate_series(1, {LONG} / 32 + 1)
+            SELECT left(string_agg(md5(random()::text || word || n), ' '), {LONG})
+            FROM generate_series(1, {LONG} / 33 + 1) AS word
           ), 'public', now()
         FROM generate_series(1, {LONG_STORIES}) AS n
     """)
