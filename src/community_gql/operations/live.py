@@ -213,6 +213,8 @@ class Live:
         if self._common is not None and not waiting and await self._is_still():
             return
         deliveries: list[tuple[Moment, Deliveries]] = []
+        # Whoever subscribes from now on may have a moment that is newer than the snapshot.
+        behind = self._catching_up()
         snapshot = self._database.snapshot()
         try:
             found = await now(snapshot)
@@ -223,7 +225,6 @@ class Live:
             renderer = Renderer(self._operations, self._database, snapshot, self._pace)
             common = await self._since(snapshot, found, self._common)
             gone = await self._wake(snapshot, common)
-            behind = self._catching_up()
             cohorts = []
             for base, feeds in behind:
                 cohorts.append((base, feeds, await self._since(snapshot, found, base)))
