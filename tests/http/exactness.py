@@ -141,6 +141,8 @@ class Reader:
         self.shelf: Shelf = {}
         """As a client without moments would keep it: by what it is told alone."""
         self.counts: Counter[str] = Counter()
+        self.sessions = 0
+        """How often it has come."""
         self.vanish_after: int | None = None
         """So many events more, and it vanishes."""
         self._moment: str | None = None
@@ -166,6 +168,7 @@ class Reader:
             await asyncio.sleep(self._dice.random() * 0.3)
 
     async def _session(self, http: httpx.AsyncClient) -> None:
+        self.sessions += 1
         self._turn += 1
         port = self._ports[self._turn % len(self._ports)]
         if self._moment is None and self._dice.random() < 0.7:
@@ -464,8 +467,7 @@ class Run:
             await asyncio.sleep(seconds / (len(crash) + 1))
             await self._crash(how)
         await asyncio.gather(*writing, holding, dropping)
-        for _ in range(2):  # whatever was told beside the first is told before the second
-            await self._all_know_a_mark()
+        await self._all_know_everything()
         truth = Truth(self.world, await self._committed())
         wrong = [
             f"reader {number} ({reader.viewer.sub}, {reader.tag}): {said}"
@@ -488,6 +490,20 @@ class Run:
             await asyncio.to_thread(self.place.stop)  # immediate
             again = self.place.again()
             self.place = await asyncio.to_thread(self._stack.enter_context, again)
+
+    async def _all_know_everything(self) -> None:
+        """Change the marks until all readers were told of whatever was written before.
+
+        What one step tells comes in the order of keys, and the marks come first. So what is told
+        beside the second mark is told before the third one, to those who stay.
+        """
+        while True:
+            await self._all_know_a_mark()
+            sessions = [reader.sessions for reader in self.readers]
+            for _ in range(2):
+                await self._all_know_a_mark()
+            if sessions == [reader.sessions for reader in self.readers]:
+                return
 
     async def _all_know_a_mark(self) -> None:
         """Change the marks until all readers were told of the same change.
