@@ -14,6 +14,9 @@ import asyncpg
 import orjson
 import pytest
 
+from community_gql.db import changes
+from community_gql.db.changes import Now
+from community_gql.db.snapshot import Snapshot
 from community_gql.errors import BadRequest, PublicError
 from community_gql.graph.followers import KEPT, TEXT, columns_of
 from community_gql.graph.visibility import ANONYMOUS, Viewer
@@ -357,6 +360,28 @@ async def test_who_has_no_room_is_told_later(here: Process, db: asyncpg.Connecti
     await settle(db, ada, slow)
     assert told(slow)[0] == ("APPEARED", "two")
     assert told(quick)[:2] == [("APPEARED", "one"), ("CHANGED", "two")]
+
+
+async def test_who_comes_with_a_moment_newer_than_a_look_is_not_told_to_reload(
+    here: Process, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await make.person(db)
+    quick = await here.begin()
+    come: list[Follower] = []
+
+    async def slow(snapshot: Snapshot) -> Now:
+        found = await changes.now(snapshot)
+        if not come:
+            await make.story(db, ada, "meanwhile")
+            moment = await db.fetchval(f"SELECT {changes.MOMENT_SQL}")  # as another server tells it
+            come.append(await here.follow(STORIES, None, after=moment))
+        return found
+
+    monkeypatch.setattr(live, "now", slow)
+    await make.story(db, ada, "first")
+    await quick.until(lambda: bool(come))
+    await settle(db, ada, come[0])
+    assert ("RELOAD", None) not in told(come[0])
 
 
 async def test_who_has_no_room_is_not_asked_at_every_look(
