@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,7 @@ def faiss_index(factory: str, probes: int = 0) -> Callable[[Any], Found]:
     """An index of faiss."""
 
     def find(vectors: Any) -> Found:
-        import faiss
-
+        faiss: Any = import_module("faiss")
         index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
         index.train(vectors)
         index.add(vectors)
@@ -59,8 +59,7 @@ def faiss_index(factory: str, probes: int = 0) -> Callable[[Any], Found]:
 
 def hnswlib_index(vectors: Any) -> Found:
     """Of hnswlib, with its usual parameters."""
-    import hnswlib
-
+    hnswlib: Any = import_module("hnswlib")
     index = hnswlib.Index("ip", vectors.shape[1])
     index.init_index(len(vectors), ef_construction=100, M=16)
     index.add_items(vectors)
@@ -70,20 +69,15 @@ def hnswlib_index(vectors: Any) -> Found:
 
 def usearch_index(vectors: Any) -> Found:
     """Of usearch, with its usual parameters."""
-    from usearch.index import Index
-
-    index = Index(ndim=vectors.shape[1], metric="ip")
+    index = import_module("usearch.index").Index(ndim=vectors.shape[1], metric="ip")
     index.add(np.arange(len(vectors)), vectors)
     return index.search(vectors, TOP + 1).keys
 
 
 def sparse_top(vectors: Any) -> Found:
     """The exact product of sparse matrices by sparse_dot_topn."""
-    import scipy.sparse
-    import sparse_dot_topn
-
-    rows = scipy.sparse.csr_matrix(vectors)
-    best = sparse_dot_topn.sp_matmul_topn(
+    rows = import_module("scipy.sparse").csr_matrix(vectors)
+    best = import_module("sparse_dot_topn").sp_matmul_topn(
         rows, rows.T.tocsr(), TOP + 1, sort=True, n_threads=os.cpu_count()
     )
     found = np.full((len(vectors), TOP + 1), -1)

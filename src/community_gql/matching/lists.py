@@ -126,7 +126,9 @@ class Scorer:
     def scores(self, rows: Ints) -> Scores:
         """Of each of ``rows`` with everybody, also themselves; ``width`` columns."""
         block = self._matrix[rows] @ self._matrix.T
-        for scores, row in zip(block, rows.tolist(), strict=True):
+        # Of a small vocabulary nothing is rare, and loops of Python keep other threads waiting.
+        for number, row in enumerate(rows.tolist() if len(self._held) else ()):
+            scores = block[number]
             for at in range(self._row_starts[row], self._row_starts[row + 1]):
                 column = self._row_columns[at]
                 held = slice(self._column_starts[column], self._column_starts[column + 1])

@@ -167,22 +167,25 @@ class Batch(NamedTuple):
     moment: datetime
 
 
+STORED = """
+    SELECT user_id,
+      array_agg(target_user_id ORDER BY score DESC, id DESC),
+      array_agg(score ORDER BY score DESC, id DESC),
+      min(created_at), max(created_at)
+    FROM match_results WHERE user_id = ANY ($1) GROUP BY user_id
+"""
+
+
 async def stored_lists(
     connection: asyncpg.Connection, owners: Sequence[str]
 ) -> dict[str, Batch | None]:
     """The lists of those of these people who have one; None where it is of several batches."""
-    rows = await connection.fetch(
-        "SELECT user_id, target_user_id, score, created_at FROM match_results "
-        "WHERE user_id = ANY ($1) ORDER BY user_id, score DESC, id DESC",
-        owners,
-    )
     found: dict[str, Batch | None] = {}
-    for owner, target, score, moment in rows:
-        batch = found.setdefault(owner, Batch([], moment))
-        if batch is None or batch.moment != moment:
-            found[owner] = None
-        else:
-            batch.matches.append((target, round(score * UNIT)))
+    for owner, others, scores, first, last in await connection.fetch(STORED, owners):
+        matches = [
+            (other, round(score * UNIT)) for other, score in zip(others, scores, strict=True)
+        ]
+        found[owner] = Batch(matches, last) if first == last else None
     return found
 
 
