@@ -26,6 +26,10 @@ function repair(): void {
     if (focused) focused.id = id;
     else element.removeAttribute('aria-activedescendant');
   }
+  // A row shows its type too when it has the focus; its label is the name alone. Its text says both.
+  for (const row of all('.suggest-widget .monaco-list-row[aria-label]')) {
+    row.removeAttribute('aria-label');
+  }
   // "Set active" would hide which operation it is.
   for (const item of all('.graphiql-history-item-label[aria-label]')) {
     item.removeAttribute('aria-label');
