@@ -19,7 +19,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "community_gql"
 
 TOOLS = (
     "cli/", "dev/", "actions/bulk_tags.py", "db/concurrently.py", "db/recording.py",
-    "db/updated_at.py", "matching/evaluating.py",
+    "db/updated_at.py", "matching/batches.py", "matching/evaluating.py",
     "matching/lists.py", "matching/material.py", "matching/neighbours.py", "matching/recipe.py",
     "matching/running.py", "matching/sql.py", "matching/status.py", "matching/stored.py",
 )  # fmt: skip
