@@ -773,6 +773,28 @@ async def test_a_viewer_is_told_of_what_is_theirs(here: Process, db: asyncpg.Con
     assert set(hers.moments) == {None}
 
 
+async def test_what_was_undone_at_once_is_told_to_those_whose_it_is(
+    here: Process, db: asyncpg.Connection
+) -> None:
+    """The payload of a mutation has shown them what was between: it would stay on their page."""
+    ada, ben, cleo = await make.people(db, 3)
+    text = (
+        f'subscription {{ node(id: "{ben.id}") {{ ... on User {{ viewerFriendship {{ id }} }} }} }}'
+    )
+    hers, his, others = [await here.follow(text, person) for person in (ada, ben, cleo)]
+    for follower in (hers, his, others):
+        await follower.count(1)
+    ask = "INSERT INTO friendships (requester_id, addressee_id) VALUES ($1, $2)"
+    await db.execute(ask, ada.sub, ben.sub)
+    await db.execute("DELETE FROM friendships")
+    assert await hers.count(2) == [{"node": {"viewerFriendship": None}}] * 2
+    async with db.transaction():  # nobody saw what was in the middle of one transaction
+        await db.execute(ask, ada.sub, ben.sub)
+        await db.execute("DELETE FROM friendships")
+    await asyncio.sleep(1.5)
+    assert (len(hers.events), len(others.events)) == (2, 1)
+
+
 WAKES: dict[str, str] = {
     "user_profiles": "UPDATE user_profiles SET display_name = 'other' WHERE user_id = $1",
     "user_tags": "INSERT INTO user_tags SELECT $1, id FROM tags",

@@ -103,6 +103,8 @@ class States:
                 self._awake.add(state)
                 if state.changed_at is None:
                     state.changed_at = change.at.timestamp()
+                if change.entity != "match_results" and state.viewer.sub in change.people:
+                    state.own_changes.add(change.xid)
 
     def _concerned(self, change: Change, ids: dict[str, str]) -> Iterator[State]:
         yield from self._by_key.get((change.entity, change.key), ())
@@ -154,13 +156,19 @@ class States:
         }
 
     def is_new(self, state: State, delivery: Delivery) -> bool:
-        """Whether the answer is another than the one that was sent last."""
-        return _digest(delivery) != state.digest
+        """Whether the answer is another than the one that was sent last, or may have been between.
+
+        The payload of a mutation may have shown its viewer a state that another change has undone
+        before it was read here. Only what is the viewer's own counts: of all else nobody is to
+        learn that it was changed and changed back.
+        """
+        return _digest(delivery) != state.digest or len(state.own_changes) > 1
 
     def settle(self, state: State, delivery: Delivery) -> None:
         """Let a state sleep that was read, and told if its answer was new."""
         state.read_at, state.changed_at = time.monotonic(), None
         state.digest = _digest(delivery)
+        state.own_changes.clear()
         if state in self._all:
             self._awake.discard(state)
 

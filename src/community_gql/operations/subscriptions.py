@@ -197,7 +197,7 @@ class Feed(Subscription):
 class State(Subscription):
     """A subscription of ``viewer`` or ``node``."""
 
-    __slots__ = ("changed_at", "digest", "plan", "read_at")
+    __slots__ = ("changed_at", "digest", "own_changes", "plan", "read_at")
 
     def __init__(
         self,
@@ -216,3 +216,5 @@ class State(Subscription):
         """By the monotonic clock."""
         self.changed_at: float | None = None
         """When the first change was written that woke it and is not told yet."""
+        self.own_changes: set[int] = set()
+        """The transactions of those that changed rows of the viewer's own."""
