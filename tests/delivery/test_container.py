@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -82,12 +83,12 @@ def test_it_serves_with_a_file_system_that_cannot_be_written(image: str, databas
         }
         # A mount namespace: the root is bound read-only, /tmp is its own, and the database's
         # socket, which only PostgreSQL's account may use, is lent to it.
-        owner = os.stat(folder)
+        owner, chroot = os.stat(folder), str(shutil.which("chroot"))
         script = (
             f"mount --bind {root} {root} && mkdir -p {root}{folder} && "
             f"mount --bind {folder} {root}{folder} && mount -t tmpfs tmpfs {root}/tmp && "
             f"chmod 1777 {root}/tmp && mount -o remount,ro,bind {root} && "
-            f"exec chroot --userspec={owner.st_uid}:{owner.st_gid} {root} "
+            f"exec {chroot} --userspec={owner.st_uid}:{owner.st_gid} {root} "
             "/opt/community-gql/bin/community-gql serve"
         )
         process = subprocess.Popen(
@@ -110,7 +111,7 @@ def test_it_serves_with_a_file_system_that_cannot_be_written(image: str, databas
                     time.sleep(0.2)
             health = json.loads(run("buildah", "inspect", "--type", "image", image))
             words = health["Docker"]["config"]["Healthcheck"]["Test"][1:]
-            run("chroot", root, f"/opt/community-gql/bin/{words[0]}", *words[1:], env=environment)
+            run(chroot, root, f"/opt/community-gql/bin/{words[0]}", *words[1:], env=environment)
             with pytest.raises(subprocess.SubprocessError):
                 subprocess.run(
                     ["nsenter", f"--mount=/proc/{process.pid}/ns/mnt", "touch", f"{root}/opt/x"],
