@@ -53,6 +53,9 @@ ROUTES = {
     "Viewer": "viewer { %s }",
     "User": "user(id: $user) { %s }",
     "Tag": 'tag(name: "growth") { %s }',
+    "Story": "story(id: $story) { %s }",
+    "Garden": "user(id: $user) { garden { %s } }",
+    "Habit": "user(id: $user) { habits(first: 1) { nodes { %s } } }",
 }
 LOOKUPS = {
     "viewer": "viewer { email user { id } }",
