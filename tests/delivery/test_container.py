@@ -120,7 +120,7 @@ def test_it_serves_with_a_file_system_that_cannot_be_written(image: str, databas
                 )
         finally:
             process.terminate()
-            process.wait(30)
+            process.communicate(timeout=30)
             run("buildah", "umount", container)
             run("buildah", "rm", container)
     assert process.returncode in (0, -15), process.returncode
