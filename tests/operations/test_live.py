@@ -791,6 +791,8 @@ async def test_what_was_undone_at_once_is_told_to_those_whose_it_is(
     async with db.transaction():  # nobody saw what was in the middle of one transaction
         await db.execute(ask, ada.sub, ben.sub)
         await db.execute("DELETE FROM friendships")
+    for _ in range(2):  # what nobody else may see wakes those who look at the person, in vain
+        await make.story(db, ben, visibility="private")
     await asyncio.sleep(1.5)
     assert (len(hers.events), len(others.events)) == (2, 1)
 
