@@ -19,7 +19,7 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 
 # How long they take, as far as a quiet machine with two cores was measured.
 TEST_SAYS := all the tests: about nine minutes on two quiet cores (make test-fast runs the most telling ones)
-FAST_SAYS := the tests that a change breaks first: about two minutes on two quiet cores
+FAST_SAYS := the tests that a change breaks first: about a minute on two quiet cores
 
 export PYTHONDONTWRITEBYTECODE ?=
 
@@ -56,7 +56,7 @@ test: $(VENV)/project $(VENV)/dev-packages ## Run all tests in parallel, minutes
 	@echo "$(TEST_SAYS)"
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-test-fast: $(VENV)/project $(VENV)/dev-packages ## Run the tests that a change breaks first (two minutes)
+test-fast: $(VENV)/project $(VENV)/dev-packages ## Run the tests that a change breaks first (a minute)
 	@echo "$(FAST_SAYS)"
 	@$(BIN)/python -m pytest -n auto --dist worksteal --fast $(ARGS)
 
