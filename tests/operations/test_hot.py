@@ -25,6 +25,7 @@ from community_gql.schema.executable import core
 from tests.http.server import Server, served
 from tests.http.test_serving import until
 from tests.support import factories as make
+from tests.support.waiting import until as waiting
 
 NESTED = """
     query Feed($first: Int!, $filter: StoryFilter, $with: Boolean!, $id: ID!) {
@@ -228,6 +229,23 @@ async def test_a_database_that_cannot_be_written_ends_nothing(
         finally:
             await db.execute("ALTER TABLE elsewhere RENAME TO hot_documents")
     assert compilation.uses == 0
+
+
+async def test_a_database_without_the_table_ends_nothing_and_is_asked_again(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    """As before a migration: what could not be read at first is read later."""
+    kept = HotDocument("{ tags { nodes { name } } }", None, None, "{}", 9)
+    async with opened(database_url) as database:
+        deadline = asyncio.get_running_loop().time() + 20
+        await remember_documents(database, [kept], 9, deadline=deadline)
+        operations = Operations(database)
+        await db.execute("ALTER TABLE hot_documents RENAME TO elsewhere")
+        async with HotDocuments(operations, database, 9, every=0.05).running():
+            await asyncio.sleep(0.3)
+            await db.execute("ALTER TABLE elsewhere RENAME TO hot_documents")
+            await waiting(lambda: len(operations.pushdown.statements) == 1)
+        operations.close()
 
 
 async def test_a_server_that_was_restarted_compiles_before_it_is_asked(

@@ -70,8 +70,8 @@ class HotDocuments:
         documents = {}
         for (switched, _, _, payload), compilation in used[: self._most]:
             text, name = switched.operation.text, switched.operation.name
-            sample = compilation.sample or "{}"
-            document = HotDocument(text, name, payload, sample, compilation.uses)
+            assert compilation.sample is not None
+            document = HotDocument(text, name, payload, compilation.sample, compilation.uses)
             documents[document.key] = document  # two whose forms differ may have one sample
             compilation.uses = 0
         if not documents:
@@ -87,15 +87,23 @@ class HotDocuments:
             _log.error("The documents that are used most could not be kept.", exc_info=error)
 
     async def _run(self) -> None:
+        is_warm = False
         while True:
-            with contextlib.suppress(Unavailable):
-                await self.warm()
-                break
-            await asyncio.sleep(self._every)
-        while True:
+            is_warm = is_warm or await self._is_warm()
             # Processes that start together do not write together.
             await asyncio.sleep(self._every * random.uniform(0.5, 1))
             await self.remember()
+
+    async def _is_warm(self) -> bool:
+        """Warm; False where the database cannot say yet what is hot, as before it is migrated."""
+        try:
+            await self.warm()
+        except Unavailable:
+            return False
+        except Exception as error:
+            _log.error("The documents that are used most could not be read.", exc_info=error)
+            return False
+        return True
 
     async def _warm_trusted(self, text: str) -> None:
         """An operation whose variables must be given has no form yet: see its sample."""
