@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from community_gql.identity.development import DevelopmentIssuer
 from tests.http.server import HOST, free_port
 from tests.support import factories as make
 from tests.support.factories import Person
-from tests.support.following import TRANSPORTS, Connection, Cut
+from tests.support.following import TRANSPORTS, Cut, Follower
 from tests.support.server import process
 
 VIEWER = """{ viewer {
@@ -37,34 +37,14 @@ QUIET_SECONDS = 1.5
 once a second."""
 
 
-@dataclass
-class Follower:
-    """A viewer's state on one connection."""
+def viewer_of(data: dict[str, Any]) -> Any:
+    """What an event says."""
+    return data["viewer"]
 
-    where: str
-    connection: Connection
-    told: list[Any] = field(default_factory=list)
-    ended: Exception | None = None
-    _more: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def listen(self) -> None:
-        try:
-            while True:
-                payload = await self.connection.receive()
-                assert "errors" not in payload, payload
-                self.told.append(payload["data"]["viewer"])
-                self._more.set()
-        except Exception as error:
-            self.ended = error
-        self._more.set()
-
-    async def has(self, count: int) -> None:
-        """Wait until it was told so often, or has ended with -1."""
-        async with asyncio.timeout(30):
-            while self.ended is None if count < 0 else len(self.told) < count:
-                assert count < 0 or self.ended is None, (self.where, self.ended)
-                self._more.clear()
-                await self._more.wait()
+def is_told(follower: Follower, count: int) -> bool:
+    """Whether it was told so often."""
+    return len(follower.told) >= count
 
 
 class Stage:
@@ -91,7 +71,7 @@ class Stage:
                     made = await opening.open(
                         port, f"subscription {VIEWER}", {}, token=token, keep=True
                     )
-                    follower = Follower(f"{name} {transport} {number}", made)
+                    follower = Follower(f"{name} {transport} {number}", made, viewer_of)
                     self.followers.setdefault(name, []).append(follower)
                     self.all.append(follower)
                     self._listening.append(asyncio.create_task(follower.listen()))
@@ -115,7 +95,7 @@ class Stage:
             expected = self.expected.setdefault(name, [])
             expected.append(answer.json()["data"]["viewer"])
             for follower in self.followers[name]:
-                await follower.has(len(expected))
+                await follower.until(partial(is_told, follower, len(expected)))
 
     def check(self) -> None:
         """Nobody was told more, or anything else."""
@@ -193,7 +173,7 @@ async def test_whose_state_a_change_is_told_to(
         ended = on.followers.pop("ben")
         await db.execute("DELETE FROM users WHERE auth0_sub = $1", ben.sub)
         for follower in ended:
-            await follower.has(-1)
+            await follower.until(lambda f=follower: f.ended)  # type: ignore[misc]
             assert isinstance(follower.ended, Cut)
             assert follower.told == on.expected["ben"], follower.where
         await on.note("ada")  # a friend less, and a match less

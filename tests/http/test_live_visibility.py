@@ -9,8 +9,8 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from sqlalchemy import select
@@ -22,7 +22,7 @@ from community_gql.identity.development import DevelopmentIssuer
 from tests.http.server import free_port
 from tests.support import factories as make
 from tests.support.factories import Person, Row
-from tests.support.following import TRANSPORTS, Connection, Cut
+from tests.support.following import TRANSPORTS, Cut, Follower
 from tests.support.server import process
 
 FOLLOW = """subscription ($after: String) { stories(after: $after) {
@@ -34,38 +34,11 @@ Told = tuple[str, str]
 """A kind, and the id of the story; empty for RELOAD."""
 
 
-@dataclass
-class Follower:
-    """One connection of a viewer, and what it was told."""
-
-    where: str
-    connection: Connection
-    told: list[Told] = field(default_factory=list)
-    ended: Exception | None = None
-    """Why nothing more will come."""
-    _more: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def listen(self) -> None:
-        try:
-            while True:
-                payload = await self.connection.receive()
-                assert "errors" not in payload, payload
-                if (change := payload["data"].get("stories")) is not None:
-                    id_ = change["goneId"] or (change["story"] or {}).get("id", "")
-                    self.told.append((change["kind"], id_))
-                else:
-                    self.told.append(("NODE", str(payload["data"]["node"])))
-                self._more.set()
-        except Exception as error:
-            self.ended = error
-        self._more.set()
-
-    async def until(self, true: Callable[[], object]) -> None:
-        async with asyncio.timeout(30):
-            while not true():
-                assert self.ended is None, (self.where, self.ended, self.told)
-                self._more.clear()
-                await self._more.wait()
+def told_by(data: dict[str, Any]) -> Told:
+    """What an event says."""
+    if (change := data.get("stories")) is None:
+        return "NODE", str(data["node"])
+    return change["kind"], change["goneId"] or (change["story"] or {}).get("id", "")
 
 
 class Stage:
@@ -218,9 +191,9 @@ async def stage(
                     for transport, opening in TRANSPORTS.items():
                         where = f"{transport} {number}"
                         feed = await opening.open(port, FOLLOW, {}, token=token, keep=True)
-                        made.followers.setdefault(name, []).append(Follower(where, feed))
+                        made.followers.setdefault(name, []).append(Follower(where, feed, told_by))
                     one = await opening.open(port, NODE, {"id": node.id}, token=token, keep=True)
-                    made.nodes.setdefault(name, []).append(Follower(where, one))
+                    made.nodes.setdefault(name, []).append(Follower(where, one, told_by))
             made.all = dict(made.followers)
             everyone = [
                 f for part in (made.followers, made.nodes) for fs in part.values() for f in fs

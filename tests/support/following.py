@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
@@ -31,6 +32,40 @@ class Connection(Protocol):
 
     def vanish(self) -> None:
         """End at once, without a word, whatever has arrived and is not read."""
+
+
+@dataclass
+class Follower:
+    """One connection of somebody who follows, and what it was told."""
+
+    where: str
+    connection: Connection
+    read: Callable[[Payload], Any]
+    """What is kept of an event's data."""
+    told: list[Any] = field(default_factory=list)
+    ended: Exception | None = None
+    """Why nothing more will come."""
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def listen(self) -> None:
+        """Keep what comes, until nothing more does."""
+        try:
+            while True:
+                payload = await self.connection.receive()
+                assert "errors" not in payload, payload
+                self.told.append(self.read(payload["data"]))
+                self._more.set()
+        except Exception as error:
+            self.ended = error
+        self._more.set()
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Wait until something is so, which may be that it has ended."""
+        async with asyncio.timeout(30):
+            while not true():
+                assert self.ended is None, (self.where, self.ended, self.told)
+                self._more.clear()
+                await self._more.wait()
 
 
 class Socket:
