@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +15,7 @@ from tests.support.client import serving
 pytestmark = pytest.mark.both_ways
 
 STORIES = "{ stories { nodes { content } } }"
+MEMORY = ("VmHWM", "RssShmem", "RssFile")
 
 
 async def test_an_answer_of_more_bytes_than_allowed_is_refused(
@@ -61,43 +63,37 @@ async def test_what_an_answer_cannot_hold_is_not_read(
     for text in texts:
         await make.story(db, ada, content=text)
 
-    async with serving(
-        database_url,
-        issuer,
-        # At first sight, what may be so long is not left to the loaders.
-        pushdown="on" if pushdown == "always" else pushdown,
-        max_answer_bytes=2**20,
-        database_pool_size=1,
-    ) as api:
+    options = {"pushdown": pushdown, "max_answer_bytes": 2**20, "database_pool_size": 1}
+    async with serving(database_url, issuer, **options) as api:
         assert (await api("{ viewer { user { id } } }", ada)).status == 200
-        before = await _most_memory(db)
-        usual = max(before.values())  # of a session that comes later
         answer = await api("{ stories(first: 100) { nodes { content } } }")
         assert (answer.status, answer.codes) == (422, ["ANSWER_TOO_LARGE"])
         assert "text_bytes" in "".join(answer.statements)
-        after = await _most_memory(db)
+        most = await _most_memory(db)
         # Nobody asks for the texts, however many objects there could be.
         shown = "id title author { stories(first: 50) { nodes { id } } }"
         answer = await api(f"{{ stories(first: 100) {{ nodes {{ {shown} }} }} }}")
         assert (answer.status, len(answer.data["stories"]["nodes"])) == (200, 100)
-        assert all(size - before.get(pid, usual) < 20_000 for pid, size in after.items())
-        after = await _most_memory(db)
-    # Some 100,000 when all are read.
-    assert all(size - before.get(pid, usual) < 20_000 for pid, size in after.items())
+        most |= await _most_memory(db)
+    # Over 100,000 when all are read; a session that read none has some 10,000.
+    assert max(most.values()) < 50_000, most
 
 
 async def _most_memory(db: asyncpg.Connection) -> dict[int, int]:
-    """The most memory that each session of others ever had of its own, in KiB, by process."""
-    rows = await db.fetch(
+    """The most memory that each session of a server had of its own, in KiB, by process."""
+    pids = await db.fetch(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        " AND application_name = 'community-gql'"
     )
     found = {}
-    for (pid,) in rows:
-        found[pid] = _high_water(pid)
+    for (pid,) in pids:
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            found[pid] = _high_water(pid)
     return found
 
 
 def _high_water(pid: int) -> int:
-    text = Path(f"/proc/{pid}/status").read_text()
-    return int(text.split("VmHWM:")[1].split()[0])
+    """Less what it sees of the shared buffers now, which other tests may have filled."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    size = {key: int(status.split(f"{key}:")[1].split()[0]) for key in MEMORY}
+    return size["VmHWM"] - size["RssShmem"] - size["RssFile"]
