@@ -54,7 +54,8 @@ test test-fast: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/project $(VENV)/dev-packages ## Run all tests in parallel, minutes (ARGS="-k embedded -x" to choose)
 	@echo "$(TEST_SAYS)"
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS) || \
+		{ code=$$?; test $$code = 1 && $(BIN)/python -m tests.again || exit $$code; }
 
 test-fast: $(VENV)/project $(VENV)/dev-packages ## Run the tests that a change breaks first (a minute)
 	@echo "$(FAST_SAYS)"
