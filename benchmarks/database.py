@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from community_gql.db import migrate
+from community_gql.db import migrate, revisions
 from community_gql.dev import filling, seeding
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.settings.checks import plain_address
@@ -103,7 +103,7 @@ def filled(server: EmbeddedPostgres, people: int, say: Say) -> Database:
 
 def _origin() -> str:
     generator = Path(seeding.__file__).parent
-    files = sorted([*(migrate.folder() / "versions").glob("*.py"), *generator.glob("*.py")])
+    files = sorted([*(revisions.folder() / "versions").glob("*.py"), *generator.glob("*.py")])
     digest = hashlib.blake2b(digest_size=4)
     for file in files:
         digest.update(file.read_bytes())

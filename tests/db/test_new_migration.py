@@ -18,12 +18,12 @@ import asyncpg, asyncio
 from sqlalchemy import Column, ForeignKey, String, Table
 
 from community_gql.cli import db as commands
-from community_gql.db import migrate
+from community_gql.db import migrate, revisions
 from community_gql.db.models import Base
 from community_gql.settings.checks import plain_address
 
 url, migrations = sys.argv[1:]
-migrate.folder = lambda: Path(migrations)
+revisions.folder = lambda: Path(migrations)
 profiles = Base.metadata.tables["user_profiles"]
 profiles.append_column(Column("of_this_test", String(80)))
 Table(

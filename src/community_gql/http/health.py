@@ -7,11 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 
-from alembic.script import ScriptDirectory
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from community_gql.db import migrate
+from community_gql.db import revisions
 from community_gql.db.database import Database
 
 Check = Callable[[], Awaitable[bool]]
@@ -64,7 +63,5 @@ class Readiness:
     @cached_property
     def _behind(self) -> list[set[str]]:
         """Every state of a database that lacks a migration of ours."""
-        scripts = ScriptDirectory(str(migrate.folder()))
-        head = scripts.get_current_head()
-        older = {script.revision for script in scripts.walk_revisions()} - {head}
+        *older, _ = revisions.in_order()
         return [set(), *({revision} for revision in older)]
