@@ -16,7 +16,7 @@ import pytest
 from alembic import command
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from community_gql.db import migrate
+from community_gql.db import migrate, revisions
 from community_gql.db.models import Base
 from community_gql.settings.checks import plain_address
 from tests.db.catalog import Catalog, catalog, differences
@@ -331,7 +331,7 @@ async def test_a_new_revision_gets_the_next_number(
     make: Make, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
-    monkeypatch.setattr(migrate, "folder", lambda: tmp_path / "migrations")
+    monkeypatch.setattr(revisions, "folder", lambda: tmp_path / "migrations")
     url = await make("head")
     await (await connect(url)).execute("ALTER TABLE gardens DROP COLUMN theme")
     path = await asyncio.to_thread(migrate.revision, url, "add the theme")
