@@ -18,7 +18,8 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 # How long they take, as far as a quiet machine with two cores was measured.
-TEST_SAYS := all the tests: about nine minutes on two quiet cores (make test-fast runs the most telling ones)
+TEST_SAYS := the tests: about nine minutes on two quiet cores (make test-fast runs the most telling ones)
+SYSTEM_SAYS := the tests that start servers, workers and browsers: about five minutes on two quiet cores
 FAST_SAYS := the tests that a change breaks first: about a minute on two quiet cores
 
 export PYTHONDONTWRITEBYTECODE ?=
@@ -28,7 +29,7 @@ unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_PYTH
 unexport PIP_NO_DEPS PIP_CONSTRAINT PIP_REQUIREMENT PIP_EDITABLE PYTHONHOME PYTHONPATH PYTHONOPTIMIZE
 
 .DEFAULT_GOAL := help
-.PHONY: help run install explorer screenshots test test-fast test-clients test-recipes test-delivery \
+.PHONY: help run install explorer screenshots test test-fast test-system test-clients test-recipes test-delivery \
 	release sbom example-web example-script \
 	compare bench fuzz check schema erd migration fmt lock db-psql db-reset clean
 .DELETE_ON_ERROR:
@@ -50,12 +51,19 @@ screenshots: $(VENV)/project $(VENV)/dev-packages ## Take the pictures of the ex
 
 # Their workers read all the tests, and they start some hundred processes of ours: from bytecode it
 # takes less. A worker has its tests in a row, so that what a module needs is made once.
-test test-fast: export PYTHONDONTWRITEBYTECODE :=
+test test-fast test-system: export PYTHONDONTWRITEBYTECODE :=
 
-test: $(VENV)/project $(VENV)/dev-packages ## Run all tests in parallel, minutes (ARGS="-k embedded -x" to choose)
+# A few tests that failed are run once more, alone.
+IN_PARALLEL = $(BIN)/python -m pytest -n auto --dist worksteal -m "$(1)" $(ARGS) || \
+	{ code=$$?; test $$code = 1 && $(BIN)/python -m tests.again || exit $$code; }
+
+test: $(VENV)/project $(VENV)/dev-packages ## Run the tests, minutes (ARGS="-k paging -x" to choose)
 	@echo "$(TEST_SAYS)"
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS) || \
-		{ code=$$?; test $$code = 1 && $(BIN)/python -m tests.again || exit $$code; }
+	@$(call IN_PARALLEL,not system)
+
+test-system: $(VENV)/project $(VENV)/dev-packages ## Run the tests that start servers, workers and browsers
+	@echo "$(SYSTEM_SAYS)"
+	@$(call IN_PARALLEL,system)
 
 test-fast: $(VENV)/project $(VENV)/dev-packages ## Run the tests that a change breaks first (a minute)
 	@echo "$(FAST_SAYS)"

@@ -10,6 +10,8 @@ import pytest
 
 from tests.again import MOST, run_again
 
+pytestmark = pytest.mark.system
+
 TESTS = """
 from pathlib import Path
 import pytest

@@ -30,6 +30,8 @@ from community_gql.operations.shape import LIMITS
 from tests.support import graph
 from tests.support.client import serving
 
+pytestmark = pytest.mark.system
+
 PEOPLE = 60
 
 

@@ -345,6 +345,7 @@ async def run(environment: dict[str, str], *words: str) -> tuple[int, str]:
     return process.returncode, said.decode()
 
 
+@pytest.mark.system
 async def test_the_commands(
     environment: dict[str, str], db: asyncpg.Connection, really_popular: Row
 ) -> None:
@@ -365,6 +366,7 @@ async def test_the_commands(
     assert await run(environment, "merge", "a", "b") == (1, 'error: there is no tag "a".\n')
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_a_stopped_command_goes_on(
     number: signal.Signals,

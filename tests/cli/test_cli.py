@@ -28,6 +28,8 @@ from community_gql.dev.embedded.process import postmaster
 from community_gql.settings import home
 from community_gql.settings.checks import plain_address, unusable_proxies
 
+pytestmark = pytest.mark.system
+
 SERVABLE = {
     "DATABASE_URL": "postgresql://u@h/d",
     "OIDC_ISSUER": "http://127.0.0.1:9/",  # nobody listens there

@@ -18,6 +18,8 @@ import pytest
 
 from community_gql.settings import home
 
+pytestmark = pytest.mark.system
+
 COMMAND = "from community_gql.cli import main; main()"
 PATIENCE = 60
 

@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import asyncpg
+import pytest
 from graphql import get_named_type, is_leaf_type, parse, validate
 
 from community_gql.operations.documents import TrustedDocuments
@@ -24,6 +25,8 @@ from tests.clients.test_operations import FIELDS, VARIABLES, variables
 from tests.support.client import Client
 from tests.support.node import installed
 from tests.support.writing import EXAMPLES, scene
+
+pytestmark = pytest.mark.system
 
 MISUSE = "Property 'titel' does not exist"
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import pytest
 
 from community_gql.identity.development import DevelopmentIssuer
 from tests.clients.conftest import Live
@@ -22,6 +23,8 @@ from tests.clients.projects import HERE, PYTHON, Project, every, modules
 from tests.clients.snippets import file
 from tests.identity.issuer import free_port
 from tests.support import server
+
+pytestmark = pytest.mark.system
 
 EMAIL = "ada@example.com"
 FOLLOW = (

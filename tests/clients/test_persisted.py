@@ -13,7 +13,7 @@ from tests.clients.projects import HERE, every, modules
 from tests.identity.issuer import free_port
 from tests.support import server
 
-pytestmark = every
+pytestmark = [pytest.mark.system, every]
 
 # Apollo asks for a document that is not known by its hash again with both, by POST; urql by its
 # own method. Told that hashes are not understood, both go on with texts.

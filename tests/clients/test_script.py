@@ -6,9 +6,13 @@ import os
 import subprocess
 from collections.abc import Sequence
 
+import pytest
+
 from tests.clients.conftest import Live
 from tests.clients.projects import PYTHON, every
 from tests.clients.snippets import CHECKOUT
+
+pytestmark = pytest.mark.system
 
 FOLDER = CHECKOUT / "examples" / "python"
 

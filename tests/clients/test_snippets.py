@@ -25,7 +25,8 @@ from tests.clients.snippets import ADDRESS, CHECKOUT, GROUPS, NODE, PAGE, PROJEC
 from tests.identity.issuer import free_port
 from tests.support import server
 
-pytestmark = pytest.mark.timeout(1800)  # what the registries take, on a busy machine
+# As long as the registries take, on a busy machine.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 COMMENT = {"ts": "// ", "tsx": "// ", "python": "# ", "toml": "# ", "graphql": "# "}
 ADA = "ada@example.com"

@@ -9,12 +9,15 @@ import subprocess
 import time
 
 import httpx
+import pytest
 
 from tests.clients.conftest import Live
 from tests.clients.projects import WEB
 from tests.identity.browser import chromium
 from tests.identity.issuer import free_port
 from tests.support.node import installed
+
+pytestmark = pytest.mark.system
 
 # Two people with names and matches, no friends of each other; the first has no garden.
 TWO_PEOPLE = """

@@ -6,9 +6,12 @@ import asyncio
 import time
 
 import asyncpg
+import pytest
 
 from community_gql.db import migrate
 from tests.db.conftest import Connect, Make
+
+pytestmark = pytest.mark.system
 
 LONGEST = 1.0
 """How long, in seconds, a migration may make anyone wait. Migration 4 rewrites tables and may."""

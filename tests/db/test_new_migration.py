@@ -8,7 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from community_gql.settings import home
+
+pytestmark = pytest.mark.system
 
 CHANGED_MODELS = """
 import sys

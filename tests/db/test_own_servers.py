@@ -22,6 +22,8 @@ from tests.support.factories import Person
 from tests.support.postgres import OwnServer, own_server
 from tests.support.statements import watched
 
+pytestmark = pytest.mark.system
+
 UNSEEN = "{ stories(last: 7) { totalCount nodes { title } } }"
 
 

@@ -30,6 +30,8 @@ from tests.support.client import Client, serving
 from tests.support.factories import Person
 from tests.support.postgres import OwnServer, own_server
 
+pytestmark = pytest.mark.system
+
 PAIRS = int(os.environ.get("PAIRS", "400"))
 CLIENTS = 16
 WRITE = """mutation Rename($name: String!) {

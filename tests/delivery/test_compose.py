@@ -28,7 +28,7 @@ from tests.delivery.images import (
 from tests.http.server import HOST, free_port
 from tests.support.provider import key
 
-pytestmark = ON_DEMAND
+pytestmark = [pytest.mark.system, *ON_DEMAND]
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 PROJECT = f"community-gql-{uuid.uuid4().hex[:8]}"

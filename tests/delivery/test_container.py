@@ -23,7 +23,7 @@ from tests.delivery.test_files import locked
 from tests.http.server import HOST, free_port
 from tests.support.provider import provided
 
-pytestmark = ON_DEMAND
+pytestmark = [pytest.mark.system, *ON_DEMAND]
 IMAGE = "localhost/community-gql-test"
 
 

@@ -29,6 +29,8 @@ from tests.delivery.images import CHECKOUT
 from tests.http.server import Server, served
 from tests.support.provider import key, provided
 
+pytestmark = pytest.mark.system
+
 FOLLOW = """subscription Follow($after: String) {
   stories(after: $after) { kind story { title } goneId moment } }"""
 STORY = """mutation Write($title: String!) {

@@ -26,6 +26,8 @@ from community_gql.dev.embedded.places import ROOT_HOME, EmbeddedPostgresError, 
 from community_gql.dev.embedded.process import postmaster, serves
 from community_gql.settings.checks import plain_address
 
+pytestmark = pytest.mark.system
+
 NOBODY = 65534
 
 

@@ -25,6 +25,8 @@ from tests.identity.browser import chromium
 from tests.support import server
 from tests.support.node import installed
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 TABS = ["People", "Feed", "Paging", "WriteStory", "SecondGarden", "Matches", "Live"]
 

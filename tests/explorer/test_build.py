@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.node import installed
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -8,9 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.explorer.test_browser import program, seeded
 from tests.http.server import free_port
 from tests.support import server
+
+pytestmark = pytest.mark.system
 
 __all__ = ["program", "seeded"]
 

@@ -17,6 +17,8 @@ import pytest
 from tests.http.server import served
 from tests.support.node import installed
 
+pytestmark = pytest.mark.system
+
 AUDITS = Path(__file__).parent / "audits"
 
 NEW_TYPE = (

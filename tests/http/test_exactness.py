@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.http.exactness import Options, run
+
+pytestmark = pytest.mark.system
 
 
 async def test_readers_who_vanish_are_told_each_change_once() -> None:

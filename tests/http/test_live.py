@@ -25,6 +25,8 @@ from tests.support import factories as make
 from tests.support.listening import PROTOCOL, init, listening
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.system
+
 FOLLOW = "subscription ($after: String) { stories(after: $after) { kind story { title } moment } }"
 READ = "{ moment stories(first: 1) { totalCount } }"
 VIEWER = "subscription { viewer { user { garden { name } } } }"

@@ -11,12 +11,15 @@ from functools import partial
 from typing import Any
 
 import asyncpg
+import pytest
 
 from community_gql.cli.matching import BEHIND_OTHERS
 from community_gql.identity.development import DevelopmentIssuer
 from tests.http.test_live import TRANSPORTS, Event, Events, ask
 from tests.support import factories as make
 from tests.support.listening import listening
+
+pytestmark = pytest.mark.system
 
 MAIN = "import sys; from community_gql.cli import main; sys.argv[0] = 'community-gql'; main()"
 FOLLOW = """subscription { viewer { matching { state } user { matches { nodes {

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
 from community_gql.identity.development import DevelopmentIssuer
 from tests.http.server import HOST, free_port
@@ -22,6 +23,8 @@ from tests.support import factories as make
 from tests.support.factories import Person
 from tests.support.following import TRANSPORTS, Cut, Follower
 from tests.support.server import process
+
+pytestmark = pytest.mark.system
 
 VIEWER = """{ viewer {
   email features { version }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 from sqlalchemy import select
 
 from community_gql.db import models as m
@@ -24,6 +25,8 @@ from tests.support import factories as make
 from tests.support.factories import Person, Row
 from tests.support.following import TRANSPORTS, Cut, Follower
 from tests.support.server import process
+
+pytestmark = pytest.mark.system
 
 FOLLOW = """subscription ($after: String) { stories(after: $after) {
   kind story { id title content author { id } } storyEdge { node { title } } goneId

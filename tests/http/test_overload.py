@@ -21,6 +21,8 @@ from community_gql.settings.checks import plain_address
 from tests.http.server import HOST, Server, served
 from tests.operations.test_shape_and_cost import ATTACKS
 
+pytestmark = pytest.mark.system
+
 HEAD = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 JSON = {"Content-Type": "application/json"}
 BODY = b'{"query":"{ users { totalCount } }"}'

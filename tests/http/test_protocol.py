@@ -305,6 +305,7 @@ def test_a_trusted_proxy_has_no_share(server: Server) -> None:
     assert [statuses(everything(connection)) for connection in many] == [[200]] * 120
 
 
+@pytest.mark.system
 def test_2000_sockets_lock_nobody_out(worker_database: str, workbench: Any, tmp_path: Path) -> None:
     """With the default bounds; another address than the attacker's is served at once."""
     url = workbench.server.url(worker_database)
@@ -327,6 +328,7 @@ def test_2000_sockets_lock_nobody_out(worker_database: str, workbench: Any, tmp_
                 connection.close()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("files", "wanted"), [(220, 2000), (220, 50)], ids=["few", "enough"])
 def test_few_open_files_are_said_and_refused_in_words(
     worker_database: str, workbench: Any, tmp_path: Path, files: int, wanted: int

@@ -29,6 +29,8 @@ from tests.support.postgres import own_server
 from tests.support.provider import key, provided
 from tests.support.redis import redis_server
 
+pytestmark = pytest.mark.system
+
 CLIENTS, TURNS = 6, 12
 WRITE = """mutation Rename($name: String!) {
   updateProfile(input: { displayName: $name }) { user { id } userErrors { message } } }"""

@@ -22,6 +22,8 @@ from tests.http.server import HOST, Server, free_port, served
 from tests.http.stopping import Clients
 from tests.support.provider import provided
 
+pytestmark = pytest.mark.system
+
 STOPS = int(os.environ.get("STOPS", "2"))
 """How often it is ended; ``python -m tests.http.stopping 100`` does it more often."""
 COMMAND = str(Path(sys.executable).with_name("community-gql"))

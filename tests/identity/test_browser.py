@@ -17,7 +17,7 @@ from tests.identity.browser import browse, chromium
 from tests.identity.issuer import AUDIENCE, free_port, listening
 from tests.identity.node import NodeProvider, node_provider
 
-pytestmark = pytest.mark.usefixtures("page_at_home")
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("page_at_home")]
 
 QUERY = "{ viewer { email permissions } }"
 EVIL = "http://evil.test/"

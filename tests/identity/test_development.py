@@ -166,6 +166,7 @@ async def test_the_sign_in_leads_nowhere_else_and_lets_no_one_else_in(
         assert (await other.http.post("/auth/login", data=form)).status_code == 403
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("page_at_home")
 async def test_one_click_in_a_browser(
     database_url: str, issuer: DevelopmentIssuer, db: asyncpg.Connection
@@ -191,6 +192,7 @@ async def test_one_click_in_a_browser(
 # --- not in production --------------------------------------------------------------------------
 
 
+@pytest.mark.system
 def test_the_commands_refuse_beside_a_provider() -> None:
     for name, value in (("AUTH0_DOMAIN", "a.eu.auth0.com"), ("OIDC_ISSUER", "https://a.example/")):
         for words in (["dev"], ["token", "auth0|ada"], ["token", "--machine", "matcher"]):
@@ -239,12 +241,14 @@ async def test_with_a_provider_nothing_of_it_is_reachable(
             assert said.status == 401 or said.viewer is None
 
 
+@pytest.mark.system
 def test_serve_never_imports_the_seeded_people() -> None:
     code = "import sys, community_gql.app\nassert 'community_gql.dev.seeding' not in sys.modules\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.system
 async def test_serve_refuses_its_tokens(
     database_url: str, provider: Issuer, issuer: DevelopmentIssuer, tmp_path: Path
 ) -> None:
@@ -354,6 +358,7 @@ def test_no_secret_is_shown() -> None:
     assert "hush" not in repr(settings)
 
 
+@pytest.mark.system
 def test_the_token_command(tmp_path: Path) -> None:
     folder = {"DATA_DIR": str(tmp_path)}
     done = run("token", "--machine", "mine", "--permission", "manage:tags", **folder)

@@ -63,6 +63,7 @@ async def test_a_key_that_is_published_late_works_within_5_seconds(
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.system
 async def test_hundreds_of_invented_keys_make_a_handful_of_fetches_and_slow_nobody(
     ask: Asking, provider: Issuer, record_property: Callable[[str, object], None]
 ) -> None:

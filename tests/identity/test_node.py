@@ -13,6 +13,8 @@ from tests.identity.asking import Asking, asking
 from tests.identity.issuer import AUDIENCE
 from tests.identity.node import NodeProvider, node_provider
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[NodeProvider]:

@@ -17,6 +17,8 @@ from community_gql.matching.running import MatchingError, connected
 from tests.matching.conftest import community, lists, matched
 from tests.support import factories as make
 
+pytestmark = pytest.mark.system
+
 MAIN = "import sys; {}; from community_gql.cli import main; sys.argv[0] = 'community-gql'; main()"
 
 

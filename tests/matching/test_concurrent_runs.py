@@ -14,7 +14,7 @@ from community_gql.matching import running
 from tests.actions.conftest import Writer
 from tests.matching.conftest import community, lists, made_anew, matched, quiet
 
-pytestmark = pytest.mark.usefixtures("small_steps")
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("small_steps")]
 
 
 async def test_several_runs_at_once_share_the_lists(

@@ -248,6 +248,7 @@ async def test_a_database_without_the_table_ends_nothing_and_is_asked_again(
         operations.close()
 
 
+@pytest.mark.system
 async def test_a_server_that_was_restarted_compiles_before_it_is_asked(
     worker_database: str, workbench: Any, database_url: str, tmp_path: Path
 ) -> None:

@@ -30,6 +30,8 @@ from tests.support.factories import Person
 from tests.support.live import Follower, Process, process, told
 from tests.support.postgres import OwnServer, own_server
 
+pytestmark = pytest.mark.system
+
 RELOAD = ("RELOAD", None)
 
 

@@ -34,6 +34,8 @@ from tests.operations.ways import both_ways
 from tests.support import factories as make
 from tests.support.client import serving
 
+pytestmark = pytest.mark.system
+
 CONFIGURATION = """
 [databases]
 * = host={sockets} port={port} user={user}

@@ -19,6 +19,8 @@ from community_gql.telemetry import metrics
 from tests.http.server import HOST, free_port, served
 from tests.telemetry.test_metrics import ask
 
+pytestmark = pytest.mark.system
+
 OPS = Path(__file__).parents[2] / "ops"
 RULES = OPS / "prometheus" / "alerts.yml"
 DASHBOARD = json.loads((OPS / "grafana" / "community-gql.json").read_text())

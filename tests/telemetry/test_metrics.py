@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from community_gql.settings.checks import plain_address
 from community_gql.telemetry import metrics
 from tests.http.server import HOST, Server, free_port, served
 from tests.support.provider import provided
+
+pytestmark = pytest.mark.system
 
 Samples = dict[str, float]
 

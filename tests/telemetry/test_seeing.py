@@ -24,6 +24,8 @@ from tests.support.factories import Person
 from tests.support.provider import key
 from tests.telemetry.test_metrics import awaited
 
+pytestmark = pytest.mark.system
+
 GREENHOUSE = 'query Greenhouse { viewer { user { garden { name } } } tag(name: "moss") { id } }'
 PEOPLE = "query People { users(first: 3) { nodes { id } } }"
 SLOW = 400.0

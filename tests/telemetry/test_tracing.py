@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from community_gql.settings.checks import plain_address
 from tests.http.server import served
 from tests.support import factories as make
+
+pytestmark = pytest.mark.system
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
