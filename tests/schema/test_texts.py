@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +18,7 @@ from graphql import (
     get_named_type,
 )
 
-from community_gql.graph.search import fold_tag, is_blank, without_accents
+from community_gql.graph.search import composed, fold_tag, is_blank, without_accents
 from community_gql.schema.executable import core
 from tests.schema.test_mutation_inputs import MAY_BE_EMPTY, TEXTS, given, said
 from tests.support import factories as make
@@ -30,6 +32,42 @@ pytestmark = pytest.mark.both_ways
 @pytest.fixture
 async def scene(db: asyncpg.Connection) -> Scene:
     return await writing.scene(db)
+
+
+# --- Texts that are hard to compose ---
+
+_ALL = [chr(code) for code in range(0x300, 0x20000) if not 0xD800 <= code < 0xE000]
+MARKS = [one for one in _ALL if unicodedata.combining(one)]
+COMPOSED = [one for one in _ALL if unicodedata.normalize("NFD", one) != one]
+
+
+def test_composing_is_what_unicode_says() -> None:
+    """Whatever marks stand behind whatever letters, and however many."""
+    chosen = random.Random(1)
+    for _ in range(2000):
+        length = chosen.choice((3, 70, 200))
+        kinds = chosen.choices((MARKS, COMPOSED, "aeé가中ऄ "), (8, 2, 1), k=length)
+        text = "".join(chosen.choice(kind) for kind in kinds)
+        assert composed(text) == unicodedata.normalize("NFC", text), ascii(text)
+
+
+@pytest.mark.parametrize("marks", ["\u0315\u0300", "\u0f73", "\u0344\u0315", "\u0301\u0327é"])
+def test_many_marks_are_composed_in_little_time(marks: str) -> None:
+    """Python alone takes a minute for so many, in which nobody else is answered."""
+    start = time.process_time()
+    text = composed("a" + marks * 50_000)
+    assert composed(text) == text
+    assert without_accents(text)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "argument", ["tag(name: $given) { id }", "tags(filter: { prefix: $given }) { totalCount }"]
+)
+async def test_a_request_with_many_marks_delays_nobody(api: Client, argument: str) -> None:
+    start = time.process_time()
+    await api(f"query ($given: String!) {{ {argument} }}", given="a" + "\u0315\u0300" * 20_000)
+    assert time.process_time() - start < 2
 
 
 # --- What nobody can see ---
