@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import asyncpg
 import httpx
@@ -26,7 +27,7 @@ from websockets.frames import Frame, Opcode
 from community_gql.errors import Unavailable
 from community_gql.http.limits import LiveLimits, open_files
 from community_gql.http.sockets import Operation, Socket
-from community_gql.http.websocket import MAX_MESSAGE_BYTES
+from community_gql.http.websocket import MAX_FRAMES, MAX_MESSAGE_BYTES
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.identity.sessions import COOKIE, remember
 from community_gql.operations.live import EndReason, Subscription
@@ -309,6 +310,18 @@ async def test_ping_and_pong(server: Listening) -> None:
         assert await emailed(client) is None
 
 
+@pytest.mark.parametrize(
+    "payload", ['{"a":1%s}' % ("0" * 30), '{"a":' * 300 + "1" + "}" * 300], ids=["number", "depth"]
+)
+async def test_a_payload_that_cannot_be_written_is_left_out(
+    server: Listening, payload: str
+) -> None:
+    async with opened(server) as client:
+        await client.send('{"type":"ping","payload":%s}' % payload)
+        assert await told(client) == {"type": "pong"}
+        assert await emailed(client) is None
+
+
 async def test_bytes_that_are_no_message(server: Listening) -> None:
     for data, code in (
         (Frame(Opcode.TEXT, b"\xff\xfe").serialize(mask=True), 1007),
@@ -348,6 +361,23 @@ async def test_a_flood_of_pongs_is_4429(server: Listening) -> None:
                 await client.pong()
                 await asyncio.sleep(0)
         assert await closing(client) == 4429
+
+
+@pytest.mark.parametrize("first", [b"", masked("junk")], ids=["open", "closing"])
+async def test_of_a_flood_little_is_read(server: Listening, first: bytes) -> None:
+    """Also of one that comes at once, and behind the message for which the server closes."""
+    ping = Frame(Opcode.PING, b"").serialize(mask=True)
+    with patch.object(Frame, "check", autospec=True, side_effect=Frame.check) as read:
+        reader, writer = await asyncio.open_connection(HOST, server.port)
+        writer.write(HANDSHAKE % (b"/graphql", b"13", KEY, b"") + first)
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            for _ in range(5):
+                writer.write(ping * 40_000)
+                await asyncio.wait_for(writer.drain(), 20)
+            await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+    assert MAX_FRAMES < read.call_count < 4 * MAX_FRAMES  # our pongs are counted too
 
 
 async def test_what_looks_like_a_pong_may_be_part_of_a_message(server: Listening) -> None:

@@ -238,8 +238,7 @@ class Socket(WebSocket):
                 if (operation := self.operations.get(id_)) is not None:
                     operation.stop("unsubscribed")
             case {"type": "ping"} if _has_payload(message):
-                pong = {key: message[key] for key in ("payload",) if key in message}
-                self.send(orjson.dumps({"type": "pong", **pong}))
+                self.send(_pong(message))
             case {"type": "pong"} if _has_payload(message):
                 pass
             case _:
@@ -418,6 +417,18 @@ def _message(id_: bytes, kind: bytes, payload: bytes | None = None) -> bytes:
     if payload is None:
         return b'{"id":%b,"type":"%b"}' % (id_, kind)
     return b'{"id":%b,"type":"%b","payload":%b}' % (id_, kind, payload)
+
+
+def _pong(message: dict[str, Any]) -> bytes:
+    """The answer to a ping, with its payload where that can be written as it was read.
+
+    Whole numbers beyond 64 bits and what is nested deeper than 250 levels cannot; nobody needs it.
+    """
+    pong = {"type": "pong"}
+    try:
+        return orjson.dumps(pong | {key: message[key] for key in ("payload",) if key in message})
+    except orjson.JSONEncodeError:
+        return orjson.dumps(pong)
 
 
 def _has_payload(message: dict[str, Any]) -> bool:

@@ -30,6 +30,8 @@ KERNEL_BYTES = 16 * 1024
 MAX_FRAMES = 500
 """Frames that a client may send in FRAMES_SECONDS, pings and parts of messages included."""
 FRAMES_SECONDS = 10.0
+_PIECE = 4096
+"""So many bytes are read at once, so that a flood ends before all of it was read."""
 CLOSING_SECONDS = 5.0
 """How long a client may take to answer that we close."""
 LINGER_SECONDS = 1.0
@@ -213,10 +215,13 @@ class WebSocket(asyncio.Protocol):
                     self._count_frame()
                 return
             self._is_between = are_whole_frames(data)
-        self._protocol.receive_data(data)
-        for frame in self._protocol.events_received():
-            if isinstance(frame, Frame):
-                self._read(frame)
+        for at in range(0, len(data), _PIECE):
+            self._protocol.receive_data(data[at : at + _PIECE])
+            for frame in self._protocol.events_received():
+                if isinstance(frame, Frame):
+                    self._read(frame)
+            if self._protocol.eof_sent:
+                break
         self._flush()
 
     def eof_received(self) -> bool:
@@ -253,7 +258,7 @@ class WebSocket(asyncio.Protocol):
     # frames
 
     def _read(self, frame: Frame) -> None:
-        if not self.is_open or not self._count_frame():
+        if not self._count_frame():
             return
         if frame.opcode is Opcode.BINARY:
             self.close(4400, "Messages are texts of JSON.", "protocol error")
@@ -271,13 +276,15 @@ class WebSocket(asyncio.Protocol):
             self.on_text(text)
 
     def _count_frame(self) -> bool:
-        """Count a frame of the client; False, and it closes, for one too many."""
+        """Count a frame of the client; False, and nothing more is read, for one too many."""
         now = self._loop.time()
         if now - self._frames_since > FRAMES_SECONDS:
             self._frames, self._frames_since = 0, now
         self._frames += 1
-        if self._frames > MAX_FRAMES:
-            self.close(4429, "Too many frames: send less often.", "flood")
+        if self._frames > MAX_FRAMES and not self._protocol.eof_sent:
+            self._protocol.fail(4429, "Too many frames: send less often.")
+            self._ends("flood")
+            self._flush()
         return self.is_open
 
     def _flush(self) -> None:
