@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -272,6 +273,16 @@ async def test_the_type_of_the_answer(api: Client, accept: str | None, media: st
     assert answer.response.headers["content-type"] == f"{media or NEW}; charset=utf-8"
     assert answer.response.headers["vary"] == "Accept, Authorization, Cookie"
     assert well_formed(answer.body)
+
+
+async def test_a_long_accept_takes_little_time(api: Client) -> None:
+    headers = {"Accept": f"{NEW}," + "a/b;c=d," * 4000}
+    start = time.process_time()
+    for _ in range(5):
+        answer = await api.send("POST", json=TYPENAME, headers=headers)
+    assert time.process_time() - start < 0.25  # half a second when all of it is read
+    assert answer.status == 200
+    assert len((await api.send("POST", json=TYPENAME, headers={"Accept": "a," * 50 + NEW})).codes)
 
 
 async def test_a_browser_gets_the_page_and_nobody_else(api: Client) -> None:

@@ -29,6 +29,10 @@ METHODS = "GET, HEAD, POST, OPTIONS"
 _JSON_MEMBERS = ("variables", "extensions")
 _MEMBERS = ("query", "documentId", "operationName", *_JSON_MEMBERS)
 _MAX_PARAMETERS = 50
+_MAX_RANGES = 50
+"""Media types of an ``Accept`` that are read; what clients send has ten at most."""
+_LONGEST_REMEMBERED = 500
+"""Bytes of an ``Accept`` that is remembered."""
 
 
 class HttpError(Exception):
@@ -45,17 +49,19 @@ _CLOSE = {"Connection": "close"}  # what is left of the body is not waited for
 def accepted_type(accept: str | None, *offered: str) -> str | None:
     """The offered media type that the ``Accept`` header likes best; None when it likes none.
 
-    Of equals the one offered first. The most specific range decides (RFC 9110, 12.5.1).
+    Of equals the one offered first. The most specific range decides (RFC 9110, 12.5.1), of the
+    first ``_MAX_RANGES``.
     """
     if accept is None or not accept.strip():
         return offered[0]
-    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
+    parts = accept.split(",", _MAX_RANGES)[:_MAX_RANGES]
+    ranges = [_media_range(part) for part in parts if part.strip()]
     liked = max(offered, key=lambda media: _quality(media, ranges))
     return liked if _quality(liked, ranges) > 0 else None
 
 
 def _media_range(text: str) -> tuple[str, float]:
-    media, *parameters = (part.strip().lower() for part in text.split(";"))
+    media, *parameters = (part.strip().lower() for part in text.split(";", _MAX_RANGES))
     quality = 1.0
     for parameter in parameters:
         name, _, value = parameter.partition("=")
@@ -81,10 +87,17 @@ def _quality(offered: str, ranges: list[tuple[str, float]]) -> float:
     return best[1]
 
 
-@lru_cache(maxsize=1000)
 def negotiate(accept: bytes, *offered: str) -> str | None:
     """``accepted_type`` of a header as it came, remembered by its bytes."""
+    read = _remembered if len(accept) <= _LONGEST_REMEMBERED else _negotiated
+    return read(accept, *offered)
+
+
+def _negotiated(accept: bytes, *offered: str) -> str | None:
     return accepted_type(accept.decode("latin1") or None, *offered)
+
+
+_remembered = lru_cache(maxsize=1000)(_negotiated)
 
 
 async def read(head: Head, receive: Receive, max_bytes: int) -> Params:
