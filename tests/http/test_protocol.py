@@ -160,6 +160,13 @@ def test_nobody_can_disagree_about_where_a_request_ends(
     assert asked(server, *packets) == expected
 
 
+def test_requests_that_are_sent_ahead_are_bounded(server: Server) -> None:
+    """What was read of a client that asks without end would be kept until it is answered."""
+    answers = asked(server, (GET + b"\r\n") * 5000)
+    assert answers == [200] * (len(answers) - 1) + [400]
+    assert 50 <= len(answers) <= 60
+
+
 def test_a_request_whose_client_sends_no_more_is_answered(server: Server) -> None:
     """A client may end its side of the connection before it reads."""
     connection = connected(server)

@@ -32,6 +32,8 @@ from community_gql.http.websocket import keep_little
 MAX_URL_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 32 * 1024
 """All header fields together; trailers count too."""
+MAX_AHEAD = 50
+"""Requests that a client may send ahead of their answers, beside the one that is answered."""
 WRITE_SECONDS = 30.0
 """How long a client may leave an answer unread that is too long to be buffered."""
 LINGER_SECONDS = 1.0
@@ -43,6 +45,10 @@ FIRST_REQUEST_SECONDS = 1.0
 """How long a new connection may take to send its first request after the listener is closed."""
 
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+
+
+class _Enough(Exception):
+    """What still comes is not read: the parser stops where a callback raises."""
 
 
 class BoundedConfig(Config):
@@ -184,6 +190,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a head."""
+        if self._refused:
+            raise _Enough
         if self._skipped_head is not None:
             return
         super().on_message_begin()
@@ -219,6 +227,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._skipped_head is None and not self._refused and self._is_framed_well():
             if self._asks_for_socket():
                 self._becomes_socket = True
+                return
+            if len(self.pipeline) >= MAX_AHEAD:
+                self._refuse(400, f"At most {MAX_AHEAD} requests are read ahead of an answer.")
                 return
             super().on_headers_complete()
             self._reading = Reading.BODY
