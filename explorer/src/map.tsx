@@ -157,6 +157,11 @@ function Canvas({ schema, theme }: { schema: GraphQLSchema; theme: Theme }) {
             </button>
           ))}
         </div>
+        {boxes.length === 0 && (
+          <p className="map-hint drawing" role="status">
+            Drawing the map …
+          </p>
+        )}
         <ReactFlow
           key={root}
           nodes={nodes}

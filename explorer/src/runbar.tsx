@@ -80,6 +80,7 @@ function NextPage({ after }: { after: string }) {
 
 /** How it ran, in words that a stranger knows. */
 function ran({ executor, fallbackReason, statements }: Execution): string {
+  if (statements === 0) return 'no statement';
   const count = `${statements} ${statements === 1 ? 'statement' : 'statements'}`;
   if (executor === 'compiled') return `${count}, compiled`;
   if (fallbackReason === 'first sight' || fallbackReason === 'being compiled') {

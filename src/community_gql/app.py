@@ -24,6 +24,7 @@ from community_gql.http.account import AccountExport
 from community_gql.http.endpoint import GraphQLEndpoint
 from community_gql.http.events import Streams
 from community_gql.http.exchange import EndpointConfig, Runner
+from community_gql.http.explorer import not_found
 from community_gql.http.explorer import routes as explorer_routes
 from community_gql.http.gauges import Gauges
 from community_gql.http.head import GRAPHQL_PATHS
@@ -206,6 +207,7 @@ class Application:
         self.starlette = Starlette(
             routes=routes,
             middleware=[Middleware(SecurityHeaders), *_cors(cors_origins)],
+            exception_handlers={404: not_found},
             lifespan=lifespan,
         )
         self.authentication = authentication

@@ -157,6 +157,19 @@ async def test_nothing_else_is_served(pages: Client, path: str) -> None:
     assert "secret" not in answer.text
 
 
+async def test_a_browser_gets_a_page_where_there_is_nothing(api: Client) -> None:
+    sought = "/nothing/<script>here"
+    shown = (await api.send("GET", sought, headers=BROWSER)).response
+    line = (await api.send("GET", sought)).response
+
+    assert (shown.status_code, line.status_code) == (404, 404)
+    assert shown.headers["content-security-policy"] == page.POLICY
+    assert "<h1>Nothing here</h1>" in shown.text
+    assert "&lt;script&gt;here" in shown.text
+    assert '<a href="/">' in shown.text
+    assert line.text == "Not found. GraphQL answers at /graphql.\n"
+
+
 async def test_files_are_only_read(pages: Client) -> None:
     assert (await pages.send("POST", f"{ASSETS}/index-abc.js")).status == 405
     assert (await pages.send("POST", "/schema")).status == 405

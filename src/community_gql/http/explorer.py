@@ -39,6 +39,8 @@ then reload this page.</p>
 BEING_BUILT = """<p>{doing}.</p>
 <p>This page reloads itself. The API answers at <code>/graphql</code> already.</p>"""
 RELOAD_AFTER = 2  # seconds
+NOTHING_HERE = """<p>There is no page at <code>{path}</code>.</p>
+<p><a href="/">Open the explorer</a></p>"""
 SIGNPOST = """community-gql: a GraphQL API.
 
   In a browser   {address}/
@@ -56,6 +58,15 @@ def routes() -> list[BaseRoute]:
         Route("/schema", _map),
         Mount("/explorer/assets", _Assets(directory=BUILD / "assets", check_dir=False)),
     ]
+
+
+async def not_found(request: Request, _: Exception) -> Response:
+    """The answer to a path that leads nowhere, with 404: a page for browsers, else a line."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse("Not found. GraphQL answers at /graphql.\n", 404)
+    text = page.html("Nothing here", NOTHING_HERE.format(path=escape(request.url.path)))
+    headers = {"Content-Security-Policy": page.POLICY, "Cache-Control": "no-cache"}
+    return HTMLResponse(text, 404, headers=headers | {"Vary": "Accept"})
 
 
 async def _explorer(request: Request) -> Response:
