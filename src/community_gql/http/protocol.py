@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from community_gql.http.connections import Connections
 from community_gql.http.events import BECOMES_STREAM
+from community_gql.http.framing import FRAMING, fault_of
 from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.limits import ConnectionLimits, holder
 from community_gql.http.requests import HttpError
@@ -43,8 +44,6 @@ BODY_GRACE = 1.0
 """Seconds that a view has to refuse a late body in its own words before the connection does."""
 FIRST_REQUEST_SECONDS = 1.0
 """How long a new connection may take to send its first request after the listener is closed."""
-
-_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
 class _Enough(Exception):
@@ -217,7 +216,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._reading is not Reading.HEAD:
             return
         name = name.lower()
-        if name in _FRAMING:
+        if name in FRAMING:
             self._framing.append((name, value))
         self.headers.append((name, value))
 
@@ -430,19 +429,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._skipped_head = None
 
     def _is_framed_well(self) -> bool:
-        """Whether all who read this head agree on where the request ends and to whom it goes."""
-        names = [name for name, _ in self._framing]
-        codings = [value for name, value in self._framing if name == b"transfer-encoding"]
-        old = self.parser.get_http_version() != "1.1"
-        hosts = names.count(b"host")
-        if hosts > 1 or (hosts == 0 and not old):
-            self._refuse(400, "A request has one Host field.")
-        elif codings and (old or b"content-length" in names):
-            self._refuse(400, "The length of the body is said in two ways.")
-        elif codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
-            self._refuse(501, "The only Transfer-Encoding is chunked.")
-        elif names.count(b"content-length") > 1:
-            self._refuse(400, "The length of the body is said twice.")
+        """Whether nobody can doubt where the request ends; one that leaves a doubt is refused."""
+        if fault := fault_of(self._framing, self.parser.get_http_version()):
+            self._refuse(*fault)
+            return False
+        names = {name for name, _ in self._framing}
         if b"expect" in names:
             self.expect_100_continue = (b"expect", b"100-continue") in [
                 (name, value.lower()) for name, value in self._framing
@@ -451,7 +442,7 @@ class BoundedProtocol(HttpToolsProtocol):
             for name, value in self._framing:
                 if name == b"transfer-encoding" or (name == b"content-length" and int(value)):
                     self._skipped_head = b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % (name, value)
-        return not self._refused
+        return True
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer what is being read with an error of ours, and close.

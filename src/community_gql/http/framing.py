@@ -1,0 +1,28 @@
+"""Where a request ends and to whom it goes, which all who read its head must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+"""The header fields that say so, and those that change what follows the head."""
+
+
+def fault_of(fields: Sequence[tuple[bytes, bytes]], version: str) -> tuple[int, str] | None:
+    """The status and the message for a head that leaves a doubt; None for one that does not.
+
+    ``fields`` are those in FRAMING, with names in lower case, and ``version`` is that of HTTP.
+    """
+    names = [name for name, _ in fields]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    hosts = names.count(b"host")
+    old = version != "1.1"
+    if hosts > 1 or (hosts == 0 and not old):
+        return 400, "A request has one Host field."
+    if codings and (old or b"content-length" in names):
+        return 400, "The length of the body is said in two ways."
+    if codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+        return 501, "The only Transfer-Encoding is chunked."
+    if names.count(b"content-length") > 1:
+        return 400, "The length of the body is said twice."
+    return None
