@@ -33,8 +33,8 @@ SETTINGS = {
 SEED = 1
 PREFIX = "bench %d %p "
 STATEMENT = re.compile(r"^bench (\S+) (\d+) LOG:  (?:statement|execute [^:]*): ", re.MULTILINE)
-CLOCKWORK = "FROM deleted_accounts"
-"""In the transaction that the product runs every five seconds, whatever the traffic."""
+CLOCKWORK = ("FROM deleted_accounts WHERE deleted_at >", "pg_notify")
+"""In the statements that the product runs every few seconds, whatever the traffic."""
 
 
 class Database:
@@ -164,9 +164,6 @@ def logged(text: str, database: str) -> list[str]:
     for name, session, statement in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         if name != database:
             continue
-        listed = sessions.setdefault(session, [])
-        if listed and CLOCKWORK in listed[-1]:
-            del listed[-2:]  # this one ends its transaction, the one before began it
-        else:
-            listed.append(statement)
+        if not any(words in statement for words in CLOCKWORK):
+            sessions.setdefault(session, []).append(statement)
     return [statement for listed in sessions.values() for statement in listed]

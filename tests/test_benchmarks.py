@@ -127,21 +127,19 @@ def test_difference(one: Any, other: Any, found: str | None) -> None:
 def test_statements_are_counted_without_the_clockwork() -> None:
     log = """\
 of a line that began before
-bench one 7 LOG:  statement: BEGIN;
 bench one 8 LOG:  execute __asyncpg_stmt_1__: SELECT 1
 FROM users
 bench one 8 DETAIL:  Parameters: $1 = '1'
-bench one 7 LOG:  execute <unnamed>: SELECT sub_hash
-FROM deleted_accounts
+bench one 7 LOG:  execute __asyncpg_stmt_2__: SELECT array_agg(sub_hash)
+FROM deleted_accounts WHERE deleted_at > $1
 bench one 9 LOG:  statement: BEGIN; SET x = 1
-bench one 7 LOG:  statement: COMMIT;
 bench one 7 LOG:  statement: SELECT 2
 bench two 3 LOG:  statement: SELECT 3
 """
     assert [statement.split("\n")[0] for statement in logged(log, "one")] == [
-        "SELECT 2",
         "SELECT 1",
         "BEGIN; SET x = 1",
+        "SELECT 2",
     ]
 
 

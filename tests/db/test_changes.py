@@ -401,11 +401,16 @@ async def test_looking_finds_nothing_or_says_that_there_is_something(
 ) -> None:
     first = (await moment(database)).moment
     await db.execute("SELECT pg_current_xact_id()")
-    second = await changes.still(database, first.seen)
+    second = await changes.still(database, first)
     assert second is not None
-    assert second.xmax > first.seen.xmax
+    assert second.seen.xmax > first.seen.xmax
+    assert await changes.still(database, second, same_place=True) is not None
+    elsewhere = Moment("1-00000001-1-1", second.seen)
+    assert await changes.still(database, elsewhere) is not None
+    assert await changes.still(database, elsewhere, same_place=True) is None
     await make.person(db, "Ada")
-    assert await changes.still(database, second) is None
+    for same_place in (False, True):
+        assert await changes.still(database, second, same_place=same_place) is None
 
 
 # --- Forgetting ---

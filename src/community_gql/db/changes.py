@@ -63,12 +63,18 @@ _THEN_RUNNING_EXISTS = """EXISTS (
   )"""
 
 
-def _poll(condition: str) -> str:
-    return f"SELECT CASE WHEN NOT ({condition}) THEN pg_current_snapshot()::text END"
+def _polls(shown: str) -> tuple[str, str]:
+    """What shows this if nothing has changed: alone, and beside other transactions."""
+    both = f"{_LATER_EXISTS} OR {_THEN_RUNNING_EXISTS}"
+    alone, beside = (
+        f"SELECT CASE WHEN NOT ({condition}) THEN {shown} END"
+        for condition in (_LATER_EXISTS, both)
+    )
+    return alone, beside
 
 
-_POLL = _poll(_LATER_EXISTS)
-_POLL_BESIDE_OTHERS = _poll(f"{_LATER_EXISTS} OR {_THEN_RUNNING_EXISTS}")
+_POLLS = _polls("pg_current_snapshot()::text")
+_POLLS_WITH_PLACE = _polls(MOMENT_SQL)
 # unscoped: the moment itself, and a number of the server's own
 _NOW = text(f"""
     SELECT {MOMENT_SQL} AS moment, pg_is_in_recovery() AS is_standby,
@@ -246,14 +252,25 @@ async def changes_since(snapshot: Snapshot, seen: Seen) -> list[Change] | None:
     return sorted((Change(*row) for row in rows), key=lambda change: change.id)
 
 
-async def still(database: Database, seen: Seen) -> Seen | None:
-    """The snapshot of now, if nothing has changed since ``seen``; else None."""
+async def still(database: Database, then: Moment, *, same_place: bool = False) -> Moment | None:
+    """The moment of now, if nothing has changed since ``then``; else None.
+
+    ``same_place`` asks besides, for a little more, whether this is the same database, as it may not
+    be behind a proxy, where no connection tells.
+    """
+    alone, beside = _POLLS_WITH_PLACE if same_place else _POLLS
+    seen = then.seen
     if seen.xip:
         arguments: Sequence[Any] = (seen.xmax, sorted(seen.xip))
-        found = await database.value(_POLL_BESIDE_OTHERS, arguments)
+        found = await database.value(beside, arguments)
     else:
-        found = await database.value(_POLL, (seen.xmax,))
-    return None if found is None else Seen.read(found)
+        found = await database.value(alone, (seen.xmax,))
+    if found is None:
+        return None
+    if not same_place:
+        return Moment(then.place, Seen.read(found))
+    moment = Moment.read(found)
+    return moment if moment.place == then.place else None
 
 
 # A moment of before the bound may have to be answered with what is deleted here. Nothing that a

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from community_gql.db.hints import Hints
 from community_gql.db.pool import Pool, PoolConfig, detached
 from community_gql.db.replicas import NOWHERE, Behind, Position, Replica, Replicas, flushed, reach
 from community_gql.db.snapshot import EXPLAIN, Snapshot
@@ -46,8 +47,9 @@ class Database:
         config = PoolConfig(**options)
         self.pool = Pool(url, config)
         self.replicas = Replicas(self.pool, read_urls, config) if read_urls else None
+        self.hints = Hints(self.pool, self.value)
         self.after_commit: Callable[[], None] = _nothing
-        """Called after each commit of this process."""
+        """Called after each commit of this process that somebody may follow."""
 
     @property
     def engine(self) -> AsyncEngine:
@@ -176,6 +178,7 @@ class Database:
         deadline: float | None = None,
         stopwatch: Stopwatch | None = None,
         viewer: str | None = None,
+        followed: bool = True,
     ) -> T:
         """Run ``action`` in one READ COMMITTED transaction, and commit it.
 
@@ -183,7 +186,8 @@ class Database:
         exception leaves nothing behind. Raises Unavailable when the database is away, and when
         ``deadline`` (of the event loop's clock) has passed before the commit. ``stopwatch``
         counts how long it waits for connections. Where there are standbys, it is remembered for
-        ``viewer`` up to where they have to be.
+        ``viewer`` up to where they have to be. What cannot be ``followed`` by subscriptions is told
+        to nobody.
         """
         stopwatch = stopwatch or Stopwatch()
         replicas = self.replicas if viewer is not None else None
@@ -195,7 +199,9 @@ class Database:
                 finally:
                     if replicas is not None and viewer is not None and made.commits:
                         replicas.note(viewer, made.position)
-                self.after_commit()
+                if followed:
+                    self.after_commit()
+                    self.hints.tell()
                 return result
             except asyncpg.PostgresError as error:
                 if sqlstate(error) not in REPEATED or attempt == WRITE_ATTEMPTS:

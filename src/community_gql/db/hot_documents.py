@@ -83,7 +83,7 @@ async def remember_documents(
         await session.run(_REMEMBER, given)
         await session.run(_FORGET, {"most": most})
 
-    await database.write(write, deadline=deadline)
+    await database.write(write, deadline=deadline, followed=False)
 
 
 async def hottest_documents(database: Database, most: int) -> list[HotDocument]:
@@ -92,4 +92,4 @@ async def hottest_documents(database: Database, most: int) -> list[HotDocument]:
     async def read(session: Transaction) -> list[HotDocument]:
         return [HotDocument(*row) for row in await session.run(_HOTTEST, {"most": most})]
 
-    return await database.write(read)
+    return await database.write(read, followed=False)

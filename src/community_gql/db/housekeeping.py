@@ -133,13 +133,13 @@ class Housekeeping:
         metrics.JOB_SECONDS.labels(job, outcome).observe(time.perf_counter() - start)
 
     async def _count(self) -> None:
-        await self._database.write(count_popularity)
+        await self._database.write(count_popularity, followed=False)
 
     async def _forget(self) -> None:
         async def some(session: Transaction) -> bool:
             return await forget_changes(session, self._retention)
 
-        while await self._database.write(some):
+        while await self._database.write(some, followed=False):
             pass
 
     async def _look_for_marks(self) -> None:

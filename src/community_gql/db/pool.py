@@ -322,6 +322,19 @@ class Pool:
             row: Sequence[Any] = await driver.fetchrow(statement)  # unscoped: the caller's
             return row
 
+    async def listen(self, channel: str, heard: Callable[..., None]) -> Any:
+        """Have ``heard`` called for what is notified; the driver's connection on which it is.
+
+        That is the one of ``check``, which listens as long as it is open.
+        """
+        return await awaited(self._listen(channel, heard))
+
+    async def _listen(self, channel: str, heard: Callable[..., None]) -> Any:
+        async with self._own.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.add_listener(channel, heard)
+            return driver
+
     def renew_check(self) -> None:
         """Have ``check`` connect again, which shows what new connections would see."""
         _replace(self._own)

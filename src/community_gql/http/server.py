@@ -20,7 +20,9 @@ from community_gql.settings import OperatorError
 
 NOT_STARTED = "The server could not start; the lines above say why."
 TICK = 0.1
-"""Seconds between two looks at whether to go on."""
+"""Seconds between two looks at whether all have gone."""
+DATE_SECONDS = 1.0
+"""How old the Date of an answer may be."""
 
 _log = logging.getLogger("community_gql.server")
 
@@ -37,10 +39,26 @@ class DrainingServer(Server):
 
     def __init__(self, config: BoundedConfig, *, handed_on: bool = False) -> None:
         """``handed_on``: another process serves the same socket once this one has ended."""
+        self._should_exit = False
+        self._told = asyncio.Event()
+        """That something is to be done about ``should_exit``."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(config)
         self.server_state: Connections = Connections()
         self._patient = True
         self._retired = handed_on
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it is to end. Set from any thread, and by signals, it wakes the process."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._told.set)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal ends it. Raises OperatorError when it cannot start."""
@@ -72,6 +90,14 @@ class DrainingServer(Server):
         await super().startup(sockets)
         if self._live is not None:
             self._live.bound(self.config.limits.max_sockets)
+
+    async def main_loop(self) -> None:
+        """Serve until it is told to end. uvicorn's own looks for that ten times a second."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):  # writes the Date of answers
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DATE_SECONDS):
+                    await self._told.wait()
 
     @property
     def _live(self) -> LiveConnections | None:

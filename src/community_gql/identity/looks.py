@@ -54,7 +54,9 @@ class Looks:
         """What is known of ``sub``. Raises Unavailable."""
         if self._database.replicas is not None:
             # Their next read must see the row, which another process may just have made.
-            return await self._database.write(lambda session: look(session, sub), viewer=sub)
+            return await self._database.write(
+                lambda session: look(session, sub), viewer=sub, followed=False
+            )
         future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         self._waiting.append((sub, future))
         if self._running is None or self._running.done():

@@ -23,10 +23,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from asyncpg import IntegrityConstraintViolationError
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from community_gql.actions.accounts import sub_hash
@@ -39,7 +38,7 @@ from community_gql.errors import (
     Unauthenticated,
     Unavailable,
 )
-from community_gql.identity.looks import EPOCH, Looks, look
+from community_gql.identity.looks import Looks, look
 from community_gql.identity.provider import Provider, ProviderError
 from community_gql.identity.tokens import LEEWAY, Identity, usable_email
 from community_gql.lru import LruCache
@@ -53,7 +52,11 @@ REFUSAL = 30.0  # how long a person without an address is refused before the pro
 OUTAGE = 10.0  # how long /userinfo is left alone after it failed
 
 _log = logging.getLogger("community_gql.identity")
-_deleted = m.deleted_accounts
+# unscoped: hashes of people who are gone, shown to nobody
+_DELETED_SINCE = """
+SELECT array_agg(ROW(sub_hash, extract(epoch FROM deleted_at)::float8))
+FROM deleted_accounts WHERE deleted_at > statement_timestamp() - make_interval(secs => $1)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +289,10 @@ class Provisioning:
         """Forget the people who were deleted since the last look. Raises Unavailable."""
         now = time.monotonic()
         seconds = now - self._looked + OVERLAP
-        # unscoped: hashes of people who are gone, shown to nobody
-        statement = select(_deleted.c.sub_hash, EPOCH).where(
-            _deleted.c.deleted_at > func.clock_timestamp() - timedelta(seconds=seconds)
-        )
-        for row in await self._database.write(lambda session: session.run(statement)):
-            known = self._known.get(row.sub_hash)
-            if known is not None and (known.deleted_at or 0) < row.epoch:
-                self._known.drop(row.sub_hash)
+        for gone, epoch in await self._database.value(_DELETED_SINCE, (seconds,)) or ():
+            known = self._known.get(gone)
+            if known is not None and (known.deleted_at or 0) < epoch:
+                self._known.drop(gone)
         self._looked = now
 
 

@@ -31,6 +31,7 @@ from community_gql.operations.pace import Pace
 from community_gql.operations.pipeline import CLOSING_SECONDS, Operations
 from community_gql.operations.prepared import Prepared
 from community_gql.operations.rendering import Renderer
+from community_gql.operations.rhythm import Rhythm
 from community_gql.operations.states import SECONDS, States
 from community_gql.operations.subscriptions import (
     Delivery,
@@ -53,7 +54,7 @@ GAP = 0.02
 """Seconds between two looks at least, however often something is committed here."""
 AWAY_SECONDS = 1.0
 """How long a database that is away is left alone."""
-FULL_EVERY = 5.0
+PLACE_EVERY = 5.0
 """How often it is looked whether this is still the same database."""
 MOMENTS = 50
 """For so many different moments one tick looks; the others come next."""
@@ -87,7 +88,7 @@ class Live:
         state_seconds: float = SECONDS,
     ) -> None:
         self._operations, self._database = operations, database
-        self._interval, self._charge = interval, charge
+        self._charge = charge
         self._level: set[Feed] = set()
         """Those that were told up to the common moment."""
         self._behind: set[Feed] = set()
@@ -101,8 +102,9 @@ class Live:
         self._common: Moment | None = None
         """Up to where everyone was told who has no moment of their own."""
         self._looked_at = 0.0
-        """When the common moment was last found to be of this database."""
+        """When the common moment was last found to be of this database; 0: that is not sure."""
         self._nudge = asyncio.Event()
+        self._rhythm = Rhythm(interval)
         self._pace = Pace()
         self._tried = 0
         """How many events were sent, or could not be."""
@@ -142,13 +144,14 @@ class Live:
             raise BadRequest("This is not an operation that can be followed.")
         if viewer.sub is not None:
             self._by_person[viewer.sub].add(subscription)
+        self._rhythm.stirs()
         self._nudge.set()
         return subscription
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve the subscriptions until the end of the block."""
-        self._database.after_commit = self._committed
+        self._database.after_commit = self._database.hints.heard = self._committed
         async with in_background(self._run()):
             yield
 
@@ -175,6 +178,7 @@ class Live:
 
     def _committed(self) -> None:
         if self:
+            self._rhythm.stirs()
             self._nudge.set()
 
     async def _run(self) -> None:
@@ -183,10 +187,11 @@ class Live:
                 self._common = None
                 await self._nudge.wait()
             self._nudge.clear()
-            pause, most = GAP, self._interval
+            pause = GAP
             try:
                 with uncollected():
                     await self._tick()
+                most = self._rhythm.pause(may_rest=self._may_rest())
             except Unavailable:
                 pause, most, self._looked_at = AWAY_SECONDS, 0.0, 0.0
             except Exception as error:
@@ -207,6 +212,12 @@ class Live:
         if (left := until - loop.time()) > 0:
             await asyncio.sleep(left)
 
+    def _may_rest(self) -> bool:
+        """Whether looks can be rare: nobody waits for one, and it is heard when they are needed."""
+        hints = self._database.hints
+        hints.listen()
+        return hints.listens and not self.behind and not self._states.awake
+
     async def _tick(self) -> None:
         await self._set_aside()
         waiting = bool(self._behind) or bool(self._states.due())
@@ -224,6 +235,8 @@ class Live:
             self._pace.begins()
             renderer = Renderer(self._operations, self._database, snapshot, self._pace)
             common = await self._since(snapshot, found, self._common)
+            if common != []:
+                self._rhythm.has_changed()
             gone = await self._wake(snapshot, common)
             cohorts = []
             for base, feeds in behind:
@@ -276,12 +289,15 @@ class Live:
     async def _is_still(self) -> bool:
         """Whether nothing has changed; then the common moment is that of now."""
         common = self._common
-        if common is None or time.monotonic() - self._looked_at > FULL_EVERY:
+        if common is None or not self._looked_at:
             return False
-        seen = await still(self._database, common.seen)
-        if seen is None:
+        same_place = time.monotonic() - self._looked_at > PLACE_EVERY
+        found = await still(self._database, common, same_place=same_place)
+        if found is None:
             return False
-        self._common = Moment(common.place, seen)
+        self._common = Moment(common.place, found.seen)
+        if same_place:
+            self._looked_at = time.monotonic()
         return True
 
     async def _all_level(self, common: Moment) -> list[Feed]:

@@ -69,6 +69,11 @@ class States:
     def __len__(self) -> int:
         return len(self._all)
 
+    @property
+    def awake(self) -> int:
+        """How many are to be read again."""
+        return len(self._awake)
+
     def add(self, state: State) -> None:
         """Watch over a new one, which is awake."""
         self._all.add(state)
