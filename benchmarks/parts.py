@@ -18,10 +18,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import make_url
 
@@ -37,10 +36,17 @@ from tests.support.postgres import OwnServer
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / ".data" / "benchmark"
+QUERIES = (PERSON, GRAPH, LIST)
 PREPARES = (1, 21)
+PREPARED = {
+    "options": "connect_query='SET plan_cache_mode = force_generic_plan'",
+    "more": "max_prepared_statements = 500",
+}
+"""What the documents ask of the role and of a PgBouncer that keeps prepared statements."""
+PLAIN = {"options": "", "more": ""}
 CONFIGURATION = """
 [databases]
-* = host={sockets} port={port} user={user}
+* = host={sockets} port={port} user={user} {options}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {listen}
@@ -66,7 +72,9 @@ class Variant(Project):
 
 
 @contextmanager
-def bouncing(program: str, folder: Path, url: str, more: str) -> Iterator[tuple[int, int]]:
+def bouncing(
+    program: str, folder: Path, url: str, given: Mapping[str, str]
+) -> Iterator[tuple[int, int]]:
     """The port and the process of a PgBouncer before a database, until the block ends."""
     found, listen = make_url(url), free_port()
     sockets = str(found.query["host"])
@@ -77,7 +85,7 @@ def bouncing(program: str, folder: Path, url: str, more: str) -> Iterator[tuple[
             port=found.query["port"],
             user=found.username,
             listen=listen,
-            more=more,
+            **given,
         )
     )
     # It refuses to run as root, and only PostgreSQL's own account may use its socket.
@@ -143,6 +151,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--only", nargs="*", help="names of queries and variants; all by default")
     parser.add_argument("--bouncer", default=shutil.which("pgbouncer", path="/usr/sbin:/usr/bin"))
     given = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -159,18 +168,17 @@ def main() -> None:
             version = subprocess.run([given.bouncer, "--version"], capture_output=True, text=True)
             found = re.match(r"PgBouncer (\d+)\.(\d+)", version.stdout)
             new = found is not None and tuple(map(int, found.groups())) >= PREPARES
-            more = "max_prepared_statements = 500" if new else ""
-            port, pid = stack.enter_context(bouncing(given.bouncer, server.folder, url, more))
             user = make_url(url).username
-            address = f"postgresql://{user}@127.0.0.1:{port}/{database.name}"
-            options: dict[str, Any] = {"database_url": address, "database_pgbouncer": "true"}
-            for name, prepares in (("bouncer", False), ("bouncer prepared", True)):
-                if new or not prepares:
-                    flag = str(prepares).lower()
-                    variants.append(
-                        Variant(name, name, **options, database_pgbouncer_prepared=flag)
-                    )
-                    pids[name] = pid
+            for name, how in (("bouncer", PLAIN), ("bouncer prepared", PREPARED)):
+                if new or how is PLAIN:
+                    part = bouncing(given.bouncer, server.folder, url, how)
+                    port, pids[name] = stack.enter_context(part)
+                    options = {
+                        "database_url": f"postgresql://{user}@127.0.0.1:{port}/{database.name}",
+                        "database_pgbouncer": "true",
+                        "database_pgbouncer_prepared": str(how is PREPARED).lower(),
+                    }
+                    variants.append(Variant(name, name, **options))
         primary = OwnServer(server._where, server.bin, server.pid)
         standbys = [stack.enter_context(primary.standby()) for _ in range(2)]
         urls = [plain_address(standby.url(database.name)) for standby in standbys]
@@ -178,12 +186,14 @@ def main() -> None:
         pids |= {f"standbys {n}": standby.pid for n, standby in enumerate(standbys)}
         field = stack.enter_context(Field(database, issuer, FOLDER / "logs" / "parts", say))
         field.start(next(system for system in SYSTEMS if system.name == REFERENCE))
+        only = given.only or [*(query.name for query in QUERIES), *(v.name for v in variants)]
         for variant in variants:
-            field.start(variant)
+            if variant.name == "direct" or variant.name in only:
+                field.start(variant)
         time.sleep(2)  # until the standbys have been looked at
         names = [variant.name for variant in variants if variant.name in field.running]
         lines = []
-        for query in (PERSON, GRAPH, LIST):
+        for query in (query for query in QUERIES if query.name in only):
             field.agree(query)
             say(f"measuring {query.name}")
             loads = measured(field, names, query, given, pids)

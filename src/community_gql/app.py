@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from community_gql.db import bouncer
 from community_gql.db.database import Database
 from community_gql.db.housekeeping import Housekeeping
 from community_gql.graph.statements import NEAR_ROWS
@@ -91,6 +92,8 @@ def create_app(
     running = [identity.running(), housekeeping.running(), live.running(), hot.running()]
     if database.replicas is not None:
         running.append(database.replicas.running())
+    if settings.database_pgbouncer:
+        running.append(bouncer.checking(database))
     if requests is not None:
         running.append(Gauges(requests, database, operations, live, connections).running())
     ended = [config.budget.close, *([after.close] if after is not None else []), database.close]

@@ -7,21 +7,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import asyncpg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
-from community_gql.db import pool
-from community_gql.db.database import opened
+from community_gql.db import bouncer, pool
+from community_gql.db.database import Database, opened
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.graph.visibility import ANONYMOUS
 from community_gql.identity.development import DevelopmentIssuer
@@ -84,7 +86,7 @@ def pgbouncer(postgres: EmbeddedPostgres, database_url: str, most: int) -> Itera
         _wait(port)
         yield f"postgresql+asyncpg://{direct.username}@{HOST}:{port}/{direct.database}"
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGQUIT)  # from 1.23 on SIGTERM would wait for its clients
         process.wait(10)
         file.unlink()
 
@@ -150,14 +152,14 @@ async def test_many_at_once_get_their_own_answers(
 async def test_a_full_one_is_a_passing_state(
     pgbouncer: str, db: asyncpg.Connection, issuer: DevelopmentIssuer, pushdown: str
 ) -> None:
-    """It refuses a client too many with 08P01; the application has one of the two places."""
+    """It refuses a client too many with 08P01; others have both places from the start."""
     ada = await make.person(db)
     read, write = "{ stories { totalCount } }", 'mutation { updateProfile(input: {bio: "x"}) { '
     write += "user { id } } }"
-    settings = {"database_pgbouncer": True, "pushdown": pushdown}
+    settings = {"database_pgbouncer": True, "database_pool_size": 1, "pushdown": pushdown}
     plain = plain_address(pgbouncer)
+    others = [await asyncpg.connect(plain, statement_cache_size=0) for _ in range(2)]
     async with serving(pgbouncer, issuer, **settings) as api:
-        others = [await asyncpg.connect(plain, statement_cache_size=0) for _ in range(2)]
         try:
             for text in (read, write):
                 answer = await api(text, ada)
@@ -207,3 +209,84 @@ async def test_mutations_and_their_payloads(
             assert answer.status == 200
             assert found["userErrors"] == []
             assert found["user"]["profile"]["displayName"] == f"Ada {n}"
+
+
+PLANS = "SELECT current_setting('plan_cache_mode')"
+
+
+END_OTHERS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'community-gql'"""
+Give = Callable[[dict[str, str]], Awaitable[None]]
+
+
+@pytest.fixture
+async def give(db: asyncpg.Connection) -> AsyncIterator[Give]:
+    """Gives the role these settings and no others, in the test's database only."""
+    name = await db.fetchval("SELECT quote_ident(current_database())")
+    role = f"ALTER ROLE postgres IN DATABASE {name}"
+
+    async def give(settings: dict[str, str]) -> None:
+        await db.execute(f"{role} RESET ALL")
+        for setting, value in settings.items():
+            await db.execute(f"{role} SET {setting} = '{value}'")
+        await db.execute(END_OTHERS)
+
+    yield give
+    await db.execute(f"{role} RESET ALL")
+
+
+async def test_a_plan_for_the_values_is_of_one_statement_only(
+    pgbouncer: str, give: Give, options: dict[str, bool]
+) -> None:
+    usual = bouncer.wanted(pool.PoolConfig(**options))["plan_cache_mode"]
+    await give({"plan_cache_mode": usual})
+    async with opened(pgbouncer, pool_size=1, **options) as database:
+
+        async def value(custom_plan: bool, select: str = PLANS) -> object:
+            return await database.value(select, [], custom_plan=custom_plan)
+
+        asked = "force_custom_plan" if options["pgbouncer_prepared"] else usual
+        assert [await value(n % 2 > 0) for n in range(6)] == [usual, asked] * 3
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await value(True, "SELECT 1 / 0")
+        assert not database.pool._ready  # it was given back, with its transaction ended
+        assert [await value(n % 2 > 0) for n in range(4)] == [usual, asked] * 2
+        assert await snapshot_value(database, custom_plan=True) == asked
+        assert await snapshot_value(database, custom_plan=False) == usual
+
+
+async def snapshot_value(database: Database, *, custom_plan: bool) -> object:
+    snapshot = database.snapshot(custom_plan=custom_plan)
+    try:
+        return (await snapshot.run(text(PLANS), {}))[0][0]
+    finally:
+        await snapshot.close()
+
+
+async def test_settings_that_the_role_lacks_are_named_once(
+    pgbouncer: str,
+    give: Give,
+    options: dict[str, bool],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bouncer, "AGAIN", 0.1)
+    config = pool.PoolConfig(**options)
+    await give({"bytea_output": "escape", "plan_cache_mode": "force_custom_plan"})
+    async with opened(pgbouncer, **options) as database:
+        said = await checked(database, caplog)
+        for name in ("bytea_output", "lock_timeout", "plan_cache_mode"):
+            assert f"ALTER ROLE postgres SET {name} = '{bouncer.wanted(config)[name]}';" in said
+        assert "search_path" not in said
+    await give(bouncer.wanted(config))
+    async with opened(pgbouncer, **options) as database:
+        assert await checked(database, caplog) == ""
+
+
+async def checked(database: Database, caplog: pytest.LogCaptureFixture) -> str:
+    """What is said at the start of a server."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "community_gql.db"):
+        await bouncer.check(database)
+    lines = [record.getMessage() for record in caplog.records if hasattr(record, "settings")]
+    return " ".join(lines)

@@ -34,7 +34,9 @@ LONGEST_PREPARED = 16 * 1024
 """The longest text that stays prepared, in characters."""
 PREPARED_OVERHEAD = 2048
 """What a short statement weighs beside its text."""
-_PLANS = "plan_cache_mode"
+PLANS = "plan_cache_mode"
+CUSTOM = f"SET LOCAL {PLANS} = force_custom_plan"
+GENERIC = f"SET LOCAL {PLANS} = force_generic_plan"
 LABEL = "label"
 """The execution option that marks a statement, see ``db/labels.py``."""
 ANSWERS = {
@@ -124,6 +126,14 @@ class PoolConfig:
         return not self.pgbouncer or self.pgbouncer_prepared
 
     @property
+    def plans_by_transaction(self) -> bool:
+        """Whether only a transaction can have its statements planned for their values.
+
+        Behind PgBouncer what is set for longer is left to other clients.
+        """
+        return self.pgbouncer and self.pgbouncer_prepared
+
+    @property
     def caller_part(self) -> int:
         """How many connections one caller may hold."""
         return max(1, min(self.pool_size, ceil(self.pool_size * self.caller_share)))
@@ -197,11 +207,26 @@ class Pool:
         with tracing.span(STATEMENT, "client") as span:
             if span is not None:
                 describe(span, text, label_of(text))
+            if custom_plan and self.config.plans_by_transaction:
+                return await self._planned_anew(lent, text, arguments)
             await self.plan(lent.connection, custom_plan)
-            statement = await self._prepared(lent, text)
-            if statement is None:
-                return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
-            return await statement.fetchval(*arguments)  # unscoped: the caller's
+            return await self._fetch(lent, text, arguments)
+
+    async def _fetch(self, lent: Lent, text: str, arguments: Sequence[Any]) -> Any:
+        statement = await self._prepared(lent, text)
+        if statement is None:
+            return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
+        return await statement.fetchval(*arguments)  # unscoped: the caller's
+
+    async def _planned_anew(self, lent: Lent, text: str, arguments: Sequence[Any]) -> Any:
+        await lent.driver.execute(f"BEGIN READ ONLY; {CUSTOM}")  # unscoped: a setting
+        try:
+            found = await self._fetch(lent, text, arguments)
+        except Exception:
+            await self.command(lent, "ROLLBACK")
+            raise
+        await self.command(lent, "COMMIT")
+        return found
 
     async def rows(self, lent: Lent, text: str, arguments: Sequence[Any]) -> list[Row]:
         """The rows of a statement of a transaction, which stays prepared."""
@@ -235,11 +260,11 @@ class Pool:
         Left to itself PostgreSQL compares guesses, and plans many a page anew each time.
         """
         mode = "force_custom_plan" if custom_plan else "force_generic_plan"
-        # Behind PgBouncer a setting would be left to other clients.
-        if not self.config.pgbouncer and connection.info.get(_PLANS) != mode:
+        # Behind PgBouncer a setting would be left to other clients: there the role has it.
+        if not self.config.pgbouncer and connection.info.get(PLANS) != mode:
             driver: Any = connection.driver_connection
-            await driver.execute(f"SET {_PLANS} = {mode}")  # unscoped: a setting
-            connection.info[_PLANS] = mode
+            await driver.execute(f"SET {PLANS} = {mode}")  # unscoped: a setting
+            connection.info[PLANS] = mode
 
     def keep(self, lent: Lent) -> None:
         """Take a connection that works back, for the next statement."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from community_gql.db.labels import STATEMENT, describe
-from community_gql.db.pool import LABEL, Pool, awaited, detached
+from community_gql.db.pool import CUSTOM, GENERIC, LABEL, Pool, awaited, detached
 from community_gql.db.replicas import Behind, Position, Replica, reach
 from community_gql.db.states import REPEATED, TOO_LONG, away_is_unavailable, sqlstate, unavailable
 from community_gql.db.stopwatch import Stopwatch
@@ -22,9 +22,6 @@ from community_gql.telemetry import tracing
 READ_ATTEMPTS = 3
 EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS)"
 """It runs the statement: for SELECTs only."""
-# The settings of the session, which the pool keeps track of, stay as they are.
-_CUSTOM = "SET LOCAL plan_cache_mode = force_custom_plan"
-_GENERIC = "SET LOCAL plan_cache_mode = force_generic_plan"
 
 
 class Snapshot:
@@ -105,11 +102,12 @@ class Snapshot:
             with away_is_unavailable(), self.stopwatch.running():
                 async with driver.transaction():  # a savepoint
                     if custom_plan:
-                        await driver.execute(_CUSTOM)  # unscoped: a setting
+                        # The session's setting, which the pool keeps track of, stays as it is.
+                        await driver.execute(CUSTOM)  # unscoped: a setting
                     # unscoped: runs what was compiled from scoped selects
                     rows: Sequence[Any] = await driver.fetch(text, *arguments)
                     if custom_plan:
-                        await driver.execute(_GENERIC)  # unscoped: a setting
+                        await driver.execute(GENERIC)  # unscoped: a setting
             return rows
         except asyncpg.PostgresError:
             raise
@@ -184,6 +182,8 @@ class Snapshot:
             raw: Any = await connection.get_raw_connection()
             await pool.plan(raw, self._custom_plan)
             await reach(raw.driver_connection, after)  # before the transaction has its snapshot
+            if self._custom_plan and pool.config.plans_by_transaction:
+                await connection.exec_driver_sql(CUSTOM)  # unscoped: a setting
         except BaseException as error:
             lost = None if isinstance(error, Behind) else error
             detached(pool.release(connection, self._caller, error=lost))
