@@ -1,5 +1,6 @@
 import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { useEffect, useState } from 'react';
+import { useRun } from './runs';
 
 const SEGMENTS = [
   { segment: 'query', title: 'Query' },
@@ -14,7 +15,10 @@ export function Segments() {
   const [segment, setSegment] = useState<Segment>('query');
   const isFetching = useGraphiQL((state) => state.isFetching);
   const [ran, setRan] = useState(false); // not yet by somebody's wish: the page opens with an answer
-  const { run } = useGraphiQLActions();
+  const tab = useGraphiQL((state) => state.tabs[state.activeTabIndex]?.id ?? '');
+  const last = useRun(tab);
+  const isFollowing = last === 'following' || last === 'returning';
+  const { run, stop } = useGraphiQLActions();
   useEffect(() => {
     if (isFetching && ran) setSegment('answer');
   }, [isFetching, ran]);
@@ -46,8 +50,8 @@ export function Segments() {
         ))}
       </div>
       {segment !== 'query' && (
-        <button type="button" className="run-here" onClick={() => void run()}>
-          Run
+        <button type="button" className="run-here" onClick={() => (isFollowing ? stop() : void run())}>
+          {isFollowing ? 'Stop' : 'Run'}
         </button>
       )}
     </div>

@@ -318,6 +318,10 @@ async function development() {
   await pause(500);
   await examine('phone');
   await picture('phone');
+  await tab('Live');
+  await page.locator('.run-here').click();
+  await page.locator('.run-here', { hasText: 'Stop' }).click();
+  await page.locator('.run-here', { hasText: 'Run' }).waitFor();
   await page.click('button.who');
   await examine('phone people');
   await page.keyboard.press('Escape');

@@ -107,7 +107,7 @@ def test_two_manifests_must_not_disagree(tmp_path: Path) -> None:
     for path, text in zip(paths, (PEOPLE, UNKNOWN), strict=True):
         path.write_bytes(orjson.dumps({"1": text}))
 
-    with pytest.raises(SettingsError, match="another document than before for id '1'"):
+    with pytest.raises(SettingsError, match="a different document than an earlier file for id '1'"):
         TrustedDocuments.load("allow", paths)
 
 

@@ -121,7 +121,7 @@ function Notices({ viewer }: { viewer: Viewer | null | undefined }) {
     <div role="status" className="notices">
       {request && pathname !== "/requests" && (
         <p>
-          {nameOf(request.who)} would like to be your friend. <Link to="/requests">Answer</Link>{" "}
+          {nameOf(request.who)} would like to be your friend. <Link to="/requests">Answer</Link>
           <Button label="Later" act={() => setArrived(null)} />
         </p>
       )}

@@ -123,7 +123,7 @@ export function Choices<Version extends object>(props: {
       <h2 id="conflict" ref={heading} tabIndex={-1}>
         It was changed in the meantime
       </h2>
-      <p>Somewhere else, such as in another window, this was saved after you had opened it here.</p>
+      <p>After you opened it here, it was saved somewhere else, perhaps in another window. Choose what to keep.</p>
       <Form label="Save this choice" busy={props.busy} problems={props.problems} submit={submit}>
         {different.map((part) => (
           <fieldset key={part}>

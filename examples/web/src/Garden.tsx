@@ -116,7 +116,7 @@ function Tend({ garden, close }: { garden: Planted | null; close: () => void }) 
         />
         <Field
           label="Theme"
-          hint="Such as zen or wild; may be empty."
+          hint="Such as zen or wild. Optional."
           name="theme"
           value={garden?.theme}
           errors={said.field("theme")}

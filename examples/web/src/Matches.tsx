@@ -148,8 +148,8 @@ function Reasons({ tags, themes, habits, journaling }: MatchCardFragment["reason
 const SWITCHES = [
   {
     what: "wanted",
-    label: "Show me to people whom I suit, and them to me",
-    hint: "Off, you leave all lists at once.",
+    label: "Show me to people who suit me, and show them to me",
+    hint: "If you switch this off, you leave all lists at once.",
   },
   { what: "habits", label: "Let my habits count", hint: "Only among people who want that too." },
 ] as const;

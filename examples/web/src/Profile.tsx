@@ -130,7 +130,7 @@ function Edit({ user }: { user: MyProfileFragment }) {
         />
         <Field
           label="Days a week"
-          hint="How often you mean to write; may be empty."
+          hint="How often you plan to write. Optional."
           errors={said.field("journalingFrequency")}
           control={(given) => (
             <select {...given} name="journalingFrequency" defaultValue={base.profile?.journalingFrequency ?? ""}>
@@ -143,7 +143,7 @@ function Edit({ user }: { user: MyProfileFragment }) {
         />
         <Field
           label="Tags"
-          hint="What you care about. Matches go by it."
+          hint="What you care about. Your matches depend on it."
           errors={tags}
           control={(given) => <TagPicker names={names} change={setNames} given={given} />}
         />

@@ -141,7 +141,7 @@ async def put_matches(
         if not 0 <= item.score <= 1:
             problems.add(Code.INVALID, "A score lies between 0 and 1.", *at, "score")
         if item.user_id is not None and item.user_id == item.target_user_id:
-            problems.add(Code.INVALID, "Nobody matches themselves.", *at, "targetUserId")
+            problems.add(Code.INVALID, "A person cannot match themselves.", *at, "targetUserId")
         known = item.user_id is not None and item.target_user_id is not None
         if known and pairs.setdefault((item.user_id, item.target_user_id), place) != place:
             problems.add(Code.INVALID, "This pair is in the batch already.", *at)

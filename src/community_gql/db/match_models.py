@@ -38,7 +38,7 @@ from community_gql.db.base import VIEWER, Base, now, owner
 
 
 class MatchingState(enum.StrEnum):
-    """How far the matching of a person is. Computed when it is read, not stored."""
+    """The state of a person's matching. Computed when it is read, not stored."""
 
     OFF = "off"
     NOTHING_TO_GO_BY = "nothing_to_go_by"

@@ -47,7 +47,9 @@ class AccountExport:
             viewer = await self._authenticate(request)
             sub = viewer.sub
             if sub is None:
-                raise Unauthenticated("Sign in first: this is everything about yourself.")
+                raise Unauthenticated(
+                    "Sign in first: the export has everything about the person who is signed in."
+                )
             key = key_of(sub, request.client.host if request.client else None)
             balance = await self._config.budget.charge(key, POINTS)
             found = await export.size(self._database, sub, caller=key)

@@ -27,4 +27,4 @@ def loads(text: bytes | str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise BadRequest("The request is nested too deep.") from None
+        raise BadRequest("The request is nested too deeply.") from None

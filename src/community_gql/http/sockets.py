@@ -283,8 +283,8 @@ class Socket(WebSocket):
             self.close(ID_IN_USE, f"Subscriber for {id_} already exists", "protocol error")
         elif len(self.operations) >= self.limits.max_subscriptions:
             refused = BadRequest(
-                f"A socket carries {self.limits.max_subscriptions} operations at once. Complete "
-                "one of them first, or open another socket."
+                f"A socket carries at most {self.limits.max_subscriptions} operations at once. "
+                "Complete one of them first, or open another socket."
             )
             answer = self.sockets.runner.refused(Exchange(self.client), refused)
             self.send(_message(orjson.dumps(id_), b"error", orjson.dumps(answer.errors)))

@@ -130,7 +130,7 @@ class TokenVerifier:
         except JoseError as error:
             raise Unauthenticated(f"The token is not valid: {_reason(error)}.") from error
         if claims["iat"] < 0 or claims["exp"] > LAST_SECOND:
-            raise Unauthenticated("The token is not valid: its times are no dates.")
+            raise Unauthenticated("The token is not valid: its times are not valid dates.")
 
 
 def _header(token: str) -> dict[str, Any]:

@@ -153,7 +153,9 @@ class TrustedDocuments:
         for path in files:
             for id_, text in _manifest(path).items():
                 if texts.setdefault(id_, text) != text:
-                    raise SettingsError(f"{path} has another document than before for id {id_!r}.")
+                    raise SettingsError(
+                        f"{path} has a different document than an earlier file for id {id_!r}."
+                    )
         if mode != "off" and not texts:
             raise SettingsError(
                 f"TRUSTED_DOCUMENTS is {mode}, but TRUSTED_DOCUMENTS_FILES names no documents."

@@ -333,8 +333,8 @@ def _check_kind(kind: OperationType) -> None:
     """Raises BadRequest for a subscription."""
     if kind is OperationType.SUBSCRIPTION:
         raise BadRequest(
-            "A subscription has no one answer: follow it over WebSocket (graphql-transport-ws) "
-            "or as an event stream (Accept: text/event-stream)."
+            "A subscription has more than one answer: follow it over WebSocket "
+            "(graphql-transport-ws) or as an event stream (Accept: text/event-stream)."
         )
 
 

@@ -174,7 +174,7 @@ class TagOrder(enum.Enum):
     NAME = ordered(BY_NAME, "By name.")
     POPULARITY = ordered(
         Order(lambda tag, _: (tag.popularity, tag.id), descending=True),
-        "The tag that most people chose comes first, by a count of the last minute.",
+        "The tag that most people chose comes first. The count is at most about a minute old.",
     )
 
 
@@ -199,9 +199,9 @@ for _orders in (UserOrder, StoryOrder, HabitOrder, TagOrder, MatchOrder, Friends
 
 @described_input
 class UserFilter:
-    """Which people to list. Without members: all.
+    """Which people to list; without members, all.
 
-    A member that is empty is as if it were absent.
+    An empty text counts as absent.
     """
 
     search: str | None = member(
@@ -228,9 +228,9 @@ class UserFilter:
 
 @described_input
 class StoryFilter:
-    """Which stories to list. Without members: all that the viewer may see.
+    """Which stories to list; without members, all that the viewer may see.
 
-    A member that is empty (or an empty list) is as if it were absent.
+    An empty text or list counts as absent.
     """
 
     tags_any: list[str] | None = member(
@@ -273,9 +273,9 @@ class StoryFilter:
 
 @described_input
 class UserStoryFilter(StoryFilter):
-    """Which of a person's stories to list. Without members: all that the viewer may see.
+    """Which of a person's stories to list; without members, all that the viewer may see.
 
-    A member that is empty (or an empty list) is as if it were absent.
+    An empty text or list counts as absent.
     """
 
     visibility: m.StoryVisibility | None = member(
@@ -288,7 +288,7 @@ class UserStoryFilter(StoryFilter):
 
 @described_input
 class TagFilter:
-    """Which tags to list. Without members: all. A member that is empty is as if it were absent."""
+    """Which tags to list; without members, all. An empty text counts as absent."""
 
     prefix: str | None = member(
         String(),

@@ -14,8 +14,8 @@ from community_gql.schema.fields import described_input
 from community_gql.schema.scalars import JSON
 
 _EXPECTED = (
-    "The `updatedAt` that the change is based on. When the row has another by now, nothing is "
-    "written and the error is CONFLICT."
+    "The `updatedAt` that the change is based on. If it is another one by now, "
+    "nothing is written and the error is CONFLICT."
 )
 
 
@@ -67,8 +67,9 @@ class CreateStoryInput:
         default_factory=list,
     )
     idempotency_key: str | None = _member(
-        "A text of your own making, such as a UUID. When the same person sends the same key again "
-        "within a day, the answer is the story that it made first, and nothing is written."
+        "A text that you make up, such as a UUID. If the same person sends the same key "
+        "again within a day, nothing is written, and the answer is the story that the "
+        "first request made."
     )
 
 
@@ -233,7 +234,7 @@ class UpdateMatchingInput:
 
 @described_input
 class DismissMatchInput:
-    """Whom the viewer does not want among their matches. The other cannot notice."""
+    """Which person to take out of the viewer's matches. That person cannot find out."""
 
     user_id: strawberry.ID = _id("User", "The person's global id.")
 
@@ -251,8 +252,10 @@ class FeaturesInput:
 
     made = matching.Features
     user_id: strawberry.ID = _id("User", "The person's global id.")
-    vector: list[float] = _needed("Finite numbers; one length per version.")
-    version: int = _member("Which recipe made the vector, from 1.", 1)
+    vector: list[float] = _needed(
+        "Finite numbers. All vectors of one version have the same length."
+    )
+    version: int = _member("The version of the recipe that made the vector; 1 or more.", 1)
 
 
 @described_input
@@ -262,7 +265,9 @@ class PutFeaturesInput:
     People who do not want to be matched are left out.
     """
 
-    features: list[FeaturesInput] = _needed(f"At most {validation.MAX_BATCH:,}; one a person.")
+    features: list[FeaturesInput] = _needed(
+        f"At most {validation.MAX_BATCH:,}; one for each person."
+    )
 
 
 @described_input
@@ -270,8 +275,8 @@ class MatchInput:
     """How well one person suits another."""
 
     made = matching.Match
-    user_id: strawberry.ID = _id("User", "Whose match it is: the global id of the person.")
-    target_user_id: strawberry.ID = _id("User", "Who suits them: the global id of the person.")
+    user_id: strawberry.ID = _id("User", "The global id of the person whose match it is.")
+    target_user_id: strawberry.ID = _id("User", "The global id of the person who suits them.")
     score: float = _needed("How well, from 0 to 1.")
 
 
@@ -280,8 +285,8 @@ class PutMatchesInput:
     """A batch of matches, saved all or none. Needs the permission `write:matches`.
 
     It replaces the matches that these people have, so send all matches of a person in one. Pairs
-    that must not match are left out: friends, whom someone asked or dismissed, and people who do
-    not want to be matched.
+    that must not match are left out: friends, people whom someone asked for friendship or
+    dismissed, and people who do not want to be matched.
     """
 
     matches: list[MatchInput] = _needed(f"At most {validation.MAX_BATCH:,}; each pair once.")

@@ -148,7 +148,7 @@ class RenameTagPayload(Payload):
 class MergeTagsPayload(Payload):
     """The tag that stayed."""
 
-    tag: Tag | None = result("The tag that stands for both now; null when it was refused.")
+    tag: Tag | None = result("The tag that remains; null when it was refused.")
 
 
 @described_type
@@ -222,8 +222,8 @@ class PutFeaturesPayload(Payload):
     )
     skipped: int | None = derived(
         lambda outcome: outcome.key and outcome.key.skipped,
-        "How many were left out, of people who do not want to be matched; null when it was "
-        "refused.",
+        "How many were left out because the person does not want to be matched; null when "
+        "it was refused.",
     )
 
 
@@ -233,11 +233,11 @@ class PutMatchesPayload(Payload):
 
     created_at: datetime | None = derived(
         lambda outcome: outcome.key and outcome.key.created_at,
-        "The batch: what `Match.createdAt` says of each of them; null when it was refused.",
+        "The `createdAt` of all these matches; null when it was refused.",
     )
     skipped: int | None = derived(
         lambda outcome: outcome.key and outcome.key.skipped,
-        "How many were left out, of pairs that must not match; null when it was refused.",
+        "How many were left out because the pair must not match; null when it was refused.",
     )
 
 

@@ -111,7 +111,7 @@ class MutationField(StrawberryField):
     async def _run(self, context: Context, name: str, arguments: Mapping[str, Any]) -> Outcome:
         viewer = context.viewer
         if viewer.sub is None:
-            raise Unauthenticated("Sign in first: this changes what belongs to someone.")
+            raise Unauthenticated("Sign in first: only signed-in people can change things.")
         members = _read(self._members, arguments["input"])
         try:
             with tracing.span(f"mutation {name}"):

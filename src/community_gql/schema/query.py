@@ -85,17 +85,17 @@ class MomentField(EdgeField[MomentPlan]):
 
 @described_type
 class Query:
-    """Everything that can be read. What the viewer may not see is as if it were not there."""
+    """Everything that can be read. What the viewer may not see looks as if it did not exist."""
 
     viewer: Viewer | None = loaded(ViewerField, "The signed-in person; null when signed out.")
     node: Node | None = loaded(
         NodeField,
-        "Anything with a global id; null when there is no such thing, or not for the viewer.",
+        "The object with this global id; null when it does not exist or the viewer may not see it.",
         argument("id", strawberry.ID, "The global id."),
     )
     nodes: list[Node | None] = loaded(
         NodesField,
-        "Several things by their global ids, in that order, null where `node` gives null.",
+        "Several objects by their global ids, in the same order; null where `node` gives null.",
         argument("ids", list[strawberry.ID], "The global ids; at most 100."),
     )
     user: User | None = lookup("A person by global id.", "id", "The person's global id.")
@@ -117,8 +117,8 @@ class Query:
     )
     moment: str = loaded(
         MomentField,
-        "The moment that this answer shows, for `after` of `Subscription.stories`: what follows "
-        "there has no gap. Opaque, and good for an hour.",
+        "The moment that this answer shows. Give it as `after` to `Subscription.stories`, "
+        "to follow from here without a gap. Opaque, and good for an hour.",
     )
 
 

@@ -56,8 +56,8 @@ SCALARS: dict[object, ScalarDefinition] = {
         name="DateTime",
         description=(
             "A moment, in RFC 3339. Answers are in UTC with `Z` and six fractional digits: "
-            "`2026-11-23T09:00:00.000000Z`. Input may be in any time zone, but must name one, "
-            "and has at most six fractional digits other than 0."
+            "`2026-11-23T09:00:00.000000Z`. Input may be in any time zone, but must name it. "
+            "After six fractional digits only zeros may follow."
         ),
         specified_by_url="https://datatracker.ietf.org/doc/html/rfc3339",
         serialize=write_datetime,
@@ -106,10 +106,10 @@ describe_enum(
 )
 describe_enum(
     m.MatchingState,
-    "How far the matching of a person is.",
+    "The state of a person's matching.",
     OFF="They do not want to be matched.",
     NOTHING_TO_GO_BY="They chose no tags and used none on a public story.",
-    WAITING="Something changed: their list is about to be made anew.",
+    WAITING="Something has changed, and their list is about to be computed again.",
     READY="Their list is up to date. It may be empty: nobody suits them well enough.",
 )
 describe_enum(
@@ -120,7 +120,7 @@ describe_enum(
     TOO_LONG="A text has too many characters.",
     TOO_MANY="A list has too many items.",
     INVALID="A value is of the right type but out of bounds or of the wrong form.",
-    NOT_FOUND="There is no such thing, or not for the viewer.",
+    NOT_FOUND="It does not exist, or the viewer may not see it.",
     FORBIDDEN="The viewer can see it but may not do this with it.",
     CONFLICT="It was changed since the viewer read it.",
     GARDEN_ALREADY_EXISTS="The viewer has a garden; everyone has at most one.",

@@ -30,7 +30,7 @@ from community_gql.settings.docstrings import documentation
 
 
 class StoryChangeKind(enum.StrEnum):
-    """What became of a story, from the viewer's side."""
+    """What happened to a story, as the viewer sees it."""
 
     APPEARED = "APPEARED"
     CHANGED = "CHANGED"
@@ -41,14 +41,15 @@ class StoryChangeKind(enum.StrEnum):
 describe_enum(
     StoryChangeKind,
     documentation(StoryChangeKind),
-    APPEARED="The list has it now: it was written, or it came to be for the viewer or to match "
-    "the filter. Who has it already may keep it.",
-    CHANGED="It was in the list and still is, with another text, tags or visibility.",
-    GONE="The list has it no more: it was deleted, or is not for the viewer any more, or does not "
-    "match the filter. Who does not have it can ignore that.",
-    RELOAD="Read the list (again): what follows is complete from here on. The first event without "
-    "`after`; also when `after` is too old, when too much changed at once, and when the viewer "
-    "won or lost a friend.",
+    APPEARED="The story is in the list now: it was written, or the viewer may see it now, or "
+    "it matches the filter now. If you have it already, keep it.",
+    CHANGED="The story is still in the list, and its text, tags or visibility have changed.",
+    GONE="The story is not in the list any more: it was deleted, or the viewer may not see "
+    "it any more, or it does not match the filter any more. If you do not have it, "
+    "ignore this.",
+    RELOAD="Read the list (again): what follows is complete from here on. It is the first "
+    "event without `after`. It also comes when `after` is too old, when too much "
+    "changed at once, and when the viewer gained or lost a friend.",
 )
 
 
@@ -98,7 +99,7 @@ class AppearedField(ResultField):
 
 @described_type
 class StoryChange:
-    """What became of a story in a list, or that the list is to be read again."""
+    """A change of a story in a list, or a request to read the list again."""
 
     kind: StoryChangeKind = derived(lambda event: event.kind, "What became of it.")
     story: Story | None = result("The story as it is now; null for GONE and RELOAD.")
@@ -109,12 +110,12 @@ class StoryChange:
     )
     gone_id: strawberry.ID | None = derived(
         lambda event: None if event.gone is None else write_id("Story", event.gone),
-        "The global id of the story that is GONE; null for all else.",
+        "The global id of the story that is GONE; null for every other kind.",
     )
     moment: str = derived(
         lambda event: event.moment,
-        "Up to where this tells, for `after`: what follows it then has no gap, on whichever "
-        "connection or server.",
+        "The moment that this event reaches. Give it as `after` to go on from here "
+        "without a gap, on any connection and server.",
     )
 
 
@@ -157,14 +158,15 @@ def _stories() -> PageField:
 
 @described_type
 class Subscription:
-    """What can be followed: changes of what many share, states of what is one's own.
+    """Everything that can be followed.
 
-    A state is told at once, and again whenever it has become another.
+    `stories` tells changes of a list. `viewer` and `node` tell a state: at once, and again
+    whenever it has changed.
     """
 
     stories: StoryChange = loaded(
         StoryChangesField,
-        "What becomes of the stories that `Query.stories` lists.",
+        "Changes of the list that `Query.stories` gives with the same filter.",
         argument("filter", filters.StoryFilter | None, "Only those that match all members."),
         argument(
             "after",
@@ -175,13 +177,14 @@ class Subscription:
     )
     viewer: Viewer | None = loaded(
         ViewerField,
-        "Whoever asks, now and after every change of what is theirs; null when signed out.",
+        "The signed-in person, now and after every change of what is theirs; null when signed out.",
     )
     node: Node | None = loaded(
         NodeField,
-        "Anything with a global id, now and after every change of it; null when there is no such "
-        "thing, or not for the viewer any more. A person's profile, garden, tags, habits and "
-        "stories count as theirs. What else is selected is fresh each time, but its changes alone "
-        "tell nothing.",
+        "The object with this global id, now and after every change of it; null when it "
+        "does not exist or the viewer may not see it any more. A change of a person's "
+        "profile, garden, tags, habits or stories counts as a change of the person. "
+        "Everything else that is selected is up to date in each event, but a change of "
+        "that alone causes no event.",
         argument("id", strawberry.ID, "The global id."),
     )

@@ -47,7 +47,7 @@ from community_gql.schema.scalars import JSON
 T = TypeVar("T")
 
 
-@strawberry.interface(description="Something with a global id, to be found again with `node`.")
+@strawberry.interface(description="An object with a global id, by which `node` finds it again.")
 class Node:
     """Something with a global id."""
 
@@ -92,9 +92,10 @@ class Edge(Generic[T]):
 class Connection(Generic[T]):
     """A page of a list. Go forward with `first` and `after`, backward with `last` and `before`.
 
-    Orders by `createdAt` go by when the write began, not by when it was committed: what took long
-    to commit may appear behind a cursor that was handed out before. To follow a list without a
-    gap, ask again from a little before the newest item seen, and skip those known by their `id`.
+    `createdAt` is the time at which the write began, not the time of its commit. So a row that was
+    committed late can appear behind a cursor that you already have. To follow a list without a
+    gap, ask again from a little before the newest item that you have, and skip the items whose
+    `id` you know.
     """
 
     edges: list[Edge[T]] = derived(Page.edges, "The items of this page with their cursors.")
@@ -148,7 +149,8 @@ class User(Node):
     matches: Connection[Match] = page(
         m.User.matches,
         orders=filters.MatchOrder,
-        description="The newest batch of people who suit them. Empty for everyone but themselves.",
+        description="The people who suit them, from the newest batch. Empty for everyone but "
+        "themselves.",
     )
     viewer_friendship: Friendship | None = one(
         m.User.viewer_friendship,
@@ -162,7 +164,7 @@ class Profile:
 
     display_name: str | None = column("The name that others see; at most 80 characters.")
     bio: str | None = column("A few words about themselves.")
-    journaling_frequency: int | None = column("How many days a week they mean to write, 0 to 7.")
+    journaling_frequency: int | None = column("How many days a week they plan to write, 0 to 7.")
     updated_at: datetime = column("When they last changed it.")
     user: User = one(m.UserProfile.user, "Whose profile this is.")
 
@@ -255,9 +257,11 @@ class Tag(Node):
 class Match(Node):
     """A person who suits the viewer. Only the viewer can see it."""
 
-    score: float = column("How well they suit, from 0 to 1.")
-    created_at: datetime = column("When the list that it belongs to was last made as a whole.")
-    user: User = one(m.MatchResult.target, "The person who suits.")
+    score: float = column("How well the two suit each other, from 0 to 1.")
+    created_at: datetime = column(
+        "When the list that this match belongs to was last computed as a whole."
+    )
+    user: User = one(m.MatchResult.target, "The person who suits the viewer.")
     shared_tags: list[Tag] = through(
         m.MatchResult.shared_tags, filters.BY_NAME, "The tags that both chose, by name.", most=50
     )
@@ -277,7 +281,7 @@ def _same_journaling(match: Any) -> Any:
 
 @entity(m.MatchResult)
 class MatchReasons:
-    """What two people who suit each other have in common, as of now: it is never stored."""
+    """What two matched people have in common now. It is computed when you read it."""
 
     tags: list[Tag] = through(
         m.MatchResult.shared_tags, filters.BY_NAME, "The tags that both chose, by name.", most=50
@@ -299,7 +303,8 @@ class MatchReasons:
         lateral=True,
     )
     journaling: int | None = computed(
-        _same_journaling, "How many days a week both mean to write, where it is the same."
+        _same_journaling,
+        "How many days a week both plan to write; null unless the number is the same.",
     )
 
 
@@ -319,7 +324,10 @@ class Features:
     """The numbers by which a person is matched. Only they can see them."""
 
     vector: list[float] = column("The feature vector.")
-    version: int = column("Which recipe made the vector; vectors of one version have one length.")
+    version: int = column(
+        "The version of the recipe that made the vector. All vectors of one version have "
+        "the same length."
+    )
     updated_at: datetime = column("When it was computed.")
 
 
@@ -359,11 +367,11 @@ def _matching_state(user: Any) -> Any:
 
 @entity(m.User)
 class Matching:
-    """What the viewer chose about being matched, and how far it is."""
+    """The viewer's choices about being matched, and the state of it."""
 
     wanted: bool = computed(
         lambda user: _choice(user, "wanted", "true"),
-        "Whether they want matches, and to be among those of others; true until they choose.",
+        "Whether they want matches, and to appear in those of others; true until they choose.",
     )
     habits: bool = computed(
         lambda user: _choice(user, "habits", "false"),
@@ -371,7 +379,7 @@ class Matching:
     )
     state: m.MatchingState = computed(_matching_state, "How far it is.")
     listed_at: datetime | None = computed(
-        _listed_at, "When their list was last made as a whole; null while there is none."
+        _listed_at, "When their list was last computed as a whole; null while there is none."
     )
 
 
@@ -383,7 +391,7 @@ class Viewer:
     email: str = column("Their e-mail address.")
     permissions: list[str] = computed(
         lambda _: bindparam("viewer_permissions", type_=ARRAY(String)),
-        "What their token permits beyond the ordinary, such as `manage:tags`.",
+        "The special permissions of their token, such as `manage:tags`.",
     )
     session_expires_at: datetime | None = computed(
         lambda _: bindparam("viewer_expires_at", type_=DateTime(timezone=True)),
@@ -408,7 +416,7 @@ class Viewer:
     friend_requests: Connection[Friendship] = page(
         m.User.friend_requests,
         orders=filters.FriendshipOrder,
-        description="Requests for friendship that wait for their answer.",
+        description="Requests for friendship that they have not answered yet.",
     )
     sent_friend_requests: Connection[Friendship] = page(
         m.User.sent_friend_requests,
