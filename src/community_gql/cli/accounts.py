@@ -13,7 +13,7 @@ from community_gql.cli.console import fail, say
 from community_gql.cli.databases import database, ended_by_signals
 
 commands = typer.Typer(
-    help="Accounts: what people may ask of whoever runs the server.", no_args_is_help=True
+    help="Accounts: export everything that is stored about a person.", no_args_is_help=True
 )
 
 
@@ -28,7 +28,7 @@ def common() -> None:
 def export(
     email: Annotated[str, typer.Argument(help="The person's e-mail address.")],
     output: Annotated[
-        Path | None, typer.Option(help="A file; without it, it goes to standard output.")
+        Path | None, typer.Option(help="The file to write. [dim]\\[standard output][/dim]")
     ] = None,
 ) -> None:
     """Write everything that is stored about a person, as JSON."""

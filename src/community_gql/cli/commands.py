@@ -67,7 +67,10 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def common(
     shown: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """A GraphQL API for a community app on PostgreSQL."""

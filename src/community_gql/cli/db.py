@@ -28,8 +28,9 @@ from community_gql.dev.embedded import EmbeddedPostgres, discard, known_address
 from community_gql.settings import database_url_is_set, home
 
 commands = typer.Typer(
-    help="The database: migrations, people, and a way in.\n\n"
-    "Uses DATABASE_URL where it is set, and this checkout's embedded PostgreSQL otherwise.",
+    help="The database: migrate it, fill it with people, open it.\n\n"
+    "It uses DATABASE_URL if that is set, and otherwise the embedded PostgreSQL of "
+    "this checkout.",
     no_args_is_help=True,
 )
 
@@ -71,7 +72,7 @@ def downgrade(
 
 @commands.command(epilog="Example:\n\n  community-gql db current")
 def current() -> None:
-    """Print the revision the database is at."""
+    """Print the revision that the database is at."""
     from community_gql.db import migrate
 
     with database() as url:
@@ -104,7 +105,7 @@ def seed(people: People = 200, seed: Seed = 1) -> None:
 def url() -> None:
     """Print the address of the embedded database for psql and its like.
 
-    It answers while `community-gql dev` or `community-gql db psql` runs.
+    The address works while `community-gql dev` or `community-gql db psql` runs.
     """
     address, running = known_address(embedded_settings().data_dir / "postgres", DATABASE)
     print(address)  # noqa: T201
@@ -118,7 +119,7 @@ def url() -> None:
     '  community-gql db psql -c "select count(*) from users"',
 )
 def psql(context: typer.Context) -> None:
-    """Open psql on the embedded database, starting it if need be; options go to psql."""
+    """Open psql on the embedded database, and start that if needed. Options go to psql."""
     with contextlib.ExitStack() as stack:
         server, _ = open_embedded(stack, embedded_settings())
         # Not exec: the server must be released afterwards. Only psql handles Ctrl-C.

@@ -58,7 +58,7 @@ def dev(
             "--reload/--no-reload",
             envvar="RELOAD",
             show_envvar=False,
-            help="Start anew when the code changes. [dim]\\[RELOAD, in a checkout][/dim]",
+            help="Restart when the code changes. [dim]\\[RELOAD, in a checkout][/dim]",
         ),
     ] = None,
     pages: Annotated[

@@ -32,14 +32,17 @@ commands = typer.Typer()
 def explain(
     query: Annotated[str, typer.Argument(help="A query, a file with one, or - for stdin.")],
     person: Annotated[
-        str | None, typer.Option(help="The e-mail address of who asks. [dim]\\[signed out][/dim]")
+        str | None,
+        typer.Option(help="The e-mail address of the person who asks. [dim]\\[signed out][/dim]"),
     ] = None,
     variables: Annotated[str, typer.Option(help="A JSON object.")] = "{}",
-    operation: Annotated[str | None, typer.Option(help="Its name, if there are several.")] = None,
+    operation: Annotated[
+        str | None, typer.Option(help="The name of the operation, if there are several.")
+    ] = None,
 ) -> None:
     """Run a query and print its SQL and PostgreSQL's plan (EXPLAIN ANALYZE).
 
-    It reads DATABASE_URL where that is set, and this checkout's embedded PostgreSQL otherwise.
+    It uses DATABASE_URL if that is set, and otherwise the embedded PostgreSQL of this checkout.
     """
     text = read_query(query)
     try:

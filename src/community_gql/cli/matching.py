@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from community_gql.matching.running import Mode
 
 commands = typer.Typer(
-    help="Matches: who suits whom, kept up to date.\n\n"
-    "Runs beside the server, on DATABASE_URL where it is set. A stopped run goes on with the same "
-    "command.",
+    help="Matches: compute them, keep them up to date, and judge them.\n\n"
+    "It runs beside the server, on DATABASE_URL if that is set. If it was stopped, run it again.",
     no_args_is_help=True,
 )
 
@@ -37,14 +36,15 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 )
 def run(
     every: Annotated[
-        str | None, typer.Option(help="Go on, with this pause between runs: 10s, 1m, 2h.")
+        str | None, typer.Option(help="Repeat, with this pause between runs: 10s, 1m, 2h.")
     ] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Compute everything anew.")] = False,
     top: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Matches in a list. [dim]\\[20][/dim]")
+        int | None,
+        typer.Option(min=1, max=100, help="How many matches a list has at most. [dim]\\[20][/dim]"),
     ] = None,
 ) -> None:
-    """Compute the vectors and lists of those for whom something changed."""
+    """Compute the vectors and lists of the people for whom something has changed."""
     require_numpy()
     pause = seconds(every) if every is not None else None
     os.nice(BEHIND_OTHERS)  # it has time, whoever asks the server has not
@@ -103,7 +103,9 @@ def require_numpy() -> None:
 )
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    stale: Annotated[bool, typer.Option("--stale", help="Who waits for a run.")] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="List the people who wait for a run.")
+    ] = False,
 ) -> None:
     """Say what is up to date, and how evenly people are shown."""
     require_numpy()
@@ -135,7 +137,7 @@ def status(
 def evaluate(
     people: Annotated[int, typer.Option(min=1, help="People to look at, at most.")] = 5000,
 ) -> None:
-    """Measure how well the lists find friends: your friendships, and nothing is written.
+    """Measure how well the lists find the friendships that you have. It writes nothing.
 
     A fifth of the friendships is set aside and looked for among the first ten.
     """
@@ -163,7 +165,7 @@ def evaluate(
 def index(
     drop: Annotated[bool, typer.Option("--drop", help="Remove it again.")] = False,
 ) -> None:
-    """Build an index of pgvector over the vectors, for SQL of your own."""
+    """Build a pgvector index over the vectors, for your own SQL."""
     require_numpy()
     from community_gql.matching import neighbours, running
 

@@ -19,7 +19,9 @@ commands = typer.Typer(help="The GraphQL schema as a file.", no_args_is_help=Tru
     "  community-gql schema export --output schema.graphql"
 )
 def export(
-    output: Annotated[Path | None, typer.Option(help="A file instead of stdout.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write. [dim]\\[standard output][/dim]")
+    ] = None,
 ) -> None:
     """Write the schema in GraphQL's definition language."""
     text = schema_text()
@@ -43,7 +45,7 @@ def schema_check(
         str | None, typer.Option(help="A git revision to look for breaking changes since.")
     ] = None,
 ) -> None:
-    """Compare the code with schema.graphql, and that with the previous commit's.
+    """Compare the code with schema.graphql, and schema.graphql with the previous commit's.
 
     A breaking change fails unless CHANGELOG.md names it under Unreleased, Breaking.
     """

@@ -27,7 +27,7 @@ def stats(
 ) -> None:
     """Show the slowest operations, tables with dead rows, and indexes that nobody uses.
 
-    Operations are known where the extension pg_stat_statements is in the database.
+    It knows operations only if the database has the extension pg_stat_statements.
     """
     with database() as url:
         found, why_not, since = asyncio.run(_statistics(url, limit))

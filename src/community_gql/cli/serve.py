@@ -39,7 +39,7 @@ def serve(
         int | None, typer.Option(help="Worker processes. [dim]\\[WORKERS, 1][/dim]")
     ] = None,
 ) -> None:
-    """Serve in production: nothing is embedded, migrated or signed.
+    """Serve in production, with your own database and your own sign-in.
 
     DATABASE_URL, AUTH0_DOMAIN (or OIDC_ISSUER) and AUTH0_AUDIENCE are required.
     """

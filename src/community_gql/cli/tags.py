@@ -13,8 +13,8 @@ from community_gql.cli.console import fail, out, say, shown_progress
 from community_gql.cli.databases import database, ended_by_signals
 
 commands = typer.Typer(
-    help="The vocabulary: changes of tags that are on too many stories for one request.\n\n"
-    "They run in batches while the server serves. A stopped one goes on with the same command.",
+    help="Rename, merge or delete tags that are on too many stories for one request.\n\n"
+    "It works in batches while the server serves. If it was stopped, run the same command again.",
     no_args_is_help=True,
 )
 

@@ -36,7 +36,7 @@ def token(
         list[str] | None, typer.Option(help="One more permission, such as manage:tags.")
     ] = None,
     email: Annotated[
-        str | None, typer.Option(help="The address of a person who is new; goes with a `sub`.")
+        str | None, typer.Option(help="The e-mail address of a new person; it goes with a `sub`.")
     ] = None,
 ) -> None:
     """Print a token of the development issuer, for a person or a program. Development only."""

@@ -201,7 +201,7 @@ class DismissMatchPayload(Payload):
 
     deleted_match_id: strawberry.ID | None = derived(
         lambda outcome: None if outcome.key is None else write_id("Match", outcome.key),
-        "The global id that the match had; null when it was refused, and when there was none.",
+        "The global id that the match had; null when it was refused or there was no match.",
     )
 
 

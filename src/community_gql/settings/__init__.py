@@ -64,8 +64,7 @@ class Settings(BaseSettings):
             description="The PostgreSQL database to serve, as "
             "`postgresql://user:password@host:5432/name`, or in another form that libpq takes "
             "([addresses](#addresses-of-the-database)). "
-            "Needed by `serve`; where it is absent, the development commands use the embedded "
-            "PostgreSQL.",
+            "`serve` needs it. Without it the development commands use the embedded PostgreSQL.",
         )
     )
     database_read_url: Annotated[
@@ -75,31 +74,31 @@ class Settings(BaseSettings):
     ] = Field(
         default=(),
         repr=False,
-        description="Standbys of that database, separated by spaces: queries are read from them, "
-        "and nobody misses their own writes (see `docs/scaling.md`).",
+        description="Standbys of that database, separated by spaces. Queries are read from "
+        "them, and everybody still sees their own writes (see `docs/scaling.md`).",
         json_schema_extra={"shown_default": ""},
     )
     database_pgbouncer: bool = Field(
         default=False,
-        description="`true` when DATABASE_URL leads to PgBouncer in transaction mode: "
-        "prepared statements are then not kept between transactions.",
+        description="`true` when DATABASE_URL leads to PgBouncer in transaction mode. Prepared "
+        "statements are then not kept between transactions.",
     )
     database_pgbouncer_prepared: bool = Field(
         default=False,
-        description="`true` when that is PgBouncer 1.21 or newer with `max_prepared_statements` "
-        "of 200 or more: prepared statements are kept after all.",
+        description="`true` when that is PgBouncer 1.21 or newer with `max_prepared_statements` of "
+        "200 or more. Prepared statements are then kept.",
     )
     database_pool_size: int = Field(
         default=10,
         ge=1,
         le=1000,
-        description="Connections each worker process opens at most.",
+        description="The most connections that each worker process opens.",
     )
     database_pool_timeout: float = Field(
         default=5,
         gt=0,
         le=600,
-        description="Seconds a request waits for a free connection before it fails.",
+        description="Seconds that a request waits for a free connection before it fails.",
     )
     database_caller_share: float = Field(
         default=0.3,
@@ -112,14 +111,15 @@ class Settings(BaseSettings):
         default=0.5,
         gt=0,
         le=1,
-        description="The part of the connections that may write at once, rounded up; one is left "
-        "for reading.",
+        description="The part of the connections that may write at once, rounded up. At least "
+        "one is left for reading.",
     )
     lock_timeout: float = Field(
         default=5,
         gt=0,
         le=3600,
-        description="Seconds a statement waits for a row or table that someone else has locked.",
+        description="Seconds that a statement waits for a row or table that someone else has "
+        "locked.",
     )
     statement_timeout: float = Field(
         default=14,
@@ -138,9 +138,9 @@ class Settings(BaseSettings):
     )
     matching: Literal["built-in", "features", "machine"] = Field(
         default="built-in",
-        description="Who fills the matches: `built-in` computes vectors and lists (`community-gql "
-        "matching run`), `features` lists from the vectors that a program puts, `machine` nothing: "
-        "a program puts both (see `docs/matching.md`).",
+        description="Who computes matches. `built-in`: `community-gql matching run` computes "
+        "vectors and lists. `features`: a program sends the vectors, and `matching run` "
+        "computes the lists. `machine`: a program sends both (see `docs/matching.md`).",
     )
     max_body_bytes: int = Field(
         default=256 * 1024,
@@ -152,29 +152,34 @@ class Settings(BaseSettings):
         default=10,
         gt=0,
         le=600,
-        description="Seconds a client may take to send a body; then it gets 408.",
+        description="Seconds that a client may take to send a body; after that it gets 408.",
     )
     header_timeout: float = Field(
         default=10,
         gt=0,
         le=600,
-        description="Seconds a client may take to send a request's head; then it gets 408.",
+        description="Seconds that a client may take to send the head of a request; after that "
+        "it gets 408.",
     )
     max_connections: int = Field(
         default=2000,
         ge=1,
         le=100_000,
-        description="Connections each worker process keeps open at most; one more gets 503.",
+        description="The most client connections that each worker process keeps open; one more "
+        "gets 503.",
     )
     max_connections_per_address: int = Field(
         default=200,
         ge=1,
         le=100_000,
-        description="How many of them one address may hold (of IPv6: a /64); those in "
+        description="How many of them one address may hold (with IPv6, one /64). Addresses in "
         "TRUSTED_PROXIES may hold all.",
     )
     max_sockets: int = Field(
-        default=10_000, ge=0, le=10**6, description="WebSockets and event streams of a process."
+        default=10_000,
+        ge=0,
+        le=10**6,
+        description="The most WebSockets and event streams of each worker process.",
     )
     max_sockets_per_person: int = Field(
         default=20, ge=1, le=100_000, description="How many of them one person may hold."
@@ -192,22 +197,22 @@ class Settings(BaseSettings):
         default=75,
         gt=0,
         le=3600,
-        description="Seconds a connection is kept open between two requests. Keep it longer than "
-        "the proxy in front keeps its own, or the proxy may use one that is just being closed.",
+        description="Seconds that a connection is kept open between two requests. Set the proxy in "
+        "front to a shorter time, or it may use a connection that is just being closed.",
     )
     live_interval: float = Field(
         default=0.1,
         ge=0.01,
         le=60,
-        description="Seconds between two looks of a worker process for changes that its "
-        "subscriptions follow. Without subscriptions it does not look.",
+        description="Seconds between two checks of a worker process for changes that its "
+        "subscriptions follow. Without subscriptions it does not check.",
     )
     live_retention: float = Field(
         default=3600,
         ge=60,
         le=7 * 24 * 3600,
-        description="Seconds for which changes are kept: so long a subscription can go on after "
-        "it was cut off.",
+        description="Seconds for which changes are kept. A subscription that was cut off can go on "
+        "within this time.",
     )
     drain_seconds: float = Field(
         default=5,
@@ -224,7 +229,7 @@ class Settings(BaseSettings):
     ] = Field(
         default=("127.0.0.1",),
         description="Addresses or networks of the proxies whose `X-Forwarded-For` and "
-        "`X-Forwarded-Proto` are believed, separated by commas; `*` believes anyone's.",
+        "`X-Forwarded-Proto` are trusted, separated by commas; `*` trusts everyone's.",
         json_schema_extra={"shown_default": "`127.0.0.1`"},
     )
     cost_limit: int = Field(
@@ -245,19 +250,20 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(redis_address)] | None = Field(
         default=None,
         repr=False,
-        description="A Redis that counts what is spent, for several processes: "
+        description="A Redis that counts what callers spend, for several processes: "
         "`redis://host:6379/0`. Without it each process counts for itself.",
         json_schema_extra={"shown_default": ""},
     )
     introspection: Literal["everyone", "signed-in", "nobody"] = Field(
         default="signed-in",
-        description="Who may introspect the schema, fetch `/schema.graphql` and gets names "
-        "suggested in errors: `everyone`, `signed-in` or `nobody`. `dev` lets everyone.",
+        description="Who may introspect the schema, fetch `/schema.graphql` and see names of the "
+        "schema in errors: `everyone`, `signed-in` or `nobody`. In `dev` the default is "
+        "`everyone`.",
     )
     trusted_documents: Literal["off", "allow", "enforce"] = Field(
         default="off",
-        description="`allow` answers `documentId` too, `enforce` only the documents of the "
-        "manifests (see `docs/http.md`).",
+        description="`allow` also answers `documentId`; `enforce` answers only the documents of "
+        "the manifests (see `docs/http.md`).",
     )
     trusted_documents_files: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(listed)] = Field(
         default=(),
@@ -266,27 +272,29 @@ class Settings(BaseSettings):
     )
     persisted_queries: Literal["on", "off"] = Field(
         default="on",
-        description="Whether documents may be asked for by their SHA-256 once they were sent, as "
-        "Apollo and urql do (see `docs/http.md`). Never with `TRUSTED_DOCUMENTS=enforce`.",
+        description="Whether a document that was sent once can then be asked for by its "
+        "SHA-256, as Apollo and urql do (see `docs/http.md`). Always off with "
+        "`TRUSTED_DOCUMENTS=enforce`.",
     )
     document_cache_bytes: int = Field(
         default=8 * 2**20,
         ge=0,
-        description="Memory for documents that were parsed and validated, in each process.",
+        description="Bytes of memory for documents that were parsed and validated, in each "
+        "process.",
     )
     hot_documents: int = Field(
         default=200,
         ge=0,
         le=1000,
-        description="How many of the documents that are asked for most are kept in the database, "
-        "without anybody's values, so that they are compiled when a process starts. `0`: none.",
+        description="How many of the most used documents are kept in the database, without "
+        "anybody's values. A process that starts compiles them. `0`: none.",
     )
     cors_origins: Annotated[
         tuple[Annotated[str, AfterValidator(origin)], ...], NoDecode, BeforeValidator(listed)
     ] = Field(
         default=(),
-        description="Origins whose pages may call from a browser, separated by commas: "
-        "`https://app.example.com`. Without any, CORS is off.",
+        description="Origins whose pages may call the API from a browser, separated by commas: "
+        "`https://app.example.com`. Without it CORS is off.",
         json_schema_extra={"shown_default": ""},
     )
     host: str = Field(
@@ -308,8 +316,8 @@ class Settings(BaseSettings):
         PlainValidator(metrics_address, json_schema_input_type=str),
     ] = Field(
         default=None,
-        description="Where `serve` shows `/metrics` to Prometheus, such as `127.0.0.1:9464`: an "
-        "address of its own, which the public must not reach. Without it nothing is counted.",
+        description="Where `serve` shows `/metrics` to Prometheus, such as `127.0.0.1:9464`. It "
+        "is a separate address, which the public must not reach. Without it nothing is counted.",
         json_schema_extra={"shown_default": ""},
     )
     tracing: Literal["off", "on"] = Field(
@@ -322,29 +330,29 @@ class Settings(BaseSettings):
     ] = Field(
         default=None,
         description="The domain of the Auth0 tenant whose access tokens are accepted, such as "
-        f"`{EXAMPLE_DOMAIN}`. Needed by `serve`, unless OIDC_ISSUER is set; docs/identity.md "
+        f"`{EXAMPLE_DOMAIN}`. `serve` needs it, unless OIDC_ISSUER is set. docs/identity.md "
         "shows where to find it.",
         json_schema_extra={"shown_default": ""},
     )
     auth0_audience: str | None = Field(
         default=None,
         description="The identifier of the API in Auth0, such as `https://api.example.com`: the "
-        "`aud` of its access tokens. Needed by `serve`.",
+        "`aud` of its access tokens. `serve` needs it.",
         json_schema_extra={"shown_default": ""},
     )
     oidc_issuer: Annotated[
         str | None, PlainValidator(issuer_address, json_schema_input_type=str)
     ] = Field(
         default=None,
-        description="Another OpenID provider in the place of AUTH0_DOMAIN: its issuer address to "
-        "the letter. Plain http only on this machine.",
+        description="The exact issuer address of another OpenID provider, instead of "
+        "AUTH0_DOMAIN. It must be https, except on this machine.",
         json_schema_extra={"shown_default": ""},
     )
     auth0_client_id: str | None = Field(
         default=None,
         description="The client id of the Regular Web Application in Auth0, for signing in with a "
-        "browser at `/auth/login`. Set it together with AUTH0_CLIENT_SECRET and SESSION_SECRET, "
-        "or none of the three.",
+        "browser at `/auth/login`. Set it together with AUTH0_CLIENT_SECRET and "
+        "SESSION_SECRET, or set none of the three.",
         json_schema_extra={"shown_default": ""},
     )
     auth0_client_secret: str | None = Field(
@@ -358,9 +366,9 @@ class Settings(BaseSettings):
     ] = Field(
         default=(),
         repr=False,
-        description=f"What session cookies are encrypted with: {MIN_SECRET} characters or more, "
-        "the same in all processes. Several, separated by commas: the first encrypts, all "
-        "decrypt, so that it can be changed without ending sessions.",
+        description=f"The key that encrypts session cookies: {MIN_SECRET} characters or more, the "
+        "same in all processes. It may be several keys, separated by commas: the first one "
+        "encrypts and all decrypt, so it can be changed without ending sessions.",
         json_schema_extra={"shown_default": ""},
     )
     email_claim: str = Field(
