@@ -12,8 +12,8 @@ import httpx
 from sqlalchemy import Engine, event
 
 from community_gql.app import Application, create_app
-from community_gql.settings import Settings
 from tests.identity.issuer import AUDIENCE
+from tests.support.configured import settings_of
 from tests.support.statements import is_command, watched
 
 VIEWER = "{ viewer { email permissions sessionExpiresAt user { id } } }"
@@ -111,7 +111,7 @@ async def asking(database_url: str, issuer: str, **settings: Any) -> AsyncIterat
         "hot_documents": 0,
         **settings,
     }
-    app = create_app(Settings.load(database_url=database_url, pushdown="off", **given))
+    app = create_app(settings_of(database_url=database_url, pushdown="off", **given))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http,

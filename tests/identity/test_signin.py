@@ -105,6 +105,14 @@ async def test_the_request_to_the_provider(browser: Browser, provider: Issuer) -
         assert asked[secret] != other[secret]
 
 
+async def test_it_does_not_read_the_certificates_each_time(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await browser.sign_in()
+    monkeypatch.setattr("httpcore2.default_ssl_context", None)  # what would read them, for 25 ms
+    assert (await browser.sign_in()).status_code == 303
+
+
 async def test_signing_in_makes_the_row_and_the_session(
     browser: Browser, provider: Issuer, db: asyncpg.Connection
 ) -> None:

@@ -17,7 +17,7 @@ from community_gql.app import create_app
 from community_gql.db.database import Database
 from community_gql.db.labels import unlabelled
 from community_gql.identity.development import DevelopmentIssuer
-from community_gql.settings import Settings
+from tests.support.configured import settings_of
 from tests.support.factories import Person
 from tests.support.statements import is_command, watched
 
@@ -179,7 +179,7 @@ async def serving(
     logger.setLevel(logging.INFO)
     with patch("community_gql.app.Database", _Database):
         app = create_app(
-            Settings.load(database_url=database_url, **settings),
+            settings_of(database_url=database_url, **settings),
             development=issuer,
             near_rows=near_rows,
         )

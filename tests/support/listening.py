@@ -22,7 +22,7 @@ from community_gql.http.protocol import BoundedConfig
 from community_gql.http.server import DrainingServer
 from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.identity.development import DevelopmentIssuer
-from community_gql.settings import Settings
+from tests.support.configured import settings_of
 
 HOST = "127.0.0.1"
 PROTOCOL = Subprotocol("graphql-transport-ws")
@@ -99,7 +99,7 @@ async def listening(
     **settings: Any,
 ) -> AsyncIterator[Listening]:
     """A server with ``live`` in the place of the product's, if one is given."""
-    given = Settings.load(
+    given = settings_of(
         database_url=database_url, **{"cost_per_minute": 10**9, "hot_documents": 0} | settings
     )
     with patch("community_gql.app.Live", live) if live is not None else nullcontext():

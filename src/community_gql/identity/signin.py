@@ -29,7 +29,7 @@ from community_gql.identity.pages import (
     private,
     problem,
 )
-from community_gql.identity.provider import TIMEOUT, Provider, ProviderError
+from community_gql.identity.provider import TIMEOUT, Provider, ProviderError, trusted
 from community_gql.identity.provisioning import Provisioning
 from community_gql.identity.sessions import Session, Sessions, SessionTooLarge, recall, remember
 from community_gql.identity.tokens import ALGORITHM, LEEWAY, Identity, TokenVerifier, usable_email
@@ -215,6 +215,7 @@ class SignIn:
                     "scope": SCOPE,
                     "code_challenge_method": "S256",
                     "timeout": TIMEOUT,
+                    "verify": trusted(),
                 },
                 id_token_signing_alg_values_supported=[ALGORITHM],
                 **given,
