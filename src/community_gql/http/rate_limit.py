@@ -81,10 +81,18 @@ class MemoryBudget:
 
     def affords(self, key: str, cost: int) -> bool:
         """Spend ``cost``, if it is there."""
-        held = self._held(key)
-        if cost <= held:
-            self._put(key, held - cost)
-        return cost <= held
+        # For each event that is told: as few calls as can be.
+        buckets, now = self._buckets, time.monotonic()
+        if (found := buckets.get(key)) is None:
+            self._put(key, self._points)
+            found = buckets[key]
+        held, then = found
+        held = min(held + (now - then) * self._rate, self._points)
+        if cost > held:
+            return False
+        buckets[key] = held - cost, now
+        buckets.move_to_end(key)
+        return True
 
     def _held(self, key: str) -> float:
         now = time.monotonic()

@@ -303,10 +303,13 @@ class Socket(WebSocket):
 class Operation:
     """An operation on a socket, from ``subscribe`` to ``complete``; receives what Live tells."""
 
-    __slots__ = ("_id", "_log", "_next", "_socket", "_subscription", "is_stopped", "task")
+    __slots__ = (
+        "_id", "_log", "_next", "_socket", "_subscription", "has_room", "is_stopped", "task"
+    )  # fmt: skip
 
     def __init__(self, socket: Socket, id_: str) -> None:
         self._socket, self._id = socket, id_
+        self.has_room = socket.has_room
         self._next = b'{"id":%b,"type":"next","payload":' % orjson.dumps(id_)
         """What each event begins with."""
         self._subscription: Subscription | None = None
@@ -367,7 +370,7 @@ class Operation:
         self._forget()
         id_ = orjson.dumps(self._id)
         if answer.executed:
-            self._socket.send(b"%b%b}" % (self._next, answer.body()))
+            self._socket.send(self._next, answer.body(), b"}")
             self._socket.send(_message(id_, b"complete"))
         else:
             self._socket.send(_message(id_, b"error", orjson.dumps(answer.errors)))
@@ -392,14 +395,10 @@ class Operation:
 
     # Live calls these
 
-    def has_room(self) -> bool:
-        """Whether the socket can take an event."""
-        return self._socket.has_room()
-
     def next(self, payload: bytes, moment: str | None) -> None:
         """An event."""
         if not self.is_stopped:
-            self._socket.send(b"%b%b}" % (self._next, payload))
+            self._socket.send(self._next, payload, b"}")
 
     def complete(self) -> None:
         """Nothing more will come."""

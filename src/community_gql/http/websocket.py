@@ -13,6 +13,7 @@ import logging
 import math
 import random
 import socket
+from functools import lru_cache
 from typing import cast
 
 from websockets.frames import CloseCode, Frame, Opcode
@@ -88,6 +89,7 @@ def are_whole_frames(data: bytes) -> bool:
     return at == end
 
 
+@lru_cache(maxsize=1024)
 def _head(size: int) -> bytes:
     """What a frame with a whole text of so many bytes begins with, from us (RFC 6455, 5.2)."""
     if size < 126:
@@ -162,20 +164,16 @@ class WebSocket(asyncio.Protocol):
 
     def has_room(self) -> bool:
         """Whether the client has read enough of what was sent to it."""
-        return (
-            self._transport is not None
-            and self._read_by == math.inf
-            and self._transport.get_write_buffer_size() < ROOM_BYTES
-        )
+        return self._read_by == math.inf and self._transport is not None
 
-    def send(self, text: bytes) -> None:
-        """Send a text in UTF-8; nothing if it is closing.
+    def send(self, *text: bytes) -> None:
+        """Send a text in UTF-8, given in parts; nothing if it is closing.
 
         The frame is written here: there is no simpler one, and the library takes longer for it
         than everything else that an event costs us.
         """
         if self._transport is not None and not self._closing:
-            self._transport.write(_head(len(text)) + text)
+            self._transport.write(b"".join((_head(sum(map(len, text))), *text)))
 
     def expect(self, when: float) -> None:
         """Have ``on_time`` called then, by the event loop's clock, and not before."""

@@ -117,9 +117,9 @@ class Step:
         groups: dict[tuple[str, ...], dict[Hashable, list[Feed]]] = defaultdict(dict)
         async for some in self.pace.pieces(feeds):
             for feed in some:
-                group = groups[feed.plan.names]
-                if (alike := group.get(feed.question)) is None:
-                    group[feed.question] = [feed]
+                group, question = groups[feed.names], feed.question
+                if (alike := group.get(question)) is None:
+                    group[question] = [feed]
                 else:
                     alike.append(feed)
         for names, group in groups.items():

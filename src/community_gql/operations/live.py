@@ -362,8 +362,7 @@ class Live:
                 for feed in feeds:
                     if feed in left:
                         continue
-                    if self._may_send(feed, delivery):
-                        self._tell(feed, delivery, delay)
+                    if self._is_sent(feed, delivery, delay):
                         reached[feed] = moment
                         sent += 1
                     else:
@@ -385,15 +384,15 @@ class Live:
         if state.closed:
             return
         if self._states.is_new(state, delivery):
-            if not self._may_send(state, delivery):
-                return  # it stays awake
             delay = delivery.delay()
-            self._tell(state, delivery, delay)
+            if not self._is_sent(state, delivery, delay):
+                return  # it stays awake
             self.deliveries.count("state", 1, delay)
         self._states.settle(state, delivery)
         await self._pace.rest()
 
-    def _may_send(self, subscription: Subscription, delivery: Delivery) -> bool:
+    def _is_sent(self, subscription: Subscription, delivery: Delivery, delay: float) -> bool:
+        """Send it, and say whether: not to those who have no room, or no points left."""
         if subscription.closed or not subscription.subscriber.has_room():
             return False
         if self._charge is not None:
@@ -401,11 +400,9 @@ class Live:
             if not self._charge(subscription.key, points):
                 subscription.paused_until = time.monotonic() + PAUSE
                 return False
-        return not subscription.closed
-
-    def _tell(self, subscription: Subscription, delivery: Delivery, delay: float) -> None:
         try:
             subscription.send(delivery, delay)
         except Exception as error:
             _log.error("A subscriber failed.", exc_info=error)
             subscription.close()
+        return True

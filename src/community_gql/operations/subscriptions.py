@@ -68,6 +68,13 @@ class Delivery:
     """Why the loaders made it; None if a statement did."""
     extensions: bytes = b""
     """What development adds to the payload: a member of JSON, with its name."""
+    text: bytes = b""
+    """The payload with its extensions."""
+
+    def __post_init__(self) -> None:
+        self.text = self.payload
+        if self.extensions:
+            self.text = b"%b,%b}" % (self.payload[:-1], self.extensions)
 
     def delay(self) -> float:
         """How many seconds ago that is; 0 where there is nothing to compare."""
@@ -165,16 +172,13 @@ class Subscription:
         if delay > self.worst_delay:
             self.worst_delay = delay
         self.fallback_reason = delivery.fallback_reason
-        payload = delivery.payload
-        if delivery.extensions:
-            payload = b"%b,%b}" % (payload[:-1], delivery.extensions)
-        self.subscriber.next(payload, delivery.moment_text)
+        self.subscriber.next(delivery.text, delivery.moment_text)
 
 
 class Feed(Subscription):
     """A subscription of ``stories``."""
 
-    __slots__ = ("moment", "plan", "question")
+    __slots__ = ("moment", "names", "plan", "question")
 
     def __init__(
         self,
@@ -188,6 +192,8 @@ class Feed(Subscription):
     ) -> None:
         super().__init__(form, viewer, subscriber, key, on_close)
         self.plan = plan
+        self.names = plan.names
+        """The members of its filter."""
         self.question = viewer.sub, plan.filters
         """Feeds with the same are told the same."""
         self.moment = moment
