@@ -71,14 +71,14 @@ def test_the_defaults_of_settings_are_the_settings_own() -> None:
 
 
 def test_weights_and_seconds() -> None:
-    assert f"`totalCount` weighs {COUNT_OF_LIST}, at the root {COUNT_OF_EVERYTHING:,}" in GUIDE
-    assert f"a text search {SEARCH} for each list" in GUIDE
-    assert f"are charged {REFUSED_COST:,}" in GUIDE
-    assert f"is charged {COMPILED_FIELD} more for each field" in GUIDE
-    assert f"is charged {POINTS_PER_TOKEN} for each of its tokens" in GUIDE
+    assert f"counts {COUNT_OF_LIST}, and {COUNT_OF_EVERYTHING:,} at the root" in GUIDE
+    assert f"A text search counts {SEARCH} for each list" in GUIDE
+    assert f"- {REFUSED_COST:,} if it is refused" in GUIDE
+    assert f"- {COMPILED_FIELD} for each field" in GUIDE
+    assert f"- {POINTS_PER_TOKEN} for each token" in GUIDE
     per_millisecond = f"{POINTS_PER_MILLISECOND} for each millisecond"
     assert f"{per_millisecond} beyond the first {FREE_MILLISECONDS}" in GUIDE
-    assert f"kept for {PUBLIC_SECONDS} seconds" in GUIDE
+    assert f"may keep it for {PUBLIC_SECONDS} seconds" in GUIDE
 
 
 def test_every_superseded_audit_is_listed() -> None:
