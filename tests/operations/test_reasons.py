@@ -16,8 +16,10 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from community_gql.db.database import Database, opened
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import compiled, compiler, documents
-from community_gql.operations.compiled import Mode, Pushdown
+from community_gql.operations.compiled import STATEMENTS_BYTES, Mode, Pushdown
+from community_gql.operations.prepared import OPERATIONS_BYTES
 from community_gql.schema.executable import core
+from community_gql.settings import Settings
 from tests.operations.asking import Asking
 from tests.support import factories as make
 
@@ -168,3 +170,12 @@ def test_the_guide_lists_them() -> None:
     listed = [why for row in rows for why in re.findall(r"`([^`]+)`", row)]
 
     assert listed == list(REASONS)
+
+
+def test_the_guide_says_how_much_is_kept() -> None:
+    documents_bytes = Settings.model_fields["document_cache_bytes"].default
+    documents_, operations, statements = (
+        size // 2**20 for size in (documents_bytes, OPERATIONS_BYTES, STATEMENTS_BYTES)
+    )
+    assert f"documents within {documents_} MiB (`DOCUMENT_CACHE_BYTES`)" in GUIDE
+    assert f"operations within {operations} MiB and statements within {statements} MiB" in GUIDE

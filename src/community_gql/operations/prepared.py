@@ -287,10 +287,14 @@ class Prepared:
         return self.plans.of(selected.node)
 
 
+OPERATIONS_BYTES = 16 * 2**20
+"""What OperationCache keeps at most."""
+
+
 class OperationCache:
     """The operations in use, by the values of their switches."""
 
-    def __init__(self, max_bytes: int = 16 * 2**20) -> None:
+    def __init__(self, max_bytes: int = OPERATIONS_BYTES) -> None:
         self.kept: LruCache[SwitchedOperation] = LruCache(max_bytes)
 
     def of(self, operation: Operation, variables: VariableValues) -> SwitchedOperation:
