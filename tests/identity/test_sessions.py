@@ -7,8 +7,10 @@ import time
 import pytest
 from joserfc import jwe
 from joserfc.jwk import OctKey
+from starlette.requests import Request
+from starlette.responses import Response
 
-from community_gql.identity.sessions import Sessions, recall, remember
+from community_gql.identity.sessions import COOKIE, Sessions, recall, remember
 from community_gql.identity.tokens import Identity
 
 SECRET, OTHER = "s" * 40, "t" * 40
@@ -40,6 +42,32 @@ def test_no_bit_of_it_can_be_changed(part: int) -> None:
     changed = parts[part]
     parts[part] = ("B" if changed[:1] == "A" else "A") + changed[1:]
     assert sessions.open(".".join(parts)) is None
+
+
+def asked(*cookies: str) -> Request:
+    """A request with these lines of cookies."""
+    headers = [(b"cookie", line.encode()) for line in cookies]
+    return Request({"type": "http", "scheme": "http", "path": "/", "headers": headers})
+
+
+def test_it_is_found_among_other_cookies() -> None:
+    sessions = Sessions([SECRET])
+    one, two = (sessions.seal({"a": number}, 60) for number in (1, 2))
+    assert sessions.read(asked()) == sessions.read(asked("a=b; ;c")) == {}
+    assert sessions.read(asked(f"x=y;{COOKIE}={one} ; z=1")) == {"a": 1}
+    assert sessions.read(asked(f"{COOKIE}={one}", f"a; {COOKIE}={two}")) == {"a": 2}
+    assert sessions.read(asked(f"x{COOKIE}={one}")) == {}
+    assert sessions.read(asked(f"{COOKIE}=")) is None
+
+
+@pytest.mark.parametrize("name", [COOKIE, "another"])
+def test_no_cookie_takes_long_to_read(name: str) -> None:
+    """Python 3.11.7 takes seconds to unquote such a one (CVE-2024-7592)."""
+    request = asked(name + '="' + "\\" * 32_000 + '"')
+    start = time.process_time()
+    assert not Sessions([SECRET]).read(request)
+    Sessions([SECRET]).end(request, Response())
+    assert time.process_time() - start < 0.5
 
 
 def test_two_of_the_same_differ() -> None:
