@@ -146,6 +146,8 @@ async def test_a_file_is_sent_compressed_to_those_who_accept_it(
         f"{ASSETS}//etc/passwd",
         f"{ASSETS}/%2fetc%2fpasswd",
         f"{ASSETS}/%00",
+        f"{ASSETS}/%ed%a0%80",
+        f"{ASSETS}/{'long' * 100}.js",
         "/explorer/index.html",
         "/explorer",
     ],
@@ -173,6 +175,14 @@ async def test_a_browser_gets_a_page_where_there_is_nothing(api: Client) -> None
 async def test_files_are_only_read(pages: Client) -> None:
     assert (await pages.send("POST", f"{ASSETS}/index-abc.js")).status == 405
     assert (await pages.send("POST", "/schema")).status == 405
+
+
+async def test_without_a_build_there_are_no_files(
+    database_url: str, issuer: DevelopmentIssuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorer, "BUILD", tmp_path / "build")
+    async with serving(database_url, issuer) as api:
+        assert (await api.send("GET", f"{ASSETS}/index-abc.js")).status == 404
 
 
 async def test_without_a_build_the_page_says_how_to_get_it(

@@ -124,6 +124,16 @@ class _Assets(StaticFiles):
     The build has put compressed ones beside most of them; who accepts those gets them.
     """
 
+    async def check_config(self) -> None:
+        """Nothing: without a build there is no such file, and with the next one there may be."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """The file; none for what cannot be the name of one."""
+        try:
+            return super().lookup_path(path)
+        except (OSError, ValueError):
+            return "", None
+
     def file_response(
         self,
         full_path: str | os.PathLike[str],
