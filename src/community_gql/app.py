@@ -11,7 +11,6 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Route, Router
@@ -36,7 +35,7 @@ from community_gql.http.proxies import TrustedProxies
 from community_gql.http.rate_limit import Budget, MemoryBudget
 from community_gql.http.read_after import ReadAfter
 from community_gql.http.sdl import SchemaFile
-from community_gql.http.security import SecurityHeaders
+from community_gql.http.security import Cors, SecurityHeaders
 from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
@@ -259,7 +258,7 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
         return []
     return [
         Middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=origins,
             allow_methods=("GET", "POST"),
             allow_headers=(

@@ -86,6 +86,13 @@ async def test_the_scheme_behind_a_chain_of_proxies(
     assert "strict-transport-security" not in stranger.response.headers
 
 
+def test_an_address_behind_a_proxy_is_no_longer_than_addresses_are() -> None:
+    """What is spent is counted under it, and a proxy may pass on whatever it was told."""
+    scope = {"client": ("127.0.0.1", 1), "headers": [(b"x-forwarded-for", b"x" * 30_000)]}
+    TrustedProxies(("127.0.0.1",)).apply(scope)
+    assert len(scope["client"][0]) <= 100
+
+
 async def test_cors_of_the_endpoint(database_url: str, issuer: DevelopmentIssuer) -> None:
     origin = "https://app.example.com"
     asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
@@ -93,11 +100,19 @@ async def test_cors_of_the_endpoint(database_url: str, issuer: DevelopmentIssuer
         preflight = (await api.send("OPTIONS", headers=asked)).response
         answer = (await api.send("POST", json={"query": "{ __typename }"}, headers=asked)).response
         page = (await api.send("GET", headers=asked | {"Accept": "text/html"})).response
+        kept = [
+            (await api.send("GET", "/graphql?query={__typename}", headers=headers)).response
+            for headers in ({}, {"Origin": "https://other.example.com"}, {"Origin": origin})
+        ]
     for response in (preflight, answer, page):
         assert response.headers["access-control-allow-origin"] == origin
         assert response.headers.get_list("x-content-type-options") == ["nosniff"]
     assert preflight.status_code == 200
     assert "Origin" in answer.headers["vary"]
+    # Or a cache would give the copy of another page, or of a program, to a page of the origin.
+    for response in kept:
+        assert response.headers["vary"] == "Accept, Authorization, Cookie, Origin"
+        assert "public" in response.headers["cache-control"]
     async with serving(database_url, issuer) as api:
         closed = (await api.send("OPTIONS", headers=asked)).response
     assert closed.status_code == 204

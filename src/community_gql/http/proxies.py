@@ -8,6 +8,8 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+_LONGEST = 100
+"""Characters of an address: it is the key under which is counted what somebody spends."""
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
@@ -40,4 +42,4 @@ class TrustedProxies:
             listed = b", ".join(addresses).decode("latin1")
             host, port = self._trusted.get_trusted_client_address(listed)
             if host:
-                scope["client"] = (host, port)
+                scope["client"] = (host[:_LONGEST], port)

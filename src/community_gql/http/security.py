@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -37,3 +39,23 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, complete)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, whose answers tell caches that they differ by origin.
+
+    Also those to requests without an ``Origin``: a copy of one would be given to a page of another
+    site for as long as it is kept, and its browser would refuse it.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and complete the head of its answer."""
+
+        async def complete(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if "origin" not in headers.get("vary", "").lower():
+                    headers.add_vary_header("Origin")
+            await send(message)
+
+        await super().__call__(scope, receive, complete)
