@@ -10,6 +10,8 @@ from community_gql.identity.development import DevelopmentIssuer
 from tests.support import factories as make
 from tests.support.client import serving
 
+# As many lists within each other as are allowed.
+DEEP = "{ users { nodes { stories { nodes { author { stories { nodes { %s } } } } } } } } }"
 # Each beside one that differs in a name: of something there is, and of nothing.
 PAIRS = [
     ("{ users }", "{ userz }"),
@@ -17,6 +19,7 @@ PAIRS = [
     ("{ users { nodes { id { x } } } }", "{ users { nodes { ix { x } } } }"),
     ("{ users(first: {}) { totalCount } }", "{ users(fist: {}) { totalCount } }"),
     ("{ user { id } }", "{ usr { id } }"),
+    (DEEP % "tags { x }", DEEP % "tagz { x }"),
     ("{ stories(filter: {search: 5}) { id } }", "{ stories(filter: {seerch: 5}) { id } }"),
     ("{ node(id: 1) { ... on User { nope } } }", "{ node(id: 1) { ... on Usher { nope } } }"),
 ]  # fmt: skip
@@ -27,6 +30,8 @@ async def test_errors_confirm_no_names(
     database_url: str, issuer: DevelopmentIssuer, policy: str
 ) -> None:
     async with serving(database_url, issuer, introspection=policy) as api:
+        too_deep = await api(DEEP % "tags { id }")
+        assert "4 lists" in too_deep.errors[0]["message"]  # it is valid: there is nothing to hide
         for pair in PAIRS:
             there, not_there = [await api(text) for text in pair]
             assert there.errors == not_there.errors

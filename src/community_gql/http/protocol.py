@@ -47,7 +47,7 @@ FIRST_REQUEST_SECONDS = 1.0
 
 
 class _Enough(Exception):
-    """What still comes is not read: the parser stops where a callback raises."""
+    """What still comes is not read: the parser stops."""
 
 
 class BoundedConfig(Config):
@@ -226,10 +226,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._skipped_head is None and not self._refused and self._is_framed_well():
             if self._asks_for_socket():
                 self._becomes_socket = True
-                return
+                return None
             if len(self.pipeline) >= MAX_AHEAD:
-                self._refuse(400, f"At most {MAX_AHEAD} requests are read ahead of an answer.")
-                return
+                return self._refuse(400, f"More than {MAX_AHEAD} requests wait for an answer.")
             super().on_headers_complete()
             self._reading = Reading.BODY
             if self.server_state.draining:

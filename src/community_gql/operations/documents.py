@@ -32,7 +32,7 @@ from community_gql.operations import first_sight, syntax
 from community_gql.operations.collector import uncollected
 from community_gql.operations.plans import check_document
 from community_gql.operations.prepared import Operation
-from community_gql.operations.shape import LIMITS, check_shape
+from community_gql.operations.shape import LIMITS, check_lists, check_shape
 from community_gql.operations.trees import Trees
 from community_gql.operations.validity import is_certainly_valid
 from community_gql.schema.executable import core
@@ -232,20 +232,24 @@ class Documents:
         try:
             if "\\u" in text:  # the only way for a text to hold what the request's own text cannot
                 check_document(node)
-            introspects = check_shape(node, LIMITS)
+            form = check_shape(node, LIMITS)
             _check_operations(node)
         except PublicError as error:
             raise Refused([_refusal(error)]) from None
         if quickly is None or not is_certainly_valid(quickly):
             # Names have a place only in graphql-core's own tree.
             _validate(_parse(text) if quickly else node, open_schema, hint)
+        try:
+            check_lists(form, LIMITS)
+        except PublicError as error:
+            raise Refused([_refusal(error)]) from None
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         tree = self.trees.keep(text, node)
         operations = tuple(
             Operation(text, operation, self.trees, digest) for operation in tree.operations.values()
         )
         size = _BYTES + sum(operation.size for operation in operations)
-        return Document(digest, size, node.token_count, introspects, operations)
+        return Document(digest, size, node.token_count, form.introspects, operations)
 
 
 def _parse(text: str) -> DocumentNode:

@@ -112,9 +112,18 @@ class Form(NamedTuple):
 _LEAF = Form(fields=1, depth=1, root_fields=1)
 
 
-def check_shape(document: DocumentNode, limits: Limits = LIMITS) -> bool:
-    """Whether any of it introspects. Raises LimitExceeded when the document is too much."""
-    return _Shape(document, limits).introspects()
+def check_shape(document: DocumentNode, limits: Limits = LIMITS) -> Form:
+    """The whole of the document. Raises LimitExceeded when it is too much."""
+    return _Shape(document, limits).whole()
+
+
+def check_lists(form: Form, limits: Limits = LIMITS) -> None:
+    """Raises LimitExceeded for too many lists within lists.
+
+    This is for documents that are valid: which fields are lists, only the schema knows, and it may
+    be closed to whoever asks.
+    """
+    _at_most(limits.lists, form.lists, "lists within lists")
 
 
 class _Shape(Fold[Form]):
@@ -125,7 +134,7 @@ class _Shape(Fold[Form]):
         self._nesting = 0
         self._aliases = 0
 
-    def introspects(self) -> bool:
+    def whole(self) -> Form:
         definitions = self._document.definitions
         _at_most(self._limits.definitions, len(definitions), "operations and fragments")
         forms = []
@@ -148,12 +157,11 @@ class _Shape(Fold[Form]):
         whole = Form.together(forms)
         _at_most(self._limits.fields, whole.fields, "fields")
         _at_most(self._limits.depth, whole.depth, "levels of fields")
-        _at_most(self._limits.lists, whole.lists, "lists within lists")
         _at_most(
             self._limits.introspection_depth, whole.introspection_depth, "levels of introspection"
         )
         _at_most(self._limits.aliases, self._aliases, "aliases")
-        return whole.introspects
+        return whole
 
     def of(self, selections: SelectionSetNode, parent: Parent) -> Form:
         # Counted on the way down, and of fragments that were walked before on the way up.
