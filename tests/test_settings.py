@@ -104,6 +104,63 @@ def test_timeouts_must_be_in_order() -> None:
         Settings.load(database_url=URL, statement_timeout=20)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        # PostgreSQL would take them for 0, which is no timeout at all.
+        ("statement_timeout", "0.0009"),
+        ("lock_timeout", "0.0009"),
+        ("max_answer_bytes", "10000000000000000000000"),
+        *(
+            ("cors_origins", f"https://app.example.com,{origin}")
+            for origin in (
+                *("https://", "https://App.example.com", "https://a.example.com:443", "null", "*"),
+                *(
+                    "https://u:p@a.example.com",
+                    "https://*.example.com",
+                    "https://a b",
+                    "https://a/",
+                ),
+                *("http://a:80", "https://a:999999", "https://a:", "https://[::1"),
+            )
+        ),
+        *(
+            ("redis_url", address)
+            for address in (
+                *("redis://", "redis://h", "redis://h:99999999", "redis://h:x", "redis://[::1"),
+                *("rediss://h:6379/abc", "redis+unix://", "http://h:6379", "h:6379"),
+            )
+        ),
+    ],
+)
+def test_nonsense_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name.upper(), value)
+    with pytest.raises(SettingsError, match=rf"^{name.upper()} is wrong: .+\.$"):
+        Settings.load(database_url=URL)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("statement_timeout", "0.001"),
+        ("cors_origins", "https://app.example.com,http://localhost:5173,http://[::1]:8044"),
+        ("redis_url", "redis://:secret@redis.example.com:6379/0"),
+        ("redis_url", "rediss://h:6379"),
+        ("redis_url", "redis+unix:///run/redis.sock"),
+    ],
+)
+def test_what_is_good_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name.upper(), value)
+    assert getattr(Settings.load(database_url=URL), name)
+
+
+def test_an_operation_may_cost_what_a_minute_holds() -> None:
+    given = {"database_url": URL, "auth0_domain": "a.eu.auth0.com", "auth0_audience": "https://a"}
+    assert Settings.load_to_serve(**given, cost_limit=10, cost_per_minute=10)
+    with pytest.raises(SettingsError, match=r"COST_LIMIT \(11\) must not be above COST_PER_MINUTE"):
+        Settings.load_to_serve(**given, cost_limit=11, cost_per_minute=10)
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
 def test_address_schemes(scheme: str) -> None:
     given = f" {scheme}://u:p%40ss@h:6432/d?sslmode=require "

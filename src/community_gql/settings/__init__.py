@@ -116,14 +116,14 @@ class Settings(BaseSettings):
     )
     lock_timeout: float = Field(
         default=5,
-        gt=0,
+        ge=0.001,  # PostgreSQL counts milliseconds, and 0 is no timeout
         le=3600,
         description="Seconds that a statement waits for a row or table that someone else has "
         "locked.",
     )
     statement_timeout: float = Field(
         default=14,
-        gt=0,
+        ge=0.001,  # the same
         le=3600,
         description="Seconds after which PostgreSQL cancels a statement; keep it below "
         "REQUEST_TIMEOUT.",
@@ -240,6 +240,7 @@ class Settings(BaseSettings):
     max_answer_bytes: int = Field(
         default=8 * 2**20,
         ge=1024,
+        le=2**30,  # PostgreSQL writes no longer text
         description="The longest answer, in bytes; a longer one gets 422 `ANSWER_TOO_LARGE`.",
     )
     cost_per_minute: int = Field(
@@ -434,6 +435,12 @@ class Settings(BaseSettings):
             settings = cls.load(**given)
         except SettingsError as error:
             found.append(str(error))
+        if settings is not None and settings.cost_limit > settings.cost_per_minute:
+            found.append(
+                f"COST_LIMIT ({settings.cost_limit:,}) must not be above COST_PER_MINUTE "
+                f"({settings.cost_per_minute:,}): what costs more than a minute holds would be "
+                "told to try again for ever."
+            )
         if missing := missing_identity(lambda name: is_set(name) or bool(given.get(name))):
             found += [*missing, "docs/identity.md shows step by step where they come from."]
         found += unusable_proxies()

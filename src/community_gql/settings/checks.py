@@ -130,16 +130,30 @@ def spaced(value: object) -> object:
     return tuple(value.split()) if isinstance(value, str) else value
 
 
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+
+
 def origin(value: str) -> str:
-    """Check that ``value`` is a browser's origin such as ``https://app.example.com``."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != value:
+    """Check that ``value`` is a browser's origin such as ``https://app.example.com``.
+
+    It must be as browsers write it, or no page would ever have it: lower case, no usual port.
+    """
+    scheme, _, rest = value.partition("://")
+    usual = {"http": ":80", "https": ":443"}.get(scheme, "")
+    if not _ORIGIN.fullmatch(value) or rest.endswith(usual):
         raise ValueError(f"{value!r} is not an origin such as https://app.example.com")
     return value
 
 
 def redis_address(value: str) -> str:
     """Check that ``value`` is a Redis address; the message never repeats it."""
-    if not value.startswith(("redis://", "rediss://", "redis+unix://")):
-        raise ValueError("it must be a Redis address such as redis://redis.example.com:6379/0")
-    return value
+    try:
+        parts = urlsplit(value)
+        is_host = parts.scheme in ("redis", "rediss") and bool(parts.hostname and parts.port)
+    except ValueError:
+        is_host = False
+    if is_host and re.fullmatch(r"(/\d*)?", parts.path, re.ASCII):
+        return value
+    if re.match(r"redis\+unix://.*/.", value):
+        return value
+    raise ValueError("it must be a Redis address such as redis://redis.example.com:6379/0")
