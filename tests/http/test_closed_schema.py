@@ -11,7 +11,7 @@ from tests.support import factories as make
 from tests.support.client import serving
 
 # As many lists within each other as are allowed.
-DEEP = "{ users { nodes { stories { nodes { author { stories { nodes { %s } } } } } } } } }"
+DEEP = "{ users { nodes { stories { nodes { author { stories { nodes { %s } } } } } } } }"
 # Each beside one that differs in a name: of something there is, and of nothing.
 PAIRS = [
     ("{ users }", "{ userz }"),

@@ -11,6 +11,7 @@ import pytest
 
 from community_gql import logs
 from community_gql.cli.serve import log_config
+from community_gql.http.proxies import TrustedProxies
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.logs import JsonLinesHandler, write_event
 from tests.support import factories as make

@@ -47,7 +47,7 @@ FIRST_REQUEST_SECONDS = 1.0
 
 
 class _Enough(Exception):
-    """What still comes is not read: the parser stops."""
+    """What still comes is not read: raised by a callback, it stops the parser."""
 
 
 class BoundedConfig(Config):
@@ -226,9 +226,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._skipped_head is None and not self._refused and self._is_framed_well():
             if self._asks_for_socket():
                 self._becomes_socket = True
-                return None
+                return
             if len(self.pipeline) >= MAX_AHEAD:
-                return self._refuse(400, f"More than {MAX_AHEAD} requests wait for an answer.")
+                self._refuse(400, f"More than {MAX_AHEAD} requests wait for an answer.")
+                return
             super().on_headers_complete()
             self._reading = Reading.BODY
             if self.server_state.draining:
@@ -281,8 +282,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _has_unread(self) -> bool:
         """Whether bytes have arrived that were not read yet: closing would reset them."""
-        descriptor = self.transport.get_extra_info("socket").fileno()
-        return fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)) != bytes(4)
+        socket = self.transport.get_extra_info("socket")
+        return fcntl.ioctl(socket.fileno(), termios.FIONREAD, bytes(4)) != bytes(4)
 
     # timers
 
@@ -444,10 +445,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer what is being read with an error of ours, and close.
-
-        What was asked before is answered first.
-        """
+        """Answer what was asked before, then what is being read with an error, and close."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
