@@ -62,6 +62,7 @@ class Cut(ast.NodeTransformer):
     def visit(self, node: ast.AST) -> Any:
         """The node without it; a block in a span is the block alone."""
         if isinstance(node, ast.stmt) and ast.unparse(node).startswith(CUT):
+            print("cut", ast.unparse(node)[:70], file=sys.stderr)
             self.cuts += 1
             return ast.Pass()
         self.generic_visit(node)
@@ -71,9 +72,12 @@ class Cut(ast.NodeTransformer):
             if not kept:
                 return node.body
             node.items = kept
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "self.__slots__":
-            self.cuts += 1
-            return ast.copy_location(ast.parse(repr(OLDER_FIELDS), mode="eval").body, node)
+        if isinstance(node, ast.Dict):
+            fields = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+            if "trace_id" in fields and set(OLDER_FIELDS) <= set(fields):
+                kept = [pair for pair in zip(node.keys, node.values) if pair[0].value in OLDER_FIELDS]
+                self.cuts += len(fields) - len(kept)
+                node.keys, node.values = [key for key, _ in kept], [value for _, value in kept]
         return node
 
 

@@ -9,6 +9,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from community_gql.logs import write_event
 from community_gql.operations.live import Subscription
@@ -54,13 +55,38 @@ class RequestLog:
     codes: tuple[str, ...] = ()
     cause: str | None = None
     """Why the database could not serve: a SQLSTATE, or words."""
-    pid: int = _pid
 
     def write(self) -> None:
         """Write it."""
         if _log.isEnabledFor(logging.INFO):
-            message = f"{self.operation or '-'} {self.status}"
-            write_event(_log, message, {name: getattr(self, name) for name in self.__slots__})
+            write_event(_log, f"{self.operation or '-'} {self.status}", self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        # Written out: asking for each by its name takes four times as long.
+        return {
+            "method": self.method,
+            "path": self.path,
+            "request_id": self.request_id,
+            "trace_id": self.trace_id,
+            "operation": self.operation,
+            "type": self.type,
+            "document": self.document,
+            "viewer": self.viewer,
+            "client": self.client,
+            "cost": self.cost,
+            "statements": self.statements,
+            "executor": self.executor,
+            "fallback_reason": self.fallback_reason,
+            "prepare_milliseconds": self.prepare_milliseconds,
+            "compile_milliseconds": self.compile_milliseconds,
+            "pool_milliseconds": self.pool_milliseconds,
+            "database_milliseconds": self.database_milliseconds,
+            "status": self.status,
+            "milliseconds": self.milliseconds,
+            "codes": self.codes,
+            "cause": self.cause,
+            "pid": _pid,
+        }
 
 
 @dataclass(slots=True)
