@@ -26,6 +26,10 @@ def name(page: Path) -> str:
     return page.relative_to(CHECKOUT).as_posix()
 
 
+def without_code(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
 def test_a_decision_has_the_format(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
@@ -50,10 +54,31 @@ def test_the_index_lists_every_decision() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", without_code(page)):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def slug(heading: str) -> str:
+    """What a heading is called in an address, as forges make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_to_headings_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", without_code(page)):
+        path = page.parent / target if target else page
+        if "://" not in target and path.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", without_code(path), re.M)
+            assert anchor in map(slug, headings), f"{target}#{anchor}"
+
+
+def test_the_readme_says_about_how_many_packages_are_installed() -> None:
+    lock = (CHECKOUT / "requirements-run.lock").read_text(encoding="utf-8")
+    packages = set(re.findall(r"^([a-z0-9-]+)==", lock, re.M))
+    said = re.search(r"about (\d+) Python packages", (CHECKOUT / "README.md").read_text("utf-8"))
+    assert said is not None
+    assert abs(len(packages) - int(said[1])) < 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -62,6 +87,12 @@ def test_modules_that_are_named_exist(page: Path) -> None:
     for path in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)", page.read_text(encoding="utf-8")):
         if path.split("/", 1)[0] in ROOMS:
             assert (PACKAGE / path).exists(), path
+
+
+def test_modules_that_docstrings_name_exist() -> None:
+    for source in PACKAGE.rglob("*.py"):
+        for path in re.findall(r"``((?:[a-z_]+/)+[a-z_]+\.py)``", source.read_text("utf-8")):
+            assert (PACKAGE / path).exists() or (CHECKOUT / path).exists(), f"{source}: {path}"
 
 
 def test_nothing_cites_what_is_not_in_the_repository() -> None:

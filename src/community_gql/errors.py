@@ -1,7 +1,7 @@
 """The public errors: everything that may reach a client by name.
 
 Any other exception is a fault of ours and reaches the client as ``INTERNAL`` with an
-``errorId``; nothing of its text does (``api/view.py``).
+``errorId``; nothing of its text does (``operations/shown.py``).
 """
 
 from __future__ import annotations
