@@ -394,7 +394,7 @@ async def test_a_stopped_command_goes_on(
     assert process.returncode != 0
     assert "Traceback" not in said
     if number != signal.SIGKILL:
-        assert f"stopped after 2,000 of {REAL.whole:,}: the same command goes on" in said
+        assert f"stopped after 2,000 of {REAL.whole:,}: run the same command again to go on" in said
     code, said = await run(environment, "rename", "moss", "lichen")
     assert code == 0, said
     assert (await seen(db))["lichen"] == REAL.stories

@@ -84,7 +84,9 @@ class Running:
                 if what():
                     return
             except OSError:
-                assert "starts anew" not in self.said.read_text(), "a restart refuses nobody"
+                assert "the server restarts" not in self.said.read_text(), (
+                    "a restart refuses nobody"
+                )
             time.sleep(0.05)
 
     def edit(self, old: str, new: str) -> None:

@@ -44,7 +44,7 @@ async def matching(database_url: str, pause: str) -> AsyncIterator[None]:
         if process.returncode is None:
             process.terminate()
         _, said = await process.communicate()
-    assert "stopped: the same command goes on" in said.decode()
+    assert "stopped: run the same command again to go on" in said.decode()
     assert "Traceback" not in said.decode()
 
 

@@ -85,7 +85,7 @@ def blank_url(empty_database_url: Callable[..., str]) -> str:
 async def test_a_database_without_migrations_or_away_is_a_sentence(blank_url: str) -> None:
     with pytest.raises(MatchingError, match="Run the migrations: community-gql db upgrade"):
         await matched(blank_url)
-    with pytest.raises(MatchingError, match=r"the database failed.*the same command goes on"):
+    with pytest.raises(MatchingError, match=r"the database failed.*run the same command again"):
         await matched("postgresql://nobody@127.0.0.1:9/nothing")
 
 

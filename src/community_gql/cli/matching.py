@@ -63,7 +63,7 @@ def run(
                     return
                 asyncio.run(asyncio.sleep(pause))
         except (KeyboardInterrupt, SystemExit):
-            say("stopped: the same command goes on")
+            say("stopped: run the same command again to go on")
             raise
 
 

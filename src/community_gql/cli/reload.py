@@ -44,12 +44,12 @@ def serve_reloading(
             time.sleep(LOOK_EVERY)
             before, times = times, _times(watched)
             if changed := _changed(before, times):
-                say(f"{changed} changed: the server starts anew")
+                say(f"{changed} changed: the server restarts")
                 _end(server)
                 server, told = start(), False
             elif server.poll() is not None and not told:
                 told = True
-                say("the server ended; it starts again when the code changes")
+                say("the server stopped; it starts again when the code changes")
     finally:
         _end(server)
 

@@ -85,8 +85,8 @@ def change_tags(doing: str, change: Callable[..., Awaitable[None]], *names: str)
         try:
             asyncio.run(run(url, note))
         except Unavailable:
-            fail("the database is out of reach. Once it is back, the same command goes on.")
+            fail("the database is out of reach. Once it is back, run the same command again.")
         except (KeyboardInterrupt, SystemExit):
-            say("stopped after {:,} of {:,}: the same command goes on".format(*moved))
+            say("stopped after {:,} of {:,}: run the same command again to go on".format(*moved))
             raise
     out.print("done")

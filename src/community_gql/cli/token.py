@@ -69,5 +69,5 @@ def find_subject(settings: Settings, email: str) -> str:
             return person.auth0_sub
     some = ", ".join(person.email for person in people[:5])
     if not some:
-        raise OperatorError("the embedded database holds nobody yet. Run: community-gql dev")
+        raise OperatorError("the embedded database has no people yet. Run: community-gql dev")
     raise OperatorError(f"nobody has the address {email}. Some who are there: {some}")

@@ -74,8 +74,8 @@ async def evaluate(
     ]
     if len(pairs) < 50:
         raise MatchingError(
-            f"{len(pairs)} friendships between people with a vector are too few to measure by: "
-            "it takes 50, and some thousand for figures that mean something."
+            f"{len(pairs)} friendships between people with a vector are too few to measure "
+            "anything: it takes 50, and some thousand for meaningful figures."
         )
     return await asyncio.to_thread(measured, loaded, pairs, people, seed)
 

@@ -75,7 +75,8 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         ) from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MatchingError(
-            f"the database failed: {error}. Once it can be reached, the same command goes on."
+            f"the database failed: {error}. Once it can be reached, run the same command again "
+            "to go on."
         ) from error
 
 
@@ -266,7 +267,7 @@ class Run:
         if number is None:
             raise MatchingError(
                 "MATCHING is features, but no program has put vectors yet. Put some with "
-                "putFeatures, or set MATCHING=built-in to have them computed."
+                "putFeatures, or set MATCHING=built-in so that they are computed."
             )
         if self._version is None or self._version.version != number or self._renew:
             await self._transaction(lambda: self._begin_machines_version(number))

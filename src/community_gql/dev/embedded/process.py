@@ -165,7 +165,7 @@ def require_name(uid: int) -> None:
         pwd.getpwuid(uid)
     except KeyError:
         raise EmbeddedPostgresError(
-            f"PostgreSQL makes its data only as an account with a name, and user {uid} has none "
+            f"PostgreSQL can make its data only for a user with a name, and user {uid} has none "
             "here. Run the command as another user, give this one a line in /etc/passwd, or set "
             "DATABASE_URL to a database."
         ) from None
