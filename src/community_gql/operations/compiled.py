@@ -346,7 +346,7 @@ def _compiled(prepared: Prepared, make: Callable[[], Statement]) -> Compilation:
             "reason": compilation.reason,
             "milliseconds": round(seconds * 1000, 1),
         }
-        write_event(_log, f"compiled {prepared.operation_name or '-'}", told)
+        write_event(_log, f"compiled {prepared.operation_name or 'an unnamed operation'}", told)
     return compilation
 
 

@@ -22,7 +22,7 @@ _log = logging.getLogger("community_gql.documents")
 def note(text: str, hash_: str) -> None:
     """Write the line of a document that was read for the first time since it was last forgotten."""
     if _log.isEnabledFor(logging.INFO):
-        write_event(_log, f"document {hash_}", {"document": hash_, "text": shown(text)})
+        write_event(_log, f"new document {hash_}", {"document": hash_, "text": shown(text)})
 
 
 def shown(text: str) -> str:
