@@ -77,7 +77,7 @@ release: $(VENV)/project $(VENV)/dev-packages $(RELEASE)/packages ## Make dist/:
 	@$(BIN)/python -m build --outdir dist
 	@$(MAKE) --no-print-directory sbom
 
-sbom: $(RELEASE)/packages ## Write dist/community-gql.cdx.json: what a server consists of (CycloneDX)
+sbom: $(RELEASE)/packages ## Write dist/community-gql.cdx.json, the list of the parts of a server (CycloneDX)
 	@mkdir -p dist
 	@$(RELEASE)/bin/cyclonedx-py requirements requirements-serve.lock --pyproject pyproject.toml \
 		--output-reproducible --output-file dist/community-gql.cdx.json
@@ -97,7 +97,7 @@ fuzz: $(VENV)/project $(VENV)/dev-packages $(FUZZ)/packages ## Run compare, then
 test-clients: $(VENV)/project $(VENV)/dev-packages $(CLIENTS)/packages ## Give the schema to all client generators, run docs/clients.md and the examples
 	@CLIENTS=all $(BIN)/python -m pytest -n auto tests/clients $(ARGS)
 
-test-recipes: $(VENV)/project $(VENV)/dev-packages ## Follow the recipes of CONTRIBUTING.md in a copy, and check and test that
+test-recipes: $(VENV)/project $(VENV)/dev-packages ## Follow the recipes of CONTRIBUTING.md in a copy, and check and test the copy
 	@$(BIN)/python -m tests.recipes $(ARGS)
 
 example-web: ## Serve the example app at http://127.0.0.1:5173, beside make run
@@ -136,7 +136,7 @@ schema: $(VENV)/project $(VENV)/dev-packages ## Write schema.graphql from the co
 erd: $(VENV)/project ## Draw docs/erd.svg from models.py
 	@$(BIN)/community-gql db erd
 
-migration: $(VENV)/project $(VENV)/dev-packages ## Write a migration for what changed in models.py, draw docs/erd.svg (m="add badges")
+migration: $(VENV)/project $(VENV)/dev-packages ## Write a migration for the changes in models.py, and draw docs/erd.svg (m="add badges")
 	@test -n "$(m)" || { echo 'Say what it does: make migration m="add badges"' >&2; exit 2; }
 	@$(BIN)/community-gql db revision "$(m)"
 
