@@ -21,6 +21,9 @@ class LruCache(Generic[T]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._values
+
     def get(self, key: Hashable) -> T | None:
         """The value, which thereby is the most recently used."""
         found = self._values.get(key)

@@ -58,6 +58,7 @@ _GRAVE = Fixed(
 
 
 @lru_cache(maxsize=10_000)
+@lru_cache(maxsize=10_000)
 def sub_hash(sub: str) -> str:
     """What ``deleted_accounts`` remembers of a ``sub``: its SHA-256 in hexadecimal."""
     return hashlib.sha256(sub.encode()).hexdigest()

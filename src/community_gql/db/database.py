@@ -100,7 +100,7 @@ class Database:
         when the database is away.
         """
         stopwatch = stopwatch or Stopwatch()
-        replica = self._replica(on_replica, after)
+        replica = self._replica(on_replica, after) if on_replica else None
         if replica is not None:
             try:
                 return await self._value(

@@ -213,7 +213,7 @@ class Pool:
             return await self._fetch(lent, text, arguments)
 
     async def _fetch(self, lent: Lent, text: str, arguments: Sequence[Any]) -> Any:
-        statement = await self._prepared(lent, text)
+        statement = lent.prepared.get(text) or await self._prepared(lent, text)
         if statement is None:
             return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
         return await statement.fetchval(*arguments)  # unscoped: the caller's

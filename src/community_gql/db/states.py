@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
@@ -115,19 +114,32 @@ def is_useless(error: BaseException) -> bool:
 _causes = Causes()
 
 
-@contextmanager
-def away_is_unavailable() -> Iterator[None]:
-    """Turn every sign that the database cannot serve now into Unavailable, and count it."""
-    try:
-        yield
-    except Exception as error:
+class _AwayIsUnavailable:
+    """The block of ``away_is_unavailable``. A generator would cost every statement more."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if not isinstance(error, Exception) or (cause := cause_of(error)) is None:
+            return
         # A task that is being cancelled breaks its own connection: no sign of the database's.
         task = asyncio.current_task()
-        if (cause := cause_of(error)) is None:
-            raise
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from error
         raise unavailable(cause) from error
+
+
+_away = _AwayIsUnavailable()
+
+
+def away_is_unavailable() -> AbstractContextManager[None]:
+    """Turn every sign that the database cannot serve now into Unavailable, and count it."""
+    return _away
 
 
 def unavailable(cause: str) -> Unavailable:

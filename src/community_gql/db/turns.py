@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 
 Waiting = OrderedDict[str | None, deque[asyncio.Future[None]]]
 """Those who wait, by caller; the caller whose turn it is comes first."""
@@ -20,7 +20,7 @@ class Turns:
     def __init__(self, size: int, *, caller_part: int, write_part: int) -> None:
         self._free = size
         self._caller_part, self._write_part = caller_part, write_part
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
         self._writing = 0
         self._readers: Waiting = OrderedDict()
         self._writers: Waiting = OrderedDict()
@@ -62,14 +62,16 @@ class Turns:
         self._free += 1
         self._writing -= write
         if caller is not None:
-            self._held[caller] -= 1
-            if not self._held[caller]:
+            left = self._held[caller] - 1
+            if left:
+                self._held[caller] = left
+            else:
                 del self._held[caller]
-        while self._free and self._grant_next():
+        while (self._readers or self._writers) and self._free and self._grant_next():
             pass
 
     def _has_part(self, caller: str | None) -> bool:
-        return caller is None or self._held[caller] < self._caller_part
+        return caller is None or self._held.get(caller, 0) < self._caller_part
 
     def _may_write(self) -> bool:
         return self._writing < self._write_part
@@ -78,7 +80,7 @@ class Turns:
         self._free -= 1
         self._writing += write
         if caller is not None:
-            self._held[caller] += 1
+            self._held[caller] = self._held.get(caller, 0) + 1
 
     def _grant_next(self) -> bool:
         """Give a free place to the next who may have it; False if there is nobody."""

@@ -7,7 +7,6 @@ order and its filter by a digest, and are treated as untrusted input.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import math
@@ -50,9 +49,14 @@ _MICROSECOND = timedelta(microseconds=1)
 _INT64 = range(-(2**63), 2**63)
 
 
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/", b"+/**")
+"""Between base64's alphabet and that of URLs; what is not of the latter becomes neither."""
+
+
 def encode_opaque(text: str) -> str:
     """URL-safe base64 without padding: the form of cursors."""
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    encoded = binascii.b2a_base64(text.encode(), newline=False)
+    return encoded.translate(_TO_URL, b"=").decode()
 
 
 def opaque_sql(text: ColumnElement[str]) -> ColumnElement[str]:
@@ -68,8 +72,8 @@ def _bytes_sql(text: ColumnElement[str]) -> ColumnElement[bytes]:
 def decode_opaque(opaque: str) -> str:
     """The text behind ``opaque``. Raises ValueError unless it is exactly what we would write."""
     try:
-        padded = opaque.encode("ascii") + b"=" * (-len(opaque) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+        padded = opaque.encode("ascii").translate(_FROM_URL) + b"=" * (-len(opaque) % 4)
+        text = binascii.a2b_base64(padded, strict_mode=True).decode()
     except (binascii.Error, UnicodeError) as error:
         raise ValueError("not base64url text") from error
     if "\x00" in text or encode_opaque(text) != opaque:
@@ -244,11 +248,14 @@ class Cursors:
         try:
             digest, *texts = decode_opaque(cursor).split("~")
             if digest == self.digest and len(texts) == len(self.kinds):
-                kinds = zip(self.kinds, texts, strict=True)
-                values = tuple(kind.read(text) for kind, text in kinds)
-                # int(), UUID() and fromhex() take more spellings than the one that we write.
-                if self.write(values) == cursor:
-                    return values
+                values = []
+                for kind, text in zip(self.kinds, texts, strict=True):
+                    value = kind.read(text)
+                    # int(), UUID() and fromhex() take more spellings than the one that we write.
+                    if kind.write(value) != text:
+                        raise ValueError("not in the form that we write")
+                    values.append(value)
+                return tuple(values)
         except (ValueError, OverflowError, struct.error):
             pass
         raise BadRequest(

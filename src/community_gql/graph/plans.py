@@ -250,7 +250,7 @@ class PagePlan:
         """
         name = order or edge.default_order
         needs = edge.orders[name].needs
-        if needs and needs not in dict(filters):
+        if needs and needs not in _names(filters):
             raise BadRequest(f"Order {name} needs filter.{needs}.")
         cursors = _cursors(edge, name)
         if filters:
@@ -267,7 +267,7 @@ class PagePlan:
     @property
     def weight(self) -> PlanWeight:
         """The size of the page, and what finding its rows takes."""
-        searches = any(name == "search" for name, _ in self.filters)
+        searches = bool(self.filters) and "search" in _names(self.filters)
         return PlanWeight(self.window.size, searches, self.edge.parent is None)
 
     @property
@@ -291,7 +291,8 @@ class PagePlan:
     def values(self) -> dict[str, Any]:
         """The filter's, the cursor's, and the digest that the page's own cursors begin with."""
         values = _bound(self.filters)
-        values.update((f"cursor_{i}", value) for i, value in enumerate(self.cursor or ()))
+        for i, value in enumerate(self.cursor or ()):
+            values[f"cursor_{i}"] = value
         values["digest"] = self.cursors.digest
         return values
 
@@ -384,12 +385,12 @@ class Plans:
     @property
     def form(self) -> tuple[Hashable, ...]:
         """What of the variables' values decides the text of a statement."""
-        return tuple(plan.form for plan in self.varying.values())
+        return tuple([plan.form for plan in self.varying.values()])
 
     @property
     def weight(self) -> tuple[PlanWeight, ...]:
         """What of the variables' values decides the cost."""
-        return tuple(plan.weight for plan in self.varying.values())
+        return tuple([plan.weight for plan in self.varying.values()])
 
     @property
     def custom_plan(self) -> bool:
@@ -422,7 +423,7 @@ def _cursors(edge: ToPage, name: str) -> Cursors:
 
 
 def _names(values: Values) -> tuple[str, ...]:
-    return tuple(name for name, _ in values)
+    return tuple([name for name, _ in values]) if values else ()
 
 
 def _bound(values: Values) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from community_gql.http.requests import (
 )
 from community_gql.http.responses import Answer, etag, is_known
 from community_gql.http.security import OVER_TLS, PLAIN
+from community_gql.http.whole import whole_body
 from community_gql.operations.prepared import Prepared
 from community_gql.telemetry import tracing
 from community_gql.telemetry.correlation import current, request_id, trace_id
@@ -107,8 +108,8 @@ class GraphQLEndpoint:
 
     def _complete(self, exchange: Exchange, scope: Scope, head: Head, answer: Answer) -> None:
         """Give the answer the fields that go with it."""
-        if exchange.balance:
-            answer.headers = {**exchange.balance, **answer.headers}
+        if exchange.balance is not None:
+            answer.headers = {**exchange.balance.headers(), **answer.headers}
         if head.is_safe and answer.status == 200 and head.is_public:
             accepted = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE)
             tag = etag(answer, answer.media(accepted))
@@ -133,9 +134,14 @@ class GraphQLEndpoint:
         try:
             if streams is None:
                 _check_accept(head)
-            async with asyncio.timeout(config.body_timeout) as limit:
-                exchange.params = await read(head, receive, config.max_body_bytes)
-                limit.reschedule(asyncio.get_running_loop().time() + config.request_timeout)
+            # A timer that is set and moved costs as much as reading a body that is there.
+            body = whole_body(receive) if head.method == "POST" else None
+            is_here = body is not None
+            seconds = config.request_timeout if is_here else config.body_timeout
+            async with asyncio.timeout(seconds) as limit:
+                exchange.params = await read(head, receive, config.max_body_bytes, body)
+                if not is_here:
+                    limit.reschedule(asyncio.get_running_loop().time() + config.request_timeout)
                 exchange.viewer = await self._who(exchange, scope, head)
                 try:
                     prepared = await self.runner.prepare(exchange)

@@ -135,6 +135,7 @@ class EventStream:
         return max(viewer.expires_at.timestamp() - time.time(), 0)
 
     def _head(self, is_tls: bool) -> list[tuple[bytes, bytes]]:
+        balance = self._exchange.balance
         return [
             (b"content-type", f"{EVENTS_TYPE}; charset=utf-8".encode()),
             (b"cache-control", b"no-store"),
@@ -144,7 +145,7 @@ class EventStream:
             *(OVER_TLS if is_tls else PLAIN),
             *(
                 (name.lower().encode(), value.encode())
-                for name, value in self._exchange.balance.items()
+                for name, value in (balance.headers() if balance is not None else {}).items()
             ),
         ]
 

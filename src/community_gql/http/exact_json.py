@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import orjson
 
 from community_gql.errors import BadRequest
 
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_DIGITS = bytes(ord("0" if chr(byte) in "0123456789" else " ") for byte in range(256))
+_LONG = b"0" * 19  # of as many digits is the least number beyond 64 bits, 2**63
 
 
 def loads(text: bytes | str) -> Any:
@@ -22,7 +22,7 @@ def loads(text: bytes | str) -> Any:
     """
     value = orjson.loads(text)
     raw = text.encode() if isinstance(text, str) else text
-    if not _LONG_NUMBER.search(raw):
+    if _LONG not in raw.translate(_DIGITS):  # a pattern would try at each byte anew
         return value
     try:
         return json.loads(text)

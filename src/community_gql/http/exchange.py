@@ -21,7 +21,7 @@ from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.http.head import Head
-from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
+from community_gql.http.rate_limit import Balance, Budget, MemoryBudget, RateLimited, key_of
 from community_gql.http.read_after import ReadAfter
 from community_gql.http.request_log import RequestLog
 from community_gql.http.requests import HttpError
@@ -119,8 +119,8 @@ class Exchange:
     """The head of its request, if it came in one of its own."""
     token: str | None = None
     """What a read must be after to see what was written."""
-    balance: dict[str, str] = field(default_factory=dict)
-    """The ``RateLimit-*`` fields, once something was charged."""
+    balance: Balance | None = None
+    """What the budget holds, once something was charged."""
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -270,11 +270,11 @@ class Runner:
 
     async def _charge(self, exchange: Exchange, points: int) -> None:
         """Take points from the caller's budget. Raises RateLimited when it holds less."""
-        exchange.balance = (await self.config.budget.charge(exchange.key, points)).headers()
+        exchange.balance = await self.config.budget.charge(exchange.key, points)
 
     async def _debit(self, exchange: Exchange, points: int) -> None:
         """Take points for what was done already, be there enough of them or not."""
-        exchange.balance = (await self.config.budget.debit(exchange.key, points)).headers()
+        exchange.balance = await self.config.budget.debit(exchange.key, points)
 
 
 def _execution(

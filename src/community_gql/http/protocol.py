@@ -18,6 +18,7 @@ from typing import Any, cast
 import httptools
 from starlette.types import Scope
 from uvicorn import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from community_gql.http.connections import Connections
@@ -237,14 +238,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
-        if not self._refused:
-            super().on_body(body)
+        if not self._refused and not self.cycle.response_complete:
+            self.cycle.body += body
+            if len(self.cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request is complete; the next one may follow."""
         if not self._refused and self._skipped_head is None and not self._becomes_socket:
             self._reading = Reading.NOTHING
-            super().on_message_complete()
+            if not self.cycle.response_complete:
+                self.cycle.more_body = False
+                self.cycle.message_event.set()
 
     # uvicorn calls these
 

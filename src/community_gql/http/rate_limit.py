@@ -68,47 +68,46 @@ class MemoryBudget:
 
     async def charge(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` points. Raises RateLimited when the bucket holds less."""
-        held = self._held(key)
+        now = time.monotonic()
+        held = self._held(key, now)
         enough = cost <= held
-        balance = self._keep(key, held - cost if enough else held)
+        balance = self._keep(key, held - cost if enough else held, now)
         if not enough:
             raise RateLimited(balance, max(1, math.ceil((cost - held) / self._rate)))
         return balance
 
     async def debit(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` points on what was done already; at worst a minute has to pass."""
-        return self._keep(key, max(self._held(key) - cost, -float(self._points)))
+        now = time.monotonic()
+        return self._keep(key, max(self._held(key, now) - cost, -float(self._points)), now)
 
     def affords(self, key: str, cost: int) -> bool:
         """Spend ``cost``, if it is there."""
-        # For each event that is told: as few calls as can be.
-        buckets, now = self._buckets, time.monotonic()
-        if (found := buckets.get(key)) is None:
-            self._put(key, self._points)
-            found = buckets[key]
-        held, then = found
-        held = min(held + (now - then) * self._rate, self._points)
-        if cost > held:
-            return False
-        buckets[key] = held - cost, now
-        buckets.move_to_end(key)
-        return True
-
-    def _held(self, key: str) -> float:
         now = time.monotonic()
-        held, then = self._buckets.get(key, (float(self._points), now))
-        return min(float(self._points), held + (now - then) * self._rate)
+        held = self._held(key, now)
+        if cost <= held:
+            self._put(key, held - cost, now)
+        return cost <= held
 
-    def _put(self, key: str, held: float) -> None:
-        self._buckets[key] = (held, time.monotonic())
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > _MAX_BUCKETS:
-            self._buckets.popitem(last=False)
+    def _held(self, key: str, now: float) -> float:
+        found = self._buckets.get(key)
+        if found is None:
+            return float(self._points)
+        held, then = found
+        held += (now - then) * self._rate
+        return held if held < self._points else float(self._points)
 
-    def _keep(self, key: str, held: float) -> Balance:
-        self._put(key, held)
+    def _put(self, key: str, held: float, now: float) -> None:
+        buckets = self._buckets
+        buckets[key] = (held, now)
+        buckets.move_to_end(key)
+        if len(buckets) > _MAX_BUCKETS:
+            buckets.popitem(last=False)
+
+    def _keep(self, key: str, held: float, now: float) -> Balance:
+        self._put(key, held, now)
         full_in = math.ceil((self._points - held) / self._rate)
-        return Balance(self._points, max(math.floor(held), 0), full_in)
+        return Balance(self._points, int(held) if held > 0 else 0, full_in)
 
     async def close(self) -> None:
         """Nothing to give back."""

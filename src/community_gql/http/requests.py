@@ -27,7 +27,15 @@ PAGE_TYPE = "text/html"
 EVENTS_TYPE = "text/event-stream"
 METHODS = "GET, HEAD, POST, OPTIONS"
 _JSON_MEMBERS = ("variables", "extensions")
-_MEMBERS = ("query", "documentId", "operationName", *_JSON_MEMBERS)
+_KINDS: dict[str, tuple[type, str]] = {
+    "query": (str, "a GraphQL document, as text"),
+    "documentId": (str, "a text"),
+    "operationName": (str, "a text"),
+    "variables": (dict, "a JSON object"),
+    "extensions": (dict, "a JSON object"),
+}
+"""What the members of a request are."""
+_MEMBERS = tuple(_KINDS)
 _MAX_PARAMETERS = 50
 _MAX_RANGES = 50
 """Media types of an ``Accept`` that are read; what clients send has ten at most."""
@@ -100,8 +108,11 @@ def _negotiated(accept: bytes, *offered: str) -> str | None:
 _remembered = lru_cache(maxsize=1000)(_negotiated)
 
 
-async def read(head: Head, receive: Receive, max_bytes: int) -> Params:
-    """The request's members. Raises HttpError, BadRequest and ClientDisconnect."""
+async def read(head: Head, receive: Receive, max_bytes: int, body: bytes | None = None) -> Params:
+    """The request's members; ``body`` if it is there already.
+
+    Raises HttpError, BadRequest and ClientDisconnect.
+    """
     if head.is_safe:
         return params_of(_url_members(head.query_string))
     if head.method != "POST":
@@ -111,7 +122,12 @@ async def read(head: Head, receive: Receive, max_bytes: int) -> Params:
         raise HttpError(
             415, "Send the body without encoding.", {**_CLOSE, "Accept-Encoding": "identity"}
         )
-    return params_of(_json(await _body(head, receive, max_bytes)))
+    if body is None:
+        body = await _body(head, receive, max_bytes)
+    elif len(body) > max_bytes:
+        raise HttpError(413, _too_long(max_bytes), _CLOSE)
+    # JSON writes NUL in no other way, and what orjson has read holds no lone surrogates.
+    return params_of(_json(body), is_clean=b"\\u0000" not in body)
 
 
 def _check_type(content_type: bytes) -> None:
@@ -130,10 +146,9 @@ def _check_type(content_type: bytes) -> None:
 
 
 async def _body(head: Head, receive: Receive, max_bytes: int) -> bytes:
-    too_long = f"The body is longer than {max_bytes:,} bytes."
     length = head.content_length
     if length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
-        raise HttpError(413, too_long, _CLOSE)
+        raise HttpError(413, _too_long(max_bytes), _CLOSE)
     body = b""
     more = True
     while more:
@@ -143,9 +158,13 @@ async def _body(head: Head, receive: Receive, max_bytes: int) -> bytes:
         chunk = message.get("body", b"")
         body = body + chunk if body else chunk
         if len(body) > max_bytes:
-            raise HttpError(413, too_long, _CLOSE)
+            raise HttpError(413, _too_long(max_bytes), _CLOSE)
         more = message.get("more_body", False)
     return body
+
+
+def _too_long(max_bytes: int) -> str:
+    return f"The body is longer than {max_bytes:,} bytes."
 
 
 def too_late(seconds: float) -> HttpError:
@@ -183,23 +202,25 @@ def _url_members(query: bytes) -> dict[str, Any]:
     return members
 
 
-def params_of(members: Any) -> Params:
-    """The parameters of a request, of its JSON text read. Raises BadRequest."""
+def params_of(members: Any, *, is_clean: bool = False) -> Params:
+    """The parameters of a request, of its JSON text read. Raises BadRequest.
+
+    ``is_clean``: its texts are known to hold nothing that PostgreSQL cannot hold.
+    """
     if not isinstance(members, dict):
         raise BadRequest("The request must be a JSON object.")
-    variables = _member(members, "variables", dict, "a JSON object")
-    extensions = _member(members, "extensions", dict, "a JSON object")
-    query = _member(members, "query", str, "a GraphQL document, as text")
-    name = _member(members, "operationName", str, "a text")
-    if query is not None:
-        check_text(query)
-    check_variables(variables)
-    document_id = _member(members, "documentId", str, "a text")
-    return Params(query, document_id, variables or {}, name or None, extensions or {})
-
-
-def _member(members: dict[str, Any], name: str, kind: type, what: str) -> Any:
-    value = members.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise BadRequest(f"'{name}' must be {what}.")
-    return value
+    for name, value in members.items():
+        if value is not None and name in _KINDS and not isinstance(value, _KINDS[name][0]):
+            raise BadRequest(f"'{name}' must be {_KINDS[name][1]}.")
+    query, variables = members.get("query"), members.get("variables")
+    if not is_clean:
+        if query is not None:
+            check_text(query)
+        check_variables(variables)
+    return Params(
+        query,
+        members.get("documentId"),
+        variables or {},
+        members.get("operationName") or None,
+        members.get("extensions") or {},
+    )

@@ -17,6 +17,7 @@ from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from community_gql.errors import BadRequest, PublicError
+from community_gql.http import whole
 from community_gql.http.rate_limit import RateLimited
 from community_gql.http.requests import JSON_TYPE, RESPONSE_TYPE
 from community_gql.http.security import OVER_TLS, PLAIN, RawHeaders
@@ -93,9 +94,16 @@ class Answer:
         """Answer a client that accepts ``accepted``; with ``head`` without the body."""
         status = self.http_status(accepted)
         body = self.body() if status != 304 else b""
-        headers = [*_CONSTANT[self.media(accepted), is_tls], *self.raw_headers()]
+        media = self.media(accepted)
+        own = self.raw_headers()
         if status != 304:
-            headers.append((b"content-length", str(len(body)).encode()))
+            own.append((b"content-length", b"%d" % len(body)))
+        cycle = whole.cycle_of(send)
+        if cycle is not None and "Connection" not in self.headers:
+            fields = _WRITTEN[media, is_tls] + whole.written(own)
+            await whole.answer(cycle, status, fields, b"" if head else body)
+            return
+        headers = [*_CONSTANT[media, is_tls], *own]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if head else body})
 
@@ -127,6 +135,7 @@ _CONSTANT: dict[tuple[str, bool], RawHeaders] = {
     for is_tls in (False, True)
 }
 """The fields that every answer has, by its media type and whether it goes over TLS."""
+_WRITTEN = {key: whole.written(fields) for key, fields in _CONSTANT.items()}
 
 
 def etag(answer: Answer, media: str) -> str:

@@ -208,7 +208,7 @@ class Documents:
         self.trees = Trees()
 
     def __contains__(self, text: str) -> bool:
-        return self.kept.get(text) is not None
+        return text in self.kept
 
     def get(self, text: str, *, open_schema: bool = True, hint: str = "") -> Document:
         """The document with this text. Raises Refused with what is wrong with it.

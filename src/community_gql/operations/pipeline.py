@@ -42,7 +42,7 @@ from community_gql.operations.compiled import (
     Pushdown,
     State,
 )
-from community_gql.operations.cost import check_cost, wanted_texts
+from community_gql.operations.cost import check_cost
 from community_gql.operations.documents import Documents, Refused, TrustedDocuments
 from community_gql.operations.persisted import PersistedQueries
 from community_gql.operations.prepared import OperationCache, Params, Prepared
@@ -247,7 +247,7 @@ class Operations:
             await _close(context)
         if is_too_much(errors) or self._is_too_large(data):
             data, errors = None, [self._too_large(prepared.kind)]
-        if not context.committed and is_lost(data, errors, prepared.kind):
+        if errors and not context.committed and is_lost(data, errors, prepared.kind):
             raise Unavailable(AWAY, _cause(errors))
         return Outcome(
             data,
@@ -256,19 +256,19 @@ class Operations:
             reason,
             context.statements,
             stopwatch.seconds,
-            any(isinstance(_origin(error), AccountGone) for error in errors),
+            bool(errors) and any(isinstance(_origin(error), AccountGone) for error in errors),
         )
 
     def long_texts(self, prepared: Prepared) -> LongTexts:
         """What the loaders read of long texts: counted where the statement would count them."""
         most = self.max_answer_bytes if self.pushdown.may_be_long(prepared) else None
-        return LongTexts(wanted_texts(prepared.operation.text), most)
+        return LongTexts(prepared.operation.wanted_texts, most)
 
     def _may_use_replica(self, prepared: Prepared) -> bool:
         """Whether a standby may answer: only the primary knows what a moment shows."""
-        is_query = prepared.kind is OperationType.QUERY
-        has_replicas = self._database.replicas is not None
-        return is_query and has_replicas and not prepared.plans.tells_moment
+        if self._database.replicas is None or prepared.kind is not OperationType.QUERY:
+            return False
+        return not prepared.plans.tells_moment
 
     async def _run(
         self, prepared: Prepared, context: Context, afford: Afford
@@ -374,7 +374,7 @@ def is_lost(data: object, errors: Sequence[GraphQLError], kind: OperationType) -
 
 def is_too_much(errors: Sequence[GraphQLError]) -> bool:
     """Whether the loaders stopped reading, for there were too many bytes of long texts."""
-    return any(isinstance(_origin(error), AnswerTooLarge) for error in errors)
+    return bool(errors) and any(isinstance(_origin(error), AnswerTooLarge) for error in errors)
 
 
 def _cause(errors: Sequence[GraphQLError]) -> str | None:

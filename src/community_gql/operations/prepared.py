@@ -16,7 +16,9 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
+    GraphQLID,
     GraphQLInputType,
+    GraphQLString,
     ListValueNode,
     ObjectValueNode,
     OperationDefinitionNode,
@@ -37,7 +39,7 @@ from graphql.utilities import coerce_input_value
 from community_gql.db.labels import label
 from community_gql.graph.plans import Plan, Plans, PlanWeight
 from community_gql.lru import LruCache
-from community_gql.operations.cost import cost_of
+from community_gql.operations.cost import cost_of, wanted_texts
 from community_gql.operations.fold import Fold, Parent
 from community_gql.operations.plans import FieldArguments, edges_of
 from community_gql.operations.selections import Selected, Selections
@@ -94,6 +96,11 @@ class Operation:
         """What names it in its statements."""
         return label(self.name, self.document_hash)
 
+    @cached_property
+    def wanted_texts(self) -> tuple[str, ...]:
+        """The fields of long texts that its document may select."""
+        return tuple(wanted_texts(self.text))
+
     @property
     def size(self) -> int:
         """What holding it takes, in bytes, estimated; its tree is counted elsewhere."""
@@ -127,11 +134,8 @@ class Operation:
         """
         values = VariableValues({}, {})
         for defined in self._defined:
-            found = defined.read(raw)
-            if found is None:
+            if not defined.read(raw, values):
                 return _values(self.node.variable_definitions or (), raw)
-            values.sources.update(found.sources)
-            values.coerced.update(found.coerced)
         return values
 
     def switched(self, variables: VariableValues) -> tuple[Any, ...]:
@@ -144,8 +148,11 @@ class _Defined:
     """A variable of an operation."""
 
     node: VariableDefinitionNode
+    name: str
     leaf: GraphQLInputType | None
     """Its type, if that is a scalar or an enum."""
+    takes_texts: bool
+    """Whether any text is a value of it, and stays as it is."""
     signature: Any
     absent: VariableValues | None
     """What it is when a request does not bring it; None where it must."""
@@ -156,24 +163,34 @@ class _Defined:
         absent = _values([node], {})
         return cls(
             node,
+            node.variable.name.value,
             type_ if is_leaf_type(get_nullable_type(type_)) else None,
+            get_nullable_type(type_) in (GraphQLString, GraphQLID),
             get_variable_signature(core, node),
             absent if isinstance(absent, VariableValues) else None,
         )
 
-    def read(self, raw: dict[str, Any]) -> VariableValues | None:
-        """Its part of the variables; None when there is something wrong with it."""
+    def read(self, raw: dict[str, Any], values: VariableValues) -> bool:
+        """Add its part to the variables; False when there is something wrong with it."""
+        value = raw.get(self.name, Undefined)
+        if self.leaf is not None and value is not Undefined:
+            coerced = value
+            if not (self.takes_texts and type(value) is str):
+                coerced = coerce_input_value(value, self.leaf)
+                if coerced is Undefined:
+                    return False
+            values.sources[self.name] = VariableValueSource(self.signature, value)
+            values.coerced[self.name] = coerced
+            return True
+        found = self.absent
         if self.leaf is None:
-            found = _values([self.node], raw)
-            return found if isinstance(found, VariableValues) else None
-        name = self.node.variable.name.value
-        value = raw.get(name, Undefined)
-        if value is Undefined:
-            return self.absent
-        coerced = coerce_input_value(value, self.leaf)
-        if coerced is Undefined:
-            return None
-        return VariableValues({name: VariableValueSource(self.signature, value)}, {name: coerced})
+            read = _values([self.node], raw)
+            found = read if isinstance(read, VariableValues) else None
+        if found is None:
+            return False
+        values.sources.update(found.sources)
+        values.coerced.update(found.coerced)
+        return True
 
 
 def _values(

@@ -291,11 +291,11 @@ class PageField(EdgeField[PagePlan]):
 
     def plan(self, arguments: Mapping[str, Any]) -> PagePlan:
         """The page that the arguments describe."""
-        given = {name: value for name, value in arguments.items() if value is not None}
-        window = Window.of(*(given.get(name) for name in ("first", "after", "last", "before")))
-        order = given.get("order_by")
+        given = arguments.get
+        window = Window.of(given("first"), given("after"), given("last"), given("before"))
+        order = given("order_by")
         return PagePlan.of(
-            self.source, window, order.name if order else None, self._given(given.get("filter"))
+            self.source, window, order.name if order else None, self._given(given("filter"))
         )
 
     def _given(self, filter_input: Any) -> Values:
