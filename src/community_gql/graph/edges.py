@@ -10,10 +10,19 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, inspect, true
+from sqlalchemy import (
+    ColumnElement,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    inspect,
+    true,
+)
 from sqlalchemy.orm import MANYTOONE
+from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeEngine
 
 from community_gql.db import models as m
@@ -65,6 +74,13 @@ class Shape:
     def width(self) -> int:
         """The number of columns of a row."""
         return len(self.row._fields)
+
+
+def _is_whole_key(column: Any) -> bool:
+    """Whether a column alone is a key of its table."""
+    kinds = PrimaryKeyConstraint, UniqueConstraint
+    keys = [c for c in column.table.constraints if isinstance(c, kinds)]
+    return any(list(key.columns) == [column] for key in keys)
 
 
 def primary_key(model: type[m.Base]) -> str:
@@ -157,6 +173,20 @@ class Edge:
 @dataclass(frozen=True, eq=False)
 class ToOne(Edge):
     """To at most one row."""
+
+    @cached_property
+    def is_unique(self) -> bool:
+        """Whether a key of the target's table says so: no statement needs to stop at the first."""
+        if self.parent is None:
+            return False
+        if self.relationship is None:
+            return True  # the parent itself, by its primary key
+        relation = inspect(self.parent).mapper.relationships[self.relationship]
+        join = relation.primaryjoin
+        if relation.secondary is not None or getattr(join, "operator", None) is not operators.eq:
+            return False
+        ((_, remote),) = relation.local_remote_pairs or ((None, None),)
+        return remote is not None and bool(remote.unique or _is_whole_key(remote))
 
     def key_in(self, parent: Any) -> ColumnElement[Any] | None:
         """The target's primary key as a foreign key of ``parent`` that is never NULL, if it is one.

@@ -226,12 +226,19 @@ class Compiler:
         )
         return of_row(row)
 
-    def only(self, query: Callable[..., Select[Any]], entries: Entries) -> ColumnElement[Any]:
-        """The object of the only row of ``query(*columns)``, or NULL."""
-        one: ColumnElement[Any] = literal_column("1")
-        if not fits(entries):
-            return query(built(entries)).limit(one).scalar_subquery()
-        return of_row(query(*labelled(entries)).limit(one).subquery(self.binds.name("o")))
+    def only(
+        self, query: Callable[..., Select[Any]], entries: Entries, *, is_unique: bool
+    ) -> ColumnElement[Any]:
+        """The object of the only row of ``query(*columns)``, or NULL.
+
+        Of one that is not known to find one row at most, the first: a LIMIT, which keeps
+        PostgreSQL from making one step of the subselects.
+        """
+        whole = fits(entries)
+        found = query(*labelled(entries)) if whole else query(built(entries))
+        if not is_unique:
+            found = found.limit(literal_column("1"))
+        return of_row(found.subquery(self.binds.name("o"))) if whole else found.scalar_subquery()
 
     # Objects
 
@@ -332,7 +339,7 @@ class Compiler:
                 found = visible(child, *columns).where(edge.arrives(entity, child))
             return found.correlate(entity)
 
-        return self.only(query, entries)
+        return self.only(query, entries, is_unique=row is not None or edge.is_unique)
 
     def _asks_for_key_alone(self, selected: Selected, shape: Shape) -> bool:
         """Whether all that is asked of a row, and hangs on it, starts from its primary key."""
@@ -399,7 +406,7 @@ class Compiler:
             found = visible(entity, *columns).where(getattr(entity, lookup.by) == key)
             return found.correlate(*sources) if sources else found
 
-        return self.only(query, entries)
+        return self.only(query, entries, is_unique=True)
 
     def _lookups(self, selected: Selected, plan: LookupsPlan) -> ColumnElement[Any]:
         """A list of lookups of several types: those of one type share a subselect."""

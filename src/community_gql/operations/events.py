@@ -57,7 +57,9 @@ class EventCompiler:
         shape = self._plan.edge.target
         story = aliased(shape.model, name=self._compiler.binds.name("t"))
         entries = self._compiler.row(object_type(member), member, story, shape)
-        return self._compiler.only(lambda *columns: self._row(story, columns), entries)
+        return self._compiler.only(
+            lambda *columns: self._row(story, columns), entries, is_unique=False
+        )
 
     def _edge(self, member: Selected) -> ColumnElement[Any]:
         shape, order = self._plan.edge.target, self._plan.edge.orders[self._plan.edge.default_order]
@@ -74,7 +76,9 @@ class EventCompiler:
             else:
                 raise NotCompiled(f"storyEdge.{item.name} is declared in a way of its own")
             entries.append((item.key, value))
-        edge = self._compiler.only(lambda *columns: self._row(story, columns), entries)
+        edge = self._compiler.only(
+            lambda *columns: self._row(story, columns), entries, is_unique=False
+        )
         return case((_told("event_kind") == text_sql("APPEARED"), edge), else_=null())
 
     def _row(self, story: Any, columns: Any) -> Select[Any]:

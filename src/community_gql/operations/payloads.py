@@ -95,7 +95,7 @@ class PayloadCompiler:
         def query(*columns: Any) -> Select[Any]:
             return visible(entity, *columns).where(getattr(entity, plan.lookup.by) == key)
 
-        return compiler.only(query, entries)
+        return compiler.only(query, entries, is_unique=False)
 
 
 def _is_read(member: Selected) -> bool:
