@@ -35,6 +35,7 @@ NOT_NULL = {
 
 GONE = {
     "index users.idx_users_email": "repeats the unique index on email",
+    "index match_results.idx_match_results_user_score": "the index of batches has the person first",
 }
 
 TRIGGERS = {

@@ -388,7 +388,6 @@ class MatchResult(Base):
         UniqueConstraint("user_id", "target_user_id", "created_at"),
         CheckConstraint("score >= 0 AND score <= 1", name="score"),
         Index("idx_match_results_target", "target_user_id"),
-        Index("idx_match_results_user_score", "user_id", text("score DESC")),
         Index(
             "idx_match_results_batch",
             "user_id",
