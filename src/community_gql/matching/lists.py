@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ TOP = 20
 MAX_TOP = 100
 """Matches of a person: as a rule, and at most."""
 
-BLOCK_BYTES = 128 * 2**20
+BLOCK_BYTES = 192 * 2**20
 """Memory for scores, of all threads together."""
 COMMON = 0.02
 """A column that a larger part of the people have is multiplied as a column of a matrix; the
@@ -112,6 +113,8 @@ class Scorer:
         self._holders, self._held = rare_rows[order], values[order]
         self._column_starts = np.searchsorted(rare_columns[order], np.arange(vectors.length + 1))
         self._gone: frozenset[int] = frozenset()
+        self._memory: list[Scores] = []
+        """What blocks of scores were written to, and is free again."""
 
     def forget(self, people: Sequence[int]) -> None:
         """Keep these rows out of all lists from now on."""
@@ -123,9 +126,19 @@ class Scorer:
         for first in range(0, len(rows), size):
             yield rows[first : first + size]
 
-    def scores(self, rows: Ints) -> Scores:
-        """Of each of ``rows`` with everybody, also themselves; ``width`` columns."""
-        block = self._matrix[rows] @ self._matrix.T
+    @contextmanager
+    def scores(self, rows: Ints) -> Iterator[Scores]:
+        """Of each of ``rows`` with everybody, also themselves; ``width`` columns.
+
+        The memory is used again after the block of ``with``: new memory is dear, as the system
+        fills it with zeros page by page.
+        """
+        size = len(rows) * self.width
+        memory = self._memory.pop() if self._memory else np.empty(0, np.float32)
+        if len(memory) < size:
+            memory = np.empty(size, np.float32)
+        block = memory[:size].reshape(len(rows), self.width)
+        np.matmul(self._matrix[rows], self._matrix.T, out=block)
         # Of a small vocabulary nothing is rare, and loops of Python keep other threads waiting.
         for number, row in enumerate(rows.tolist() if len(self._held) else ()):
             scores = block[number]
@@ -136,53 +149,50 @@ class Scorer:
         block[:, self.people :] = -1
         if self._gone:
             block[:, sorted(self._gone)] = -1
-        return block
+        try:
+            yield block
+        finally:
+            self._memory.append(memory)
 
     def best(self, rows: Ints, excluded: Mapping[int, Sequence[int]], top: int) -> Lists:
         """The lists of ``rows``; ``excluded`` has by row whom its list must not hold."""
-        block = self.scores(rows)
-        block[np.arange(len(rows)), rows] = -1
-        for scores, row in zip(block, rows.tolist(), strict=True):
-            if out := excluded.get(row):
-                scores[list(out)] = -1
-        if self._groups <= top:
-            found = np.broadcast_to(np.arange(self.width), block.shape)
-            return self._cut(block, found, rows, top)
-        # Group g holds every column that leaves g when divided by the number of groups.
-        maxima = block.reshape(len(rows), GROUP, self._groups).max(axis=1)
-        groups = np.argpartition(maxima, self._groups - top, axis=1)[:, -top:]
-        steps = np.arange(GROUP) * self._groups
-        found = (groups[:, :, None] + steps).reshape(len(rows), -1)
-        lists = self._cut(np.take_along_axis(block, found, axis=1), found, rows, top)
-        # Where more groups reach the last place than were looked at, some may hold a tie.
-        last = lists.scores[:, -1]
-        tied = (maxima >= last[:, None]).sum(axis=1) > top
-        for at in np.flatnonzero(tied & (last > 0)).tolist():
-            (among,) = np.nonzero(block[at] >= last[at])
-            again = self._cut(block[at, among][None], among[None], rows[at : at + 1], top)
-            lists.people[at], lists.scores[at] = again.people[0], again.scores[0]
-        return lists
+        with self.scores(rows) as block:
+            block[np.arange(len(rows)), rows] = -1
+            for scores, row in zip(block, rows.tolist(), strict=True):
+                if out := excluded.get(row):
+                    scores[list(out)] = -1
+            return self._cut(*self._reaching(block, top), rows, top)
 
-    def _cut(self, scores: Scores, found: Ints, rows: Ints, top: int) -> Lists:
-        """The best ``top`` of the people ``found`` for each row, in order."""
-        steps = (found - rows[:, None] - 1) % self.width
-        keys = scores.astype(np.int64) * self.width + (self.width - 1 - steps)
-        if keys.shape[1] > top:
-            kept = np.argpartition(keys, keys.shape[1] - top, axis=1)[:, -top:]
-            keys = np.take_along_axis(keys, kept, axis=1)
-            found = np.take_along_axis(found, kept, axis=1)
-        order = np.argsort(-keys, axis=1)
-        keys, found = (
-            np.take_along_axis(keys, order, axis=1),
-            np.take_along_axis(found, order, axis=1),
-        )
+    def _reaching(self, block: Scores, top: int) -> tuple[Ints, Ints, Scores]:
+        """All matches that can be in the lists: rows of the block, people, scores.
+
+        Those are all that reach the least of the ``top`` best groups, ties included: each of these
+        groups holds one. Group g has every column that leaves g when divided by the number of
+        groups.
+        """
+        groups = block.reshape(len(block), GROUP, self._groups)
+        best = groups.max(axis=1)
+        floors = np.full(len(block), LEAST, np.float32)
+        if self._groups > top:
+            floors = np.maximum(floors, np.partition(best, -top, axis=1)[:, -top])
+        among = np.flatnonzero((best >= floors[:, None]).ravel())
+        rows, group = np.divmod(among, self._groups)
+        scores = groups[rows, :, group]
+        at, step = np.nonzero(scores >= floors[rows, None])
+        return rows[at], step * self._groups + group[at], scores[at, step]
+
+    def _cut(self, at: Ints, found: Ints, scores: Scores, rows: Ints, top: int) -> Lists:
+        """The best ``top`` of the people ``found`` for each row of a block, in order."""
+        steps = (found - rows[at] - 1) % self.width
+        whole = scores.astype(np.int64)
+        order = np.lexsort((steps - whole * self.width, at))
+        at = at[order]
+        place = np.arange(len(at)) - np.searchsorted(at, np.arange(len(rows)))[at]
+        kept = place < top
+        at, place, order = at[kept], place[kept], order[kept]
         people = np.full((len(rows), top), -1, np.int32)
         counted = np.zeros((len(rows), top), np.int32)
-        number = keys.shape[1]
-        whole = keys // self.width
-        good = whole >= LEAST
-        people[:, :number] = np.where(good, found, -1)
-        counted[:, :number] = np.where(good, whole, 0)
+        people[at, place], counted[at, place] = found[order], whole[order]
         return Lists(people, counted)
 
 
@@ -222,8 +232,8 @@ def reached(
     found = np.zeros(scorer.people, bool)
 
     def look(block: Ints) -> NDArray[np.bool_]:
-        scores = scorer.scores(block)[:, : scorer.people]
-        return np.logical_or.reduce(scores >= floors, axis=0)  # type: ignore[no-any-return]
+        with scorer.scores(block) as scores:
+            return scores[:, : scorer.people].max(axis=0) >= floors  # type: ignore[no-any-return]
 
     threads = threads or processors()
     with ThreadPoolExecutor(threads) as pool:
