@@ -43,9 +43,21 @@ def run(
         int | None,
         typer.Option(min=1, max=100, help="How many matches a list has at most. [dim]\\[20][/dim]"),
     ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1,
+            help="Of one processor, for a run that makes most lists anew; 1 takes them all. "
+            "[dim]\\[1; with --every 0.25][/dim]",
+        ),
+    ] = None,
 ) -> None:
     """Compute the vectors and lists of the people for whom something has changed."""
     require_numpy()
+    from community_gql.matching.pacing import SHARE
+
+    share = share or (1.0 if every is None else SHARE)
     pause = seconds(every) if every is not None else None
     os.nice(BEHIND_OTHERS)  # it has time, whoever asks the server has not
     mode = embedded_settings().matching
@@ -53,7 +65,7 @@ def run(
         try:
             while True:
                 try:
-                    run_once(url, mode, top=top, renew=renew)
+                    run_once(url, mode, top=top, renew=renew, share=share)
                     renew = False
                 except OperatorError as error:
                     if pause is None or mode == "machine":
@@ -67,12 +79,14 @@ def run(
             raise
 
 
-def run_once(url: str, mode: Mode, *, top: int | None = None, renew: bool = False) -> Report:
+def run_once(
+    url: str, mode: Mode, *, top: int | None = None, renew: bool = False, share: float = 1.0
+) -> Report:
     """Run once and show the progress."""
     from community_gql.matching import running
 
     with shown_progress("matching") as progress:
-        report = asyncio.run(running.run(url, mode, progress, top=top, renew=renew))
+        report = asyncio.run(running.run(url, mode, progress, top=top, renew=renew, share=share))
     if report.looked_at:
         say(
             f"{report.vectors:,} vectors changed, {report.looked_at:,} lists looked at, "

@@ -19,6 +19,7 @@ import numpy as np
 from community_gql.graph.exclusions import MATCH_ROWS
 from community_gql.matching import sql, stored
 from community_gql.matching.lists import UNIT, Scorer, best_lists
+from community_gql.matching.pacing import Pace
 from community_gql.matching.stored import Change, Loaded, StoredList, Version
 
 Progress = Callable[[str, int, int], None]
@@ -28,6 +29,8 @@ Another = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
 LISTS = 500
 """People of a transaction that writes lists."""
+PACED_LISTS = 100
+"""The same where it rests after each: whoever comes meanwhile waits for less."""
 ATTEMPTS = 5
 PAUSE = 0.05
 _REPEATED = (
@@ -78,7 +81,10 @@ class Batches:
     progress: Progress
     total: int
     """How many are marked, as far as was seen."""
+    pace: Pace
     done: int = 0
+    rows: int = 0
+    """How many rows of lists went and came."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lists are made by all processors: by one connection while another one writes."""
 
@@ -88,8 +94,8 @@ class Batches:
         return max(self.total, self.done) > LISTS
 
     async def make(self, connection: asyncpg.Connection, another: Another | None) -> None:
-        """Make them, over a second connection as well where there are many."""
-        if another is None or not self.many:
+        """Make them, over a second connection as well where there are many and no rests."""
+        if another is None or not self.many or self.pace.rests:
             await self._work(connection)
             return
         async with another() as second:
@@ -104,7 +110,8 @@ class Batches:
     async def _work(self, connection: asyncpg.Connection) -> None:
         last, rounds = "", 0
         while True:
-            some = await transaction(connection, partial(self._write, connection, last))
+            async with self.pace.piece():
+                some = await transaction(connection, partial(self._write, connection, last))
             if some:
                 rounds, last, self.done = 0, some[-1]["user_id"], self.done + len(some)
                 self.progress("lists", self.done, max(self.total, self.done))
@@ -117,7 +124,9 @@ class Batches:
         """Claim some marks of people behind ``after``, and write their lists; the marks."""
         await lock_rows(connection)
         await connection.execute(sql.BY_INDEX)
-        claimed: list[asyncpg.Record] = await connection.fetch(sql.CLAIM, after, LISTS)
+        claimed: list[asyncpg.Record] = await connection.fetch(
+            sql.CLAIM, after, PACED_LISTS if self.pace.rests else LISTS
+        )
         if not claimed:
             return []
         owners = [row["user_id"] for row in claimed]
@@ -135,11 +144,12 @@ class Batches:
             if change is not None:
                 changes[owner] = change
         again = await self._without_those_who_left(connection, changes)
-        await stored.write(connection, changes, before.keys())
+        rows_written = await stored.write(connection, changes, before.keys())
         finished = [row for row in claimed if row["user_id"] not in again]
         await connection.execute(
             sql.UNMARK_LISTS, [row["user_id"] for row in finished], [row["at"] for row in finished]
         )
+        self.rows += rows_written
         self.report.looked_at += len(finished)
         self.report.lists += len(changes)
         self.report.matches += sum(len(lists[owner]) for owner in changes)
@@ -178,7 +188,8 @@ class Batches:
         people = self.loaded.people
         known = [owner for owner in owners if owner in self.loaded.rows]
         rows = np.array([self.loaded.rows[owner] for owner in known], np.int64)
-        made = best_lists(self.scorer, rows, excluded, self.version.top)
+        threads = 1 if self.pace.rests else None
+        made = best_lists(self.scorer, rows, excluded, self.version.top, threads=threads)
         lists: dict[str, StoredList] = {owner: [] for owner in owners}
         for owner, others, scores in zip(
             known, made.people.tolist(), made.scores.tolist(), strict=True

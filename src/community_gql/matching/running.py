@@ -33,7 +33,8 @@ from community_gql.matching.batches import (
     transaction,
 )
 from community_gql.matching.lists import MAX_TOP, TOP, Scorer, reached
-from community_gql.matching.material import HABIT_PEOPLE, Material, holders, holders_of, material
+from community_gql.matching.material import HABIT_PEOPLE, Material, blocks, holders, holders_of
+from community_gql.matching.pacing import Pace
 from community_gql.matching.recipe import RECIPE, Key, NoPlace, Recipe, as_json
 from community_gql.matching.stored import MACHINE, Loaded, Version
 from community_gql.settings import OperatorError
@@ -48,7 +49,8 @@ PEOPLE = 1000
 """People of a transaction that writes vectors."""
 WEEK = timedelta(days=7)
 MOST_CHANGED = 0.3
-"""Where a larger part of the vectors changed, all lists are made anew, without asking which."""
+"""Where a larger part of the vectors changed, all lists are made anew, without asking which. So
+many vectors or lists are a batch, which has a pace."""
 
 
 class MatchingError(OperatorError):
@@ -88,16 +90,18 @@ async def run(
     top: int | None = None,
     renew: bool = False,
     adopt: bool = False,
+    share: float = 1.0,
 ) -> Report:
     """Bring features and lists of the database at ``url`` up to date. Raises MatchingError.
 
-    For ``top``, ``renew`` and ``adopt`` see ``Run``.
+    For ``top``, ``renew``, ``adopt`` and ``share`` see ``Run``.
     """
     started = time.monotonic()
     async with connected(url) as connection:
         report = await Run(
-            connection, mode, progress, partial(connected, url), top=top, renew=renew, adopt=adopt
-        ).run()
+            connection, mode, progress, partial(connected, url),
+            top=top, renew=renew, adopt=adopt, share=share,
+        ).run()  # fmt: skip
     report.seconds = time.monotonic() - started
     return report
 
@@ -107,6 +111,8 @@ class Run:
 
     ``top`` is how many matches a list has; None: as before. ``renew`` computes everything anew;
     ``adopt`` does so at the very first run, where it would refuse to replace vectors of others.
+    ``share`` is the part of a processor that a batch takes, from above 0 to 1, unless there are no
+    lists yet.
     """
 
     def __init__(
@@ -119,10 +125,12 @@ class Run:
         top: int | None = None,
         renew: bool = False,
         adopt: bool = False,
+        share: float = 1.0,
     ) -> None:
         self._connection, self._mode, self._progress = connection, mode, progress
         self._another = another
         self._top, self._renew, self._adopt = top, renew, adopt
+        self._share = share
         self._version: Version | None = None
         self._loaded: Loaded | None = None
         self._scorer: Scorer | None = None
@@ -137,6 +145,8 @@ class Run:
             )
         if self._top is not None and not 1 <= self._top <= MAX_TOP:
             raise MatchingError(f"--top is {self._top}, but a list has 1 to {MAX_TOP} matches.")
+        if not await self._connection.fetchval(sql.ANY_LISTS):
+            self._share = 1.0
         if not await self._try(""):
             self._progress("lists of another run", 0, 0)
             await self._wait("_shared")
@@ -155,8 +165,20 @@ class Run:
                 await held.enter_async_context(self._holding("_shared"))
             whole = await self._make_lists()
         if whole:
+            if self._share < 1:  # as autovacuum does: it rests after so many pages
+                await self._connection.execute("SET vacuum_cost_delay = '2ms'")
             await self._connection.execute("VACUUM (ANALYZE) match_results")
         return self.report
+
+    async def _pace_of(self, count: int) -> Pace:
+        """The pace of so many vectors or lists."""
+        rests = self._share < 1 and count > PEOPLE and await self._are_most(count)
+        return Pace(self._share if rests else 1.0)
+
+    async def _are_most(self, count: int) -> bool:
+        """Whether so many vectors or lists are a large part of all."""
+        people = await self._connection.fetchval(sql.COUNT_FEATURES)
+        return bool(count > MOST_CHANGED * people)
 
     # --- the lock ---
 
@@ -289,44 +311,43 @@ class Run:
             while True:
                 (marked,) = await self._connection.fetch(sql.MARKED_FEATURES)
                 until, total = marked
-                if reader is None and self._another is not None and total > PEOPLE:
+                pace = await self._pace_of(total)
+                many = total > PEOPLE and not pace.rests
+                if reader is None and self._another is not None and many:
                     reader = await stack.enter_async_context(self._another())
                 try:
-                    await self._make_those_of(until, total, reader)
+                    await self._make_those_of(until, total, reader, pace)
                     return
                 except NoPlace:
                     await self._transaction(self._begin_recipe)
 
     async def _make_those_of(
-        self, until: datetime, total: int, reader: asyncpg.Connection | None
+        self, until: datetime, total: int, reader: asyncpg.Connection | None, pace: Pace
     ) -> None:
         """The vectors of those who were marked until then.
 
         ``reader`` reads what the next vectors are made of while the last ones are saved.
         """
-        done = 0
-        marks, found = await self._read(reader or self._connection, until, "")
-        while marks:
-            saving = partial(self._save, marks, found, until)
-            ahead = reader and asyncio.create_task(self._read(reader, until, marks[-1][0]))
-            try:
-                await self._transaction(saving)
-                done += len(marks)
-                self._progress("vectors", done, max(total, done))
-                marks, found = await (ahead or self._read(self._connection, until, marks[-1][0]))
-            finally:
-                if ahead:
-                    ahead.cancel()
-                    await asyncio.gather(ahead, return_exceptions=True)
-            if not marks:  # once more from the beginning: a new place marks people
-                marks, found = await self._read(reader or self._connection, until, "")
-
-    async def _read(
-        self, connection: asyncpg.Connection, until: datetime, after: str
-    ) -> tuple[list[asyncpg.Record], dict[str, Material]]:
-        """Some marks of people behind ``after``, and then what their vectors are made of."""
-        marks = await connection.fetch(sql.SOME_FEATURES, until, after, PEOPLE)
-        return marks, await material(connection, [sub for sub, _ in marks]) if marks else {}
+        done, whole = 0, reader is not None and await self._are_most(total)
+        while True:  # once more from the beginning: a new place marks people
+            made_of = blocks(reader or self._connection, until, PEOPLE, total if whole else None)
+            block = await anext(made_of, None)
+            if block is None:
+                return
+            while block is not None:
+                saving = partial(self._save, *block, until)
+                ahead = reader and asyncio.ensure_future(anext(made_of, None))
+                try:
+                    async with pace.piece():
+                        await self._transaction(saving)
+                        done += len(block[0])
+                        self._progress("vectors", done, max(total, done))
+                        block = await (ahead or anext(made_of, None))
+                finally:
+                    if ahead:
+                        ahead.cancel()
+                        await asyncio.gather(ahead, return_exceptions=True)
+            whole = False
 
     async def _save(
         self, marks: list[asyncpg.Record], found: dict[str, Material], until: datetime
@@ -336,10 +357,7 @@ class Run:
         self._version = await stored.current(connection)
         recipe = self._known().made()
         people = [sub for sub, _ in marks]
-        found = await material(connection, people)
-        await lock_rows(
-            self._connection
-        )  # before any row, as whoever takes people out of lists does
+        await lock_rows(connection)  # before any row, as whoever takes people out of lists does
         await self._find_places(recipe, found, until)
         made = [(sub, item) for sub, item in found.items() if not item.made.is_empty]
         vectors = recipe.vectors([item.made for _, item in made])
@@ -403,14 +421,16 @@ class Run:
         )
         if not changed:
             return
+        few = not await self._are_most(len(changed))
+        least = await self._load_beside(partial(stored.least, top=version.top)) if few else []
         await self._load()
         assert self._loaded is not None
         assert self._scorer is not None
         people = [sub for sub, _ in changed]
         rows = np.array(sorted(self._loaded.rows[p] for p in people if p in self._loaded.rows))
         concerned: Sequence[str] | None = None
-        if len(people) <= MOST_CHANGED * len(self._loaded.people):
-            floors = await stored.floors(connection, self._loaded, version.top)
+        if few:
+            floors = stored.floors(self._loaded, least)
             scorer = self._scorer
             found = await asyncio.to_thread(reached, scorer, rows.astype(np.int64), floors)
             concerned = [self._loaded.people[row] for row in np.flatnonzero(found).tolist()]
@@ -426,6 +446,21 @@ class Run:
 
         await self._transaction(mark)
 
+    async def _load_beside(
+        self, read: Callable[[asyncpg.Connection], Awaitable[list[asyncpg.Record]]]
+    ) -> list[asyncpg.Record]:
+        """What ``read`` finds over another connection, while the vectors are loaded."""
+        if self._another is None:
+            return await read(self._connection)
+        async with self._another() as connection:
+            reading = asyncio.ensure_future(read(connection))
+            try:
+                await self._load()
+                return await reading
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
     async def _load(self) -> None:
         if self._loaded is None:
             self._loaded = await stored.load(self._connection, self._known())
@@ -434,7 +469,7 @@ class Run:
     # --- step 3: lists ---
 
     async def _make_lists(self) -> bool:
-        """Make the lists that are marked; whether it was a good part of all of them."""
+        """Make the lists that are marked; whether a good part of all rows became others."""
         total = await self._connection.fetchval(sql.MARKED_LISTS)
         if not total:
             return False
@@ -442,7 +477,8 @@ class Run:
         assert self._loaded is not None
         assert self._scorer is not None
         batches = Batches(
-            self._known(), self._loaded, self._scorer, self.report, self._progress, total
-        )
+            self._known(), self._loaded, self._scorer, self.report, self._progress, total,
+            await self._pace_of(total),
+        )  # fmt: skip
         await batches.make(self._connection, self._helper if self._another else None)
-        return self.report.lists > 0.2 * len(self._loaded.people) and batches.many
+        return batches.many and batches.rows > 0.2 * len(self._loaded.people) * self._known().top

@@ -43,6 +43,8 @@ ALL_LISTS = """
     ON CONFLICT (user_id) DO UPDATE SET
       at = excluded.at, vector_changed = stale_lists.vector_changed OR excluded.vector_changed
 """
+ANY_LISTS = "SELECT EXISTS (SELECT FROM match_results)"
+COUNT_FEATURES = "SELECT count(*) FROM user_features"
 MARKED_FEATURES = "SELECT clock_timestamp(), count(*) FROM stale_features"
 MARKED_LISTS = "SELECT count(*) FROM stale_lists WHERE NOT vector_changed"
 SOME_FEATURES = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -136,23 +136,27 @@ def thousandths(numbers: NDArray[np.float64], version: Version) -> NDArray[np.in
     return np.rint(numbers * 1000).astype(np.int32)
 
 
-FLOORS = """
-    SELECT user_id, count(*), min(score)
-    FROM match_results
-    JOIN (
-      SELECT user_id, max(created_at) AS created_at FROM match_results GROUP BY user_id
-    ) AS newest USING (user_id, created_at)
-    GROUP BY user_id
+LEAST_SCORES = """
+    SELECT user_id, min(score) FROM match_results GROUP BY user_id
+    HAVING count(*) >= $1 AND min(created_at) = max(created_at)
 """
 
 
-async def floors(connection: asyncpg.Connection, loaded: Loaded, top: int) -> NDArray[np.int32]:
-    """For each person the score that reaches their list: see ``lists.reached``."""
+async def least(connection: asyncpg.Connection, top: int) -> list[asyncpg.Record]:
+    """The last score of each list of ``top``; without those of several batches."""
+    return await connection.fetch(LEAST_SCORES, top)
+
+
+def floors(loaded: Loaded, least: Iterable[asyncpg.Record]) -> NDArray[np.int32]:
+    """For each person the score that reaches their list, at most: see ``lists.reached``.
+
+    A list of several batches counts as a short one: it is to be made anew.
+    """
     found = np.full(len(loaded.people), LEAST, np.int32)
-    for sub, count, least in await connection.fetch(FLOORS):
+    for sub, score in least:
         row = loaded.rows.get(sub)
-        if row is not None and count >= top:
-            found[row] = round(least * UNIT)
+        if row is not None:
+            found[row] = round(score * UNIT)
     return found
 
 
@@ -228,35 +232,39 @@ TAKE_OUT = """
     DELETE FROM match_results m USING unnest($1::varchar[], $2::varchar[]) AS given (owner, other)
     WHERE m.user_id = given.owner AND m.target_user_id = given.other
 """
-# A list is written from its end: at equal scores the higher id comes first.
-INSERT = """
-    INSERT INTO match_results (user_id, target_user_id, score, created_at)
-    SELECT user_id, target_user_id, score, coalesce(moment, clock_timestamp)
-    FROM clock_timestamp(),
-      unnest($1::varchar[], $2::varchar[], $3::float8[], $4::timestamptz[])
-        AS given (user_id, target_user_id, score, moment)
-"""
+COLUMNS = ("user_id", "target_user_id", "score", "created_at")
 
 
 async def write(
     connection: asyncpg.Connection, changes: dict[str, Change], older: Collection[str]
-) -> None:
-    """Change these lists. ``older`` has the owners who have rows.
+) -> int:
+    """Change these lists; how many rows went and came. ``older`` has the owners who have rows.
 
     A score above 1, in millionths, is written as 1.
     """
     anew = [owner for owner, change in changes.items() if change.moment is None]
+    gone = 0
     if rows := [owner for owner in anew if owner in older]:
-        await connection.execute("DELETE FROM match_results WHERE user_id = ANY ($1)", rows)
+        gone = _count(
+            await connection.execute("DELETE FROM match_results WHERE user_id = ANY ($1)", rows)
+        )
     if out := [(owner, other) for owner, change in changes.items() for other in change.out]:
-        await connection.execute(TAKE_OUT, *map(list, zip(*out, strict=True)))
+        gone += _count(await connection.execute(TAKE_OUT, *map(list, zip(*out, strict=True))))
+    now = await connection.fetchval("SELECT clock_timestamp()")
+    # A list is written from its end: at equal scores the higher id comes first.
     written = [
-        (owner, other, min(score / UNIT, 1.0), change.moment)
+        (owner, other, score / UNIT if score < UNIT else 1.0, change.moment or now)
         for owner, change in changes.items()
         for other, score in reversed(change.into)
     ]
-    if written:
-        await connection.execute(INSERT, *map(list, zip(*written, strict=True)))
+    if written:  # arrays as arguments would take asyncpg five times as long
+        await connection.copy_records_to_table("match_results", records=written, columns=COLUMNS)
+    return gone + len(written)
+
+
+def _count(status: str) -> int:
+    """The number of rows in the status of a statement, such as ``DELETE 20``."""
+    return int(status.rpartition(" ")[2])
 
 
 WITHOUT_VECTOR = """
