@@ -1,11 +1,12 @@
 """What a batch of matches does to others, and to the size of its table.
 
-    .venv/bin/python -m benchmarks.matching_beside URL --batches 4
+    .venv/bin/python -m benchmarks.matching_beside URL --batches 4 --share 0.25
 
 ``URL`` is of a seeded database that nobody else uses, and that may be changed: in each round how
 often everybody means to write becomes another number, so that all vectors and lists are made anew
 by ``matching run``, a process of its own. During the first round, and before and after it, clients
-send queries at a steady pace over connections of their own, whatever the answers take.
+send queries at a steady pace over connections of their own, whatever the answers take. ``--share``
+is what the first batch takes of a processor; the others take all they get.
 """
 
 from __future__ import annotations
@@ -125,15 +126,22 @@ def environment(url: str, issuer: Issuer, port: int) -> dict[str, str]:
     }
 
 
-async def batch(connection: asyncpg.Connection, url: str, number: int) -> None:
-    """All vectors and lists anew, by the command; what it took, and the sizes after it."""
+async def batch(
+    connection: asyncpg.Connection, url: str, number: int, share: float = 1, most: float = 1e9
+) -> None:
+    """All vectors and lists anew, by the command; what it took, and the sizes after it.
+
+    After ``most`` seconds it is told to stop.
+    """
     await connection.execute(CHANGE)
     started, before = time.monotonic(), children()
     process = await asyncio.create_subprocess_exec(
-        COMMAND, "matching", "run", env={**os.environ, "DATABASE_URL": url},
+        COMMAND, "matching", "run", "--share", str(share), env={**os.environ, "DATABASE_URL": url},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
+    stopping = asyncio.get_running_loop().call_later(most, process.terminate)
     _, said = await process.communicate()
+    stopping.cancel()
     took, spent = time.monotonic() - started, children() - before
     table, indexes = tuple(await connection.fetchrow(SIZES) or (0, 0))
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -150,7 +158,9 @@ def children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def measure(url: str, batches: int, seconds: float, rate: float) -> None:
+async def measure(
+    url: str, batches: int, seconds: float, rate: float, share: float, most: float
+) -> None:
     """Everything."""
     connection = await asyncpg.connect(url)
     people = [
@@ -171,7 +181,7 @@ async def measure(url: str, batches: int, seconds: float, rate: float) -> None:
             before = told("before", await load.send(seconds))
             done = asyncio.Event()
             beside = asyncio.create_task(load.send(None, done))
-            await batch(connection, url, 1)
+            await batch(connection, url, 1, share, most)
             done.set()
             during = told("beside a batch", await beside)
             after = told("after", await load.send(seconds))
@@ -190,8 +200,12 @@ def main() -> None:
     asked.add_argument("--batches", type=int, default=4)
     asked.add_argument("--seconds", type=float, default=30, help="of load before and after")
     asked.add_argument("--rate", type=float, default=100, help="requests a second")
+    asked.add_argument("--share", type=float, default=0.25, help="of a processor, the first batch")
+    asked.add_argument("--most", type=float, default=1e9, help="seconds of the first batch")
     given = asked.parse_args()
-    asyncio.run(measure(given.url, given.batches, given.seconds, given.rate))
+    asyncio.run(
+        measure(given.url, given.batches, given.seconds, given.rate, given.share, given.most)
+    )
 
 
 if __name__ == "__main__":
