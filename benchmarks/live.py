@@ -27,9 +27,11 @@ from benchmarks.listeners import fetch
 from benchmarks.processes import ROOT, Failed, Process, free_port, nanoseconds_of
 from benchmarks.system import Surroundings
 from benchmarks.systems import Project
+from community_gql.operations.rhythm import REST_AFTER
 
 SOCKETS, FEWER = 10_000, 1_000
-IDLE_SECONDS = 20.0
+REST_SECONDS, IDLE_SECONDS = REST_AFTER + 2.0, 20.0
+"""How long nothing happens before it counts, and then."""
 EVENTS, PROBED = 4, 3
 """Stories that are told for the cost of a delivery, and for the delay of other requests."""
 EVENT_SECONDS = 30.0
@@ -157,7 +159,7 @@ class Bench:
 
     async def idle(self, listening: Clients) -> tuple[float, float]:
         """What both take while nothing happens, as parts of a core."""
-        await listening.ask("idle", seconds=2.0)
+        await listening.ask("idle", seconds=REST_SECONDS)
         before = self.spent()
         await listening.ask("idle", seconds=IDLE_SECONDS)
         after = self.spent()

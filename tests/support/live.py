@@ -118,7 +118,7 @@ async def process(
     """The live updates of a process over the database."""
     async with opened(database_url) as database:
         operations = Operations(database, pushdown=pushdown)
-        live = Live(operations, database, interval=interval, state_seconds=0.2, **options)
+        live = Live(operations, database, interval=interval, **{"state_seconds": 0.2} | options)
         async with live.running():
             yield Process(operations, live)
         operations.close()

@@ -34,7 +34,7 @@ class Hints:
         self._ear: Any = None
         """The driver's connection that listens, or did."""
         self.heard: Callable[[], None] = _nothing
-        """Called for each hint, those of this process included."""
+        """Called for each hint, those of this process included, and where one may be missed."""
 
     @property
     def listens(self) -> bool:
@@ -54,6 +54,7 @@ class Hints:
     async def _listen(self) -> None:
         with away_is_unavailable():
             self._ear = await self._pool.listen(CHANNEL, self._hear)
+        self._ear.add_termination_listener(self._hear)  # nothing is heard from then on
         self.heard()  # there may have been one before
 
     def tell(self) -> None:

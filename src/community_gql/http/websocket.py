@@ -166,14 +166,15 @@ class WebSocket(asyncio.Protocol):
         """Whether the client has read enough of what was sent to it."""
         return self._read_by == math.inf and self._transport is not None
 
-    def send(self, *text: bytes) -> None:
-        """Send a text in UTF-8, given in parts; nothing if it is closing.
+    def send(self, text: bytes, more: bytes = b"", end: bytes = b"") -> None:
+        """Send a text in UTF-8, whose parts may be given; nothing if it is closing.
 
         The frame is written here: there is no simpler one, and the library takes longer for it
         than everything else that an event costs us.
         """
         if self._transport is not None and not self._closing:
-            self._transport.write(b"".join((_head(sum(map(len, text))), *text)))
+            head = _head(len(text) + len(more) + len(end))
+            self._transport.write(b"%b%b%b%b" % (head, text, more, end))
 
     def expect(self, when: float) -> None:
         """Have ``on_time`` called then, by the event loop's clock, and not before."""

@@ -105,9 +105,11 @@ class Live:
         """When the common moment was last found to be of this database; 0: that is not sure."""
         self._nudge = asyncio.Event()
         self._rhythm = Rhythm(interval)
+        self.pause = 0.0
+        """Seconds between the last look and the next one, if nothing happens."""
         self._pace = Pace()
         self._tried = 0
-        """How many events were sent, or could not be."""
+        """How many events were sent, or could not be, since others had their turn."""
         self.deliveries = DeliveryCounts()
         """What was sent, for the metrics."""
 
@@ -187,17 +189,19 @@ class Live:
                 self._common = None
                 await self._nudge.wait()
             self._nudge.clear()
-            pause = GAP
+            least = GAP
             try:
                 with uncollected():
                     await self._tick()
-                most = self._rhythm.pause(may_rest=self._may_rest())
+                self.pause = self._rhythm.pause(may_rest=self._may_rest())
             except Unavailable:
-                pause, most, self._looked_at = AWAY_SECONDS, 0.0, 0.0
+                least = self.pause = AWAY_SECONDS
+                self._looked_at = 0.0
             except Exception as error:
-                pause, most, self._looked_at = AWAY_SECONDS, 0.0, 0.0
+                least = self.pause = AWAY_SECONDS
+                self._looked_at = 0.0
                 _log.error("A tick of live updates failed.", exc_info=error)
-            await self._wait(pause, most)
+            await self._wait(least, self.pause)
 
     async def _wait(self, least: float, most: float) -> None:
         """Wait until a nudge, at least and at most so many seconds; mostly on one timer."""
@@ -304,11 +308,11 @@ class Live:
         """The feeds at the common moment. Those that cannot be told now keep it as their own."""
         ready: list[Feed] = []
         async for some in self._pace.pieces(list(self._level)):
-            for feed in some:
-                if feed.is_ready():
-                    ready.append(feed)
-                else:
+            told = [feed for feed in some if feed.is_ready()]
+            if len(told) < len(some):
+                for feed in set(some).difference(told):
                     self._place(feed, common)
+            ready += told
         return ready
 
     def _catching_up(self) -> list[tuple[Moment, list[Feed]]]:
@@ -357,28 +361,35 @@ class Live:
         left: set[Feed] = set()
         try:
             for delivery, feeds in deliveries:
-                moment, delay, sent = delivery.moment or base, delivery.delay(), 0
-                kind = "reload" if delivery.is_reload else "change"
-                for feed in feeds:
-                    if feed in left:
-                        continue
-                    if self._is_sent(feed, delivery, delay):
-                        reached[feed] = moment
-                        sent += 1
-                    else:
-                        left.add(feed)
-                        self._place(feed, reached.get(feed, base))
-                    self._tried += 1
-                    if not self._tried % TOGETHER:
-                        self.deliveries.count(kind, sent, delay)
+                moment = delivery.moment or base
+                start = 0
+                while some := feeds[start : start + TOGETHER - self._tried]:
+                    start += len(some)
+                    self._tried += len(some)
+                    if left:
+                        some = [feed for feed in some if feed not in left]
+                    if failed := self._send_to(some, delivery):
+                        left.update(failed)
+                        for feed in failed:
+                            self._place(feed, reached.get(feed, base))
+                    reached.update(dict.fromkeys(some, moment))
+                    if self._tried == TOGETHER:
+                        self._tried = 0
                         await self._pace.give_way()
-                        delay, sent = delivery.delay(), 0
-                self.deliveries.count(kind, sent, delay)
         except Exception as error:
             _log.error("Sending live updates failed.", exc_info=error)
             for _, feeds in deliveries:
                 for feed in feeds:
-                    self._place(feed, reached.get(feed, base))
+                    if feed not in left:
+                        self._place(feed, reached.get(feed, base))
+
+    def _send_to(self, feeds: list[Feed], delivery: Delivery) -> list[Feed]:
+        """Send it to a few; those to whom it could not be sent."""
+        delay = delivery.delay()
+        failed = [feed for feed in feeds if not self._is_sent(feed, delivery, delay)]
+        kind = "reload" if delivery.is_reload else "change"
+        self.deliveries.count(kind, len(feeds) - len(failed), delay)
+        return failed
 
     async def _send_state(self, state: State, delivery: Delivery) -> None:
         if state.closed:
@@ -393,14 +404,14 @@ class Live:
 
     def _is_sent(self, subscription: Subscription, delivery: Delivery, delay: float) -> bool:
         """Send it, and say whether: not to those who have no room, or no points left."""
-        if subscription.closed or not subscription.subscriber.has_room():
-            return False
-        if self._charge is not None:
-            points = 1 if delivery.shared else max(subscription.form.prepared.cost, 1)
-            if not self._charge(subscription.key, points):
-                subscription.paused_until = time.monotonic() + PAUSE
-                return False
         try:
+            if subscription.closed or not subscription.subscriber.has_room():
+                return False
+            if self._charge is not None:
+                points = 1 if delivery.shared else max(subscription.form.prepared.cost, 1)
+                if not self._charge(subscription.key, points):
+                    subscription.paused_until = time.monotonic() + PAUSE
+                    return False
             subscription.send(delivery, delay)
         except Exception as error:
             _log.error("A subscriber failed.", exc_info=error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-BRISK, BRISK_SECONDS = 0.3, 2.0
+BRISK, BRISK_SECONDS = 0.4, 2.0
 """What the interval is multiplied by, for so long after a change: more of them are likely."""
 REST_AFTER = 10.0
 """After so many seconds in which nothing has happened it rests, if it will hear of changes. Longer
