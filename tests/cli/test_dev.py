@@ -126,7 +126,7 @@ def test_it_serves_meanwhile_reloads_and_leaves_nothing_behind(running: Running)
     running.edit('PlainTextResponse("ok\\n")', 'PlainTextResponse("changed\\n")')
     running.wait(lambda: running.get("/healthz") == "changed\n")
     running.edit("async def _alive", "async deff _alive")
-    running.wait(lambda: "the server ended" in running.said.read_text())
+    running.wait(lambda: "the server stopped" in running.said.read_text())
     running.edit("async deff _alive", "async def _alive")
     running.wait(lambda: running.get("/healthz") == "changed\n")
 
