@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from graphql import build_schema, parse, validate
 
 CHECKOUT = Path(__file__).parents[1]
 DECISIONS = sorted((CHECKOUT / "docs" / "decisions").glob("[0-9]*.md"))
@@ -71,6 +72,14 @@ def test_links_to_headings_lead_somewhere(page: Path) -> None:
         if "://" not in target and path.suffix == ".md":
             headings = re.findall(r"^#+ (.*)$", without_code(path), re.M)
             assert anchor in map(slug, headings), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_each_block_of_graphql_can_be_run_as_it_is(page: Path) -> None:
+    """Parsed and validated, so that whoever pastes a whole block gets an answer."""
+    schema = build_schema((CHECKOUT / "schema.graphql").read_text(encoding="utf-8"))
+    blocks = re.findall(r"^```graphql\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    assert [validate(schema, parse(block)) for block in blocks] == [[] for _ in blocks]
 
 
 def test_the_readme_says_about_how_many_packages_are_installed() -> None:
