@@ -655,6 +655,33 @@ async def test_a_person_holds_so_many(
                     assert await closing(client) == 4429
 
 
+async def test_who_does_not_say_who_it_is_takes_no_room_of_others(
+    database_url: str, issuer: DevelopmentIssuer
+) -> None:
+    limits = LiveLimits(max_sockets=50, max_per_address=3)
+    async with listening(database_url, issuer, live=Script, limits=limits) as server:
+
+        async def admitted(client: ClientConnection) -> None:
+            await client.send(init())
+            assert (await told(client))["type"] == "connection_ack"
+
+        silent = [await server.connect() for _ in range(10)]
+        with pytest.raises(InvalidStatus, match="503"):
+            await server.connect()
+        others = await server.connect(local_addr=("127.0.0.2", 0))
+        await admitted(others)
+        await admitted(silent[0])  # it counts for its caller now
+        silent.append(await server.connect())
+        with pytest.raises(InvalidStatus, match="503"):
+            await server.connect()
+        await silent[1].close()
+        await until(lambda: server.connections.has_room_for(HOST))
+        silent.append(await server.connect())
+        for client in (others, *silent):
+            await client.close()
+        await until(lambda: not server.connections)
+
+
 async def test_a_restart_is_1012_in_random_order(
     database_url: str, issuer: DevelopmentIssuer
 ) -> None:

@@ -12,13 +12,15 @@ from collections import Counter
 from typing import Protocol
 
 from community_gql.errors import PublicError
-from community_gql.http.limits import LiveLimits
+from community_gql.http.limits import LiveLimits, holder
 from community_gql.http.wheel import Wheel
 
 LEAVE_SECONDS = 5.0
 """Over so long clients are sent away when the process ends, in random order: they all come back."""
 GOODBYE_SECONDS = 1.0
 """How long the last of them may take to go."""
+_FEW = 10
+"""So many connections that have not said whose they are an address may have in any case."""
 _STEP = 0.05
 """Seconds between two groups that are sent away."""
 
@@ -48,6 +50,9 @@ class LiveConnections:
         self._open: set[LiveConnection] = set()
         self._keys: dict[LiveConnection, str] = {}
         self._held: Counter[str] = Counter()
+        self._unknown: dict[LiveConnection, str] = {}
+        """The addresses of those of which it is not known whose they are."""
+        self._unknown_of: Counter[str] = Counter()
         self._leaving: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -62,9 +67,28 @@ class LiveConnections:
         """Whether there is no room for one more."""
         return len(self._open) >= self._most
 
-    def add(self, connection: LiveConnection) -> None:
-        """Count it; whose it is may not be known yet."""
+    def has_room_for(self, address: str | None) -> bool:
+        """Whether an address may have one more that has not said whose it is.
+
+        A tenth of all, so that nobody takes the room of everyone. After a restart all people of an
+        office come at once from one address.
+        """
+        most = max(self.limits.max_per_address, self._most // 10, _FEW)
+        return address is None or self._unknown_of[holder(address)] < most
+
+    def add(self, connection: LiveConnection, address: str | None = None) -> None:
+        """Count it. Whose it is may not be known yet: then it counts for its address."""
         self._open.add(connection)
+        if address is not None:
+            self._unknown[connection] = holder(address)
+            self._unknown_of[holder(address)] += 1
+
+    def _is_known(self, connection: LiveConnection) -> None:
+        address = self._unknown.pop(connection, None)
+        if address is not None:
+            self._unknown_of[address] -= 1
+            if not self._unknown_of[address]:
+                del self._unknown_of[address]
 
     def assign(self, connection: LiveConnection, key: str) -> None:
         """Count it for its caller. Raises TooManyConnections."""
@@ -75,6 +99,7 @@ class LiveConnections:
             raise TooManyConnections(f"{who} {most} live connections already. Close one of them.")
         self._held[key] += 1
         self._keys[connection] = key
+        self._is_known(connection)
 
     def release(self, connection: LiveConnection) -> None:
         """Give its caller the share back: it is closing."""
@@ -87,6 +112,7 @@ class LiveConnections:
     def forget(self, connection: LiveConnection) -> None:
         """It is gone."""
         self.release(connection)
+        self._is_known(connection)
         self._open.discard(connection)
 
     def drain(self, seconds: float) -> None:

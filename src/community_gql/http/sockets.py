@@ -78,6 +78,11 @@ class Sockets:
         if self.connections.draining:
             raise HttpError(503, "This process is about to end. Try again shortly.")
         self._proxies.apply(scope)
+        client = scope["client"][0] if scope["client"] else None
+        if not self.connections.has_room_for(client):
+            raise HttpError(
+                503, "Your address has too many sockets that do not say whose they are."
+            )
         headers = Headers(
             [(name.decode("latin1"), value.decode("latin1")) for name, value in scope["headers"]]
         )
@@ -92,7 +97,6 @@ class Sockets:
         if response.status_code != 101:
             # The connection stays HTTP's, which closes it.
             raise HttpError(response.status_code, response.body.decode().strip())
-        client = scope["client"][0] if scope["client"] else None
         authorizations = headers.get_all("authorization")
         credentials = Credentials(
             ", ".join(authorizations) or None, Request(scope) if is_ours else None
@@ -175,7 +179,7 @@ class Socket(WebSocket):
         """The handshake was answered."""
         super().connection_made(transport)
         full = self.sockets.connections.is_full
-        self.sockets.connections.add(self)
+        self.sockets.connections.add(self, self.client)
         if full:
             message = "There are too many connections. Try again shortly."
             self.close(TRY_LATER, message, "too many connections")
