@@ -121,6 +121,20 @@ async def test_a_document_first_seen_is_charged_by_its_tokens(
     assert (seen[1] - seen[0]) - (again - seen[1]) >= 90 * POINTS_PER_TOKEN
 
 
+async def test_a_long_text_is_charged_by_its_characters(
+    database_url: str, issuer: DevelopmentIssuer
+) -> None:
+    charges = []
+    for lines in (1, 10_000):
+        texts = ["{ tag(name: %s) { id } }", "{ nope(name: %s) }", "{ tag(name: %s"]
+        async with serving(database_url, issuer, cost_per_minute=POINTS, pushdown="off") as api:
+            for text in texts:
+                answer = await api(text % '"""%s"""' % ("a\n" * lines))
+        charges.append(spent(answer))
+
+    assert charges[1] - charges[0] >= 3 * 20_000 // 20 * POINTS_PER_TOKEN - 50
+
+
 async def test_an_invalid_document_is_charged_by_its_tokens_too(
     database_url: str, issuer: DevelopmentIssuer
 ) -> None:

@@ -53,6 +53,8 @@ from community_gql.schema.executable import core
 
 _TOKEN_CHARACTERS = 4
 """A token of a document that cannot be read is taken to be as long as this."""
+_LONGEST_TOKEN = 20
+"""Each part of so many characters counts as a token: a block string is one, however long."""
 
 
 COMPILING_SECONDS = 5.0
@@ -139,12 +141,14 @@ class Operations:
         text = self.trusted.text(text, params.document_id)
         refused, was_known = Refused([]), text in self.documents
         if not was_known:
-            refused.read_tokens = min(len(text) // _TOKEN_CHARACTERS, LIMITS.tokens)
+            likely = min(len(text) // _TOKEN_CHARACTERS, LIMITS.tokens)
+            refused.read_tokens = max(likely, len(text) // _LONGEST_TOKEN)
         try:
             document = self.documents.get(text, open_schema=open_schema, hint=hint)
             if params.extensions:
                 self.persisted.keep(text, params.extensions)
-            read_tokens = 0 if was_known else document.token_count
+            read_tokens = max(document.token_count, len(text) // _LONGEST_TOKEN)
+            read_tokens = 0 if was_known else read_tokens
             refused.document_hash, refused.read_tokens = document.hash, read_tokens
             operation = document.operation(params.operation_name)
             refused.operation_name = operation.name
