@@ -62,6 +62,8 @@ ALIKE = 5
 """So many readers follow the same tag then, each with the eyes of another viewer."""
 MARKED = 20
 """So many tags one mark has at most."""
+AT_ONCE = 20
+"""So many lists are read at once."""
 MARK_SECONDS = 15
 """After so long without all readers knowing it, the mark is changed again."""
 MOST_AT_ONCE = 100
@@ -112,6 +114,28 @@ class Viewer:
         return visible and (tag is None or tag in row.shown.tags)
 
 
+class Lists:
+    """Reads lists, so many at a time: httpx takes long to queue a thousand requests itself."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http, self._turns = http, asyncio.Semaphore(AT_ONCE)
+
+    async def read(self, port: int, viewer: Viewer, filter_: Any) -> dict[str, Any]:
+        """The data of READ, once the server answers. Raises httpx.HTTPError."""
+        headers = {} if viewer.token is None else {"Authorization": viewer.token}
+        while True:
+            async with self._turns:
+                answer = await self._http.post(
+                    f"http://{HOST}:{port}/graphql",
+                    json={"query": READ, "variables": {"filter": filter_}},
+                    headers=headers,
+                )
+            if answer.status_code == 200:
+                data: dict[str, Any] = answer.json()["data"]
+                return data
+            await asyncio.sleep(0.1)
+
+
 @dataclass
 class Told:
     """What a reader was told, or has read.
@@ -157,7 +181,7 @@ class Reader:
         self.other_marks: Collection[int] = ()
         """Those of other readers, which are changed after its own."""
 
-    async def run(self, http: httpx.AsyncClient) -> None:
+    async def run(self, http: Lists) -> None:
         """Follow for ever."""
         while True:
             try:
@@ -167,7 +191,7 @@ class Reader:
                 await asyncio.sleep(0.1)
             await asyncio.sleep(self._dice.random() * 0.3)
 
-    async def _session(self, http: httpx.AsyncClient) -> None:
+    async def _session(self, http: Lists) -> None:
         self.sessions += 1
         self._turn += 1
         port = self._ports[self._turn % len(self._ports)]
@@ -188,7 +212,7 @@ class Reader:
         finally:
             connection.vanish()
 
-    async def _event(self, http: httpx.AsyncClient, port: int, payload: dict[str, Any]) -> bool:
+    async def _event(self, http: Lists, port: int, payload: dict[str, Any]) -> bool:
         """Take an event, and say whether to go on."""
         assert "errors" not in payload, payload
         change = payload["data"]["stories"]
@@ -219,18 +243,8 @@ class Reader:
                 return False
         return True
 
-    async def _read(self, http: httpx.AsyncClient, port: int, *, follows: bool) -> None:
-        headers = {} if self.viewer.token is None else {"Authorization": self.viewer.token}
-        while True:
-            answer = await http.post(
-                f"http://{HOST}:{port}/graphql",
-                json={"query": READ, "variables": {"filter": self._filter}},
-                headers=headers,
-            )
-            if answer.status_code == 200:
-                break
-            await asyncio.sleep(0.1)
-        data = answer.json()["data"]
+    async def _read(self, http: Lists, port: int, *, follows: bool) -> None:
+        data = await http.read(port, self.viewer, self._filter)
         self.shelf = dict(map(_story, data["stories"]["nodes"]))
         told = Told("LIST", data["moment"], shelf=dict(self.shelf))
         self.counts["LIST"] += 1
@@ -365,9 +379,9 @@ class Run:
         try:
             await asyncio.to_thread(self._start_servers)
             await self._set_the_scene()
-            limits = httpx.Limits(max_connections=50)
-            async with httpx.AsyncClient(timeout=60, limits=limits) as http:
-                tasks = [asyncio.create_task(reader.run(http)) for reader in self.readers]
+            async with httpx.AsyncClient(timeout=60) as http:
+                lists = Lists(http)
+                tasks = [asyncio.create_task(reader.run(lists)) for reader in self.readers]
                 await self._all_know_a_mark()
                 yield self
                 for task in tasks:

@@ -488,6 +488,32 @@ async def test_a_tick_that_fails_has_nobody_told_twice(
     assert all(len(kinds(follower)) == len(follower.events) for follower in (slow, quick))
 
 
+async def test_sending_that_breaks_off_is_gone_on_with(
+    here: Process, db: asyncpg.Connection
+) -> None:
+    """Whoever was told is not told again, and the others are told later."""
+    ada = await make.person(db)
+    followers = [await here.begin() for _ in range(live.TOGETHER + 20)]
+    send_to, calls = here.live._send_to, 0
+
+    def fail(feeds: Any, delivery: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        failed = send_to(feeds, delivery)
+        if calls == 2:
+            raise RuntimeError("broken off")
+        return failed
+
+    here.live._send_to = fail  # type: ignore[method-assign]
+    async with db.transaction():
+        stories = [(await make.story(db, ada, title)).id for title in ("one", "two")]
+    for follower in followers:
+        await follower.count(2)
+    await settle(db, ada, *followers)
+    assert calls > 2
+    assert all(kinds(follower) == dict.fromkeys(stories, "APPEARED") for follower in followers)
+
+
 @pytest.mark.parametrize(
     "after",
     [

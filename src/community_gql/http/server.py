@@ -95,9 +95,10 @@ class DrainingServer(Server):
         """Serve until it is told to end. uvicorn's own looks for that ten times a second."""
         self._loop = asyncio.get_running_loop()
         while not await self.on_tick(0):  # writes the Date of answers
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DATE_SECONDS):
-                    await self._told.wait()
+            timer = self._loop.call_later(DATE_SECONDS, self._told.set)
+            await self._told.wait()
+            timer.cancel()
+            self._told.clear()
 
     @property
     def _live(self) -> LiveConnections | None:

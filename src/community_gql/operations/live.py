@@ -308,7 +308,12 @@ class Live:
         """The feeds at the common moment. Those that cannot be told now keep it as their own."""
         ready: list[Feed] = []
         async for some in self._pace.pieces(list(self._level)):
-            told = [feed for feed in some if feed.is_ready()]
+            told = [
+                feed
+                for feed in some
+                if (feed.subscriber.has_room() and not (feed.closed or feed.paused_until))
+                or feed.is_ready()
+            ]
             if len(told) < len(some):
                 for feed in set(some).difference(told):
                     self._place(feed, common)
@@ -359,10 +364,9 @@ class Live:
         """Send to each what is for them. Who cannot take all of it keeps their moment."""
         reached: dict[Feed, Moment] = {}
         left: set[Feed] = set()
-        try:
-            for delivery, feeds in deliveries:
-                moment = delivery.moment or base
-                start = 0
+        for place, (delivery, feeds) in enumerate(deliveries, 1):
+            moment, start = delivery.moment or base, 0
+            try:
                 while some := feeds[start : start + TOGETHER - self._tried]:
                     start += len(some)
                     self._tried += len(some)
@@ -372,16 +376,20 @@ class Live:
                         left.update(failed)
                         for feed in failed:
                             self._place(feed, reached.get(feed, base))
-                    reached.update(dict.fromkeys(some, moment))
                     if self._tried == TOGETHER:
                         self._tried = 0
                         await self._pace.give_way()
-        except Exception as error:
-            _log.error("Sending live updates failed.", exc_info=error)
-            for _, feeds in deliveries:
-                for feed in feeds:
-                    if feed not in left:
-                        self._place(feed, reached.get(feed, base))
+            except Exception as error:
+                _log.error("Sending live updates failed.", exc_info=error)
+                self._tried = 0
+                reached.update(dict.fromkeys(feeds[:start], moment))
+                for _, others in deliveries:
+                    for feed in others:
+                        if feed not in left:
+                            self._place(feed, reached.get(feed, base))
+                return
+            if place < len(deliveries):
+                reached.update(dict.fromkeys(feeds, moment))
 
     def _send_to(self, feeds: list[Feed], delivery: Delivery) -> list[Feed]:
         """Send it to a few; those to whom it could not be sent."""
