@@ -62,7 +62,6 @@ class Cut(ast.NodeTransformer):
     def visit(self, node: ast.AST) -> Any:
         """The node without it; a block in a span is the block alone."""
         if isinstance(node, ast.stmt) and ast.unparse(node).startswith(CUT):
-            print("cut", ast.unparse(node)[:70], file=sys.stderr)
             self.cuts += 1
             return ast.Pass()
         self.generic_visit(node)
@@ -72,12 +71,11 @@ class Cut(ast.NodeTransformer):
             if not kept:
                 return node.body
             node.items = kept
-        if isinstance(node, ast.Dict):
-            fields = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
-            if "trace_id" in fields and set(OLDER_FIELDS) <= set(fields):
-                kept = [pair for pair in zip(node.keys, node.values) if pair[0].value in OLDER_FIELDS]
-                self.cuts += len(fields) - len(kept)
-                node.keys, node.values = [key for key, _ in kept], [value for _, value in kept]
+        if isinstance(node, ast.Dict) and "'trace_id'" in map(ast.unparse, filter(None, node.keys)):
+            pairs = list(zip(node.keys, node.values, strict=True))
+            kept_pairs = [(k, v) for k, v in pairs if ast.literal_eval(k or v) in OLDER_FIELDS]
+            self.cuts += len(pairs) - len(kept_pairs)
+            node.keys, node.values = [k for k, _ in kept_pairs], [v for _, v in kept_pairs]
         return node
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import pytest
+from sqlalchemy import make_url
 
 from community_gql.db import migrate
 from community_gql.dev.embedded import EmbeddedPostgres
@@ -194,6 +195,21 @@ def database_url(workbench: Workbench, worker_database: str) -> Iterator[str]:
         workbench.disconnect(worker_database)
         workbench.execute(worker_database, EMPTY_ALL_TABLES)
         pytest.fail("the test left a transaction open: it held locks after its end")
+
+
+@pytest.fixture
+def guest(workbench: Workbench, worker_database: str, database_url: str) -> Iterator[str]:
+    """A role without any rights."""
+    name = f"guest_{worker_database}"
+    workbench.execute(worker_database, f"CREATE ROLE {name} LOGIN")
+    yield name
+    workbench.execute(worker_database, f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.fixture
+def guest_url(guest: str, database_url: str) -> str:
+    """The address of the database for ``guest``."""
+    return make_url(database_url).set(username=guest).render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -135,3 +135,31 @@ async def test_a_job_that_fails_is_counted_and_keeps_no_other_from_running(
         await until(lambda: ran("failed").get("popularity", 0) > failed + 1)
         await until(lambda: ran("done").get("changes", 0) > done)
     assert "Housekeeping failed: popularity." in caplog.text
+
+
+async def test_a_role_without_rights_is_told_once_which(
+    guest: str, guest_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(guest_url) as database, Housekeeping(database, every=0.05).running():
+        await until(lambda: len(caplog.records) > 2)
+        await asyncio.sleep(0.3)
+    said = [record.getMessage() for record in caplog.records]
+    assert all(record.exc_info is None for record in caplog.records)
+    assert len(said) == 3
+    assert {text.partition(":")[0].rpartition(" ")[2] for text in said} == set(housekeeping.NEEDS)
+    grants = f"GRANT SELECT, UPDATE ON tags TO {guest}; GRANT SELECT ON user_tags TO {guest};"
+    assert grants in said[0]
+
+
+async def test_the_rights_that_are_named_are_enough(
+    guest: str, guest_url: str, db: asyncpg.Connection
+) -> None:
+    moss = await make.tag(db, "moss")
+    await make.person(db, tags=[moss])
+    for needs in housekeeping.NEEDS.values():
+        for table, rights in needs.items():
+            await db.execute(f"GRANT {rights} ON {table} TO {guest}")
+    failed, done = ran("failed"), ran("done")
+    async with opened(guest_url) as database, Housekeeping(database, every=0.05).running():
+        await until(lambda: all(ran("done")[job] > done.get(job, 0) for job in housekeeping.NEEDS))
+    assert ran("failed") == failed

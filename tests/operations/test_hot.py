@@ -248,6 +248,23 @@ async def test_a_database_without_the_table_ends_nothing_and_is_asked_again(
         operations.close()
 
 
+async def test_a_role_without_rights_is_told_once_which(
+    guest: str, guest_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(guest_url) as database:
+        operations = Operations(database)
+        async with HotDocuments(operations, database, 9, every=0.05).running():
+            await waiting(lambda: len(caplog.records) > 0)
+            await asyncio.sleep(0.3)
+        operations.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the documents that are used most are not kept: the role {guest} lacks rights. "
+        "Run as the owner of the tables: "
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON hot_documents TO {guest};"
+    ]
+    assert caplog.records[0].exc_info is None
+
+
 @pytest.mark.system
 async def test_a_server_that_was_restarted_compiles_before_it_is_asked(
     worker_database: str, workbench: Any, database_url: str, tmp_path: Path

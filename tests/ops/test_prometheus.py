@@ -58,6 +58,40 @@ def test_the_guide_lists_every_metric_and_every_alert() -> None:
         assert f"`{alert}`" in guide
 
 
+SERIES = [
+    ('community_gql_errors_total{code="INTERNAL"}', "0x20 1x20"),
+    ('community_gql_job_seconds_count{job="changes",outcome="failed"}', "0x20 1x20"),
+    ('community_gql_database_away_total{cause="pool wait"}', "0x20 30x20"),
+    ('community_gql_delivery_seconds_bucket{le="5.0"}', "0+0x40"),
+    ('community_gql_delivery_seconds_bucket{le="15.0"}', "0+9x40"),
+    ('community_gql_delivery_seconds_bucket{le="+Inf"}', "0+9x40"),
+]
+FIRING = {"CommunityGqlFaults", "CommunityGqlHousekeepingFails", "CommunityGqlDatabaseAway"}
+FIRING |= {"CommunityGqlLiveLate"}
+
+
+def test_what_happens_once_is_told(tmp_path: Path) -> None:
+    """The first fault of a process, a job that failed once, one burst, updates that come late."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("Prometheus is not installed: apt install prometheus")
+    file = tmp_path / "rules.json"
+    alerts = re.findall(r"alert: (\w+)", RULES.read_text())
+    counted = [
+        {
+            "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)',
+            "eval_time": "8m",
+            "exp_samples": [{"labels": "{}", "value": int(alert in FIRING)}],
+        }
+        for alert in alerts
+    ]
+    given = [{"series": series, "values": values} for series, values in SERIES]
+    test = {"interval": "15s", "input_series": given, "promql_expr_test": counted}
+    file.write_text(json.dumps({"rule_files": [str(RULES)], "tests": [test]}))
+    done = subprocess.run([program, "test", "rules", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_prometheus_takes_them(database_url: str, tmp_path: Path) -> None:
     program = shutil.which("prometheus")
     if program is None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from community_gql.db.housekeeping import NEEDS
 from community_gql.settings.checks import plain_address
 from community_gql.telemetry import metrics
 from tests.http.server import HOST, Server, free_port, served
@@ -55,7 +56,12 @@ def test_all_processes_together(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     address = plain_address(database_url)
     with served(address, tmp_path, metrics=f"{HOST}:{port}", workers=2) as server:
-        awaited(port, lambda samples: total(samples, "community_gql_workers") == 2)
+        samples = awaited(port, lambda samples: total(samples, "community_gql_workers") == 2)
+        # Prometheus sees no increase in what begins at 1: alerts would miss the first fault.
+        assert samples["community_gql_errors_total[('code', 'INTERNAL')]"] == 0
+        assert total(samples, "community_gql_database_away_total") == 0
+        failing = [key for key in samples if "job_seconds_count" in key and "failed" in key]
+        assert len(failing) == len(NEEDS)
         for n in range(60):
             ask(server, "{ __typename }" if n % 2 else "{ nope }")
         lines = [line for line in server.lines() if line["logger"] == "community_gql.requests"]

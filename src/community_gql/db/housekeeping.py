@@ -19,11 +19,22 @@ from sqlalchemy import text
 from community_gql.db.background import in_background
 from community_gql.db.changes import forget_changes
 from community_gql.db.database import Database, Transaction
+from community_gql.db.rights import Rights
 from community_gql.errors import Unavailable
 from community_gql.telemetry import metrics
 
 EVERY = 60.0
 """Seconds between two looks of one process."""
+NEEDS = {
+    "popularity": {
+        "housekeeping": "SELECT, INSERT, UPDATE",
+        "tags": "SELECT, UPDATE",
+        "user_tags": "SELECT",
+    },
+    "changes": {"changes": "SELECT, DELETE", "housekeeping": "SELECT, INSERT, UPDATE"},
+    "waiting": {"stale_features": "SELECT", "stale_lists": "SELECT"},
+}
+"""Which rights each job takes, by table."""
 
 _LOCK = 0x636F6D6D76
 _log = logging.getLogger("community_gql.housekeeping")
@@ -105,6 +116,7 @@ class Housekeeping:
         ``matching run``."""
         self._database, self._every = database, every
         self._retention, self._matches = retention, matches
+        self._rights = Rights(database, _log)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -129,7 +141,8 @@ class Housekeeping:
             outcome = "unavailable"  # the next look does it
         except Exception as error:
             outcome = "failed"
-            _log.error("Housekeeping failed: %s.", job, exc_info=error)
+            if not await self._rights.explains(error, f"Housekeeping cannot do {job}", NEEDS[job]):
+                _log.error("Housekeeping failed: %s.", job, exc_info=error)
         metrics.JOB_SECONDS.labels(job, outcome).observe(time.perf_counter() - start)
 
     async def _count(self) -> None:

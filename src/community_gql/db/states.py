@@ -36,6 +36,7 @@ CANCELLED = "57014"
 AWAY = "The database cannot answer at the moment. Try again shortly."
 TOO_LONG = "The request took too long. Ask for less at once."
 POOL_WAIT = "pool wait"
+NO_CONNECTION = "no connection"
 LOG_SECONDS = 60.0
 """How often each cause is logged at most."""
 
@@ -91,9 +92,9 @@ def cause_of(error: BaseException) -> str | None:
     if isinstance(own, asyncpg.DataError):
         return None  # a value that the driver cannot send: a fault of ours
     if isinstance(own, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
-        return "no connection"
+        return NO_CONNECTION
     if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return "no connection"
+        return NO_CONNECTION
     return None
 
 
@@ -108,7 +109,7 @@ def _of_driver(error: BaseException) -> BaseException:
 def is_useless(error: BaseException) -> bool:
     """Whether the error shows that the connections opened before it should be replaced."""
     code = sqlstate(error)
-    return code.startswith(USELESS) if code else cause_of(error) == "no connection"
+    return code.startswith(USELESS) if code else cause_of(error) == NO_CONNECTION
 
 
 _causes = Causes()

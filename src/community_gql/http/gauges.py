@@ -9,6 +9,8 @@ from typing import Any
 
 from community_gql.db.background import in_background
 from community_gql.db.database import Database
+from community_gql.db.housekeeping import NEEDS
+from community_gql.db.states import CANCELLED, NO_CONNECTION, POOL_WAIT
 from community_gql.http.connections import open_connections
 from community_gql.http.live_connections import LiveConnections
 from community_gql.lru import LruCache
@@ -43,6 +45,7 @@ class Gauges:
     async def running(self) -> AsyncIterator[None]:
         """Tell them again and again, and at the end of the block."""
         metrics.mark_running()
+        _begin()
         try:
             async with in_background(self._run()):
                 yield
@@ -69,3 +72,12 @@ class Gauges:
         for name, cache in self._caches.items():
             metrics.CACHE_BYTES.labels(name).set(cache.bytes)
             metrics.CACHE_ENTRIES.labels(name).set(len(cache))
+
+
+def _begin() -> None:
+    """Show as 0 what alerts wait for: Prometheus sees no increase where a series begins at 1."""
+    metrics.ERRORS.labels("INTERNAL")
+    for job in NEEDS:
+        metrics.JOB_SECONDS.labels(job, "failed")
+    for cause in (POOL_WAIT, NO_CONNECTION, CANCELLED):
+        metrics.DATABASE_AWAY.labels(cause)

@@ -17,6 +17,7 @@ import orjson
 from community_gql.db.background import in_background
 from community_gql.db.database import Database
 from community_gql.db.hot_documents import HotDocument, hottest_documents, remember_documents
+from community_gql.db.rights import Rights
 from community_gql.errors import PublicError, Unavailable
 from community_gql.operations.documents import Refused
 from community_gql.operations.pipeline import Operations
@@ -30,6 +31,8 @@ SECONDS = 2.0
 """How long the database may take to note it; the end of a process waits no longer."""
 PAUSE = 0.02
 """Seconds between two documents: reading one takes up to as long, and others wait for it."""
+NOT_KEPT = "the documents that are used most are not kept"
+NEEDS = {"hot_documents": "SELECT, INSERT, UPDATE, DELETE"}
 
 _log = logging.getLogger("community_gql.documents")
 
@@ -43,6 +46,7 @@ class HotDocuments:
         """``most`` documents are kept by all processes together; with 0 none are."""
         self._operations, self._database = operations, database
         self._most, self._every = most, every
+        self._rights = Rights(database, _log)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -84,7 +88,8 @@ class HotDocuments:
         except Unavailable:
             pass
         except Exception as error:
-            _log.error("The documents that are used most could not be kept.", exc_info=error)
+            if not await self._rights.explains(error, NOT_KEPT, NEEDS):
+                _log.error("The documents that are used most could not be kept.", exc_info=error)
 
     async def _run(self) -> None:
         is_warm = False
@@ -101,7 +106,8 @@ class HotDocuments:
         except Unavailable:
             return False
         except Exception as error:
-            _log.error("The documents that are used most could not be read.", exc_info=error)
+            if not await self._rights.explains(error, NOT_KEPT, NEEDS):
+                _log.error("The documents that are used most could not be read.", exc_info=error)
             return False
         return True
 
