@@ -212,3 +212,36 @@ def test_who_is_nobody(address: str, digest: str, reason: str) -> None:
 
     assert done.returncode == 1
     assert reason in done.stderr
+
+
+@pytest.mark.parametrize("words", [("stats",), ("who", "9f86d081884c")])
+def test_a_database_that_is_away_is_one_sentence(words: tuple[str, ...]) -> None:
+    done = attempted(f"postgresql://nobody@{HOST}:{free_port()}/nothing", *words)
+    assert done.startswith("error: the database is out of reach: ")
+    assert done.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("who", "9f86d081884c"),
+        ("accounts", "export", "ada@example.com"),
+        ("tags", "rename", "moss", "fern"),
+    ],
+)
+def test_a_role_without_rights_is_one_sentence(guest_url: str, words: tuple[str, ...]) -> None:
+    done = attempted(plain_address(guest_url), *words)
+    assert done.startswith("error: the database refused: permission denied for table ")
+    assert done.count("\n") == 1
+
+
+def attempted(url: str, *words: str) -> str:
+    """What a command that fails says."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("community-gql")), *words],
+        env=os.environ | {"DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    return done.stderr

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from socket import gaierror
 from types import FrameType
 from typing import Annotated
 
@@ -15,7 +16,7 @@ import typer
 
 from community_gql.cli.console import fail, say, shown_progress
 from community_gql.dev.embedded import EmbeddedPostgres
-from community_gql.settings import Settings, database_url_is_set
+from community_gql.settings import OperatorError, Settings, database_url_is_set
 
 DATABASE = "community"
 
@@ -27,10 +28,44 @@ Seed = Annotated[int, typer.Option(help="The same number makes the same people."
 def database() -> Iterator[str]:
     """Yield the address the ``db`` commands work on: DATABASE_URL, or the embedded one's."""
     if database_url_is_set():
-        yield Settings.load().database_url
+        with refusals_are_sentences():
+            yield Settings.load().database_url
         return
     with ended_by_signals(), contextlib.ExitStack() as stack:
         yield open_embedded(stack, embedded_settings())[1]
+
+
+@contextlib.contextmanager
+def refusals_are_sentences() -> Iterator[None]:
+    """End the command with a sentence when the database is away, or refuses something."""
+    try:
+        yield
+    except Exception as error:
+        if (text := _sentence(error)) is None:
+            raise
+        raise OperatorError(text) from error
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to say of an error of the database; None of others."""
+    from sqlalchemy.exc import DBAPIError
+
+    from community_gql.db.states import PASSING, sqlstate
+    from community_gql.errors import Unavailable
+
+    driver: BaseException | None = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        driver = error.orig.__cause__ or error.orig
+    state = sqlstate(error)
+    if state == "42501":
+        return f"the database refused: {driver}. Name a role in DATABASE_URL that may, or GRANT it."
+    if state == "42P01":
+        return f"the database is not migrated: {driver}. Run: community-gql db upgrade"
+    if isinstance(driver, Unavailable):
+        return f"the database is out of reach ({driver.cause or 'no answer'})."
+    if state.startswith(PASSING) or isinstance(driver, (ConnectionError, TimeoutError, gaierror)):
+        return f"the database is out of reach: {driver or 'no answer'}"
+    return None
 
 
 def open_embedded(stack: contextlib.ExitStack, settings: Settings) -> tuple[EmbeddedPostgres, str]:

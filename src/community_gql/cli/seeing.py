@@ -34,9 +34,10 @@ def stats(
     if as_json:
         print(json.dumps(found | {"since": since}, default=str))  # noqa: T201
         return
-    if why_not:
-        say(why_not)
     for title, rows in found.items():
+        if why_not and title == "operations":
+            say(f"operations: {why_not}")
+            continue
         _show(title.replace("_", " "), rows)
     say(f"dead rows and indexes are counted since {since:%Y-%m-%d %H:%M %Z}")
 
