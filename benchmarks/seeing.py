@@ -9,6 +9,10 @@ they lie apart is printed. The kinds differ in this alone:
 ``without`` has cut out of its code what was added to see more, ``off`` has it but METRICS is not
 set, ``scraped`` has METRICS and is asked for its metrics every five seconds. What counts is the
 processor time of the process, without the database's.
+
+``--instructions`` counts what the processor is told to do instead, with valgrind: a process of each
+kind, slow, but hardly touched by what else the machine does. It leaves the kernel out, and whether
+memory is in the caches; and nobody asks for the metrics meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import ast
 import asyncio
 import importlib.machinery
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -49,6 +54,10 @@ CUT = (
     "if self._requests is not None:",
     "answer.headers['X-Request-Id'] = ",
     "if span is not None:",
+    "if tracing.on:",
+    "log.prepare_milliseconds = ",
+    "log.pool_milliseconds = ",
+    "log.compile_milliseconds = ",
 )
 """How the statements begin that were added to see more."""
 
@@ -173,16 +182,18 @@ async def _answer(settings: dict[str, Any], folder: Path, key: str, sub: str, cu
 
 
 class Child:
-    """One of the processes."""
+    """One of the processes, started by ``under`` if that is not empty."""
 
-    def __init__(self, way: str, url: str, key: str, sub: str) -> None:
+    def __init__(self, way: str, url: str, key: str, sub: str, *under: str) -> None:
         self.way, self.address = way, "-"
+        words = [sys.executable, "-m", "benchmarks.seeing", "--answer", way, url, key, sub]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.seeing", "--answer", way, url, key, sub],
+            [*under, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env=os.environ | {"PYTHONHASHSEED": "0"} if under else None,
         )
 
     def take(self, count: int) -> float:
@@ -193,6 +204,24 @@ class Child:
         self.process.stdin.flush()
         took, self.address = self.process.stdout.readline().split()
         return float(took)
+
+
+def instructions(way: str, whom: tuple[str, str, str], count: int) -> float:
+    """How many instructions a request takes, over so many requests."""
+    with tempfile.NamedTemporaryFile() as said:
+        under = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--log-file={said.name}"]
+        child = Child(way, *whom, *under, f"--callgrind-out-file={os.devnull}")
+        child.take(300)
+        switch = ["callgrind_control", str(child.process.pid), "-i"]
+        subprocess.run([*switch, "on"], check=True, stdout=subprocess.DEVNULL)
+        child.take(count)
+        subprocess.run([*switch, "off"], check=True, stdout=subprocess.DEVNULL)
+        assert child.process.stdin is not None
+        child.process.stdin.close()
+        child.process.wait(60)
+        found = re.search(r"Collected : (\d+)", said.read().decode())
+        assert found is not None
+        return int(found[1]) / count
 
 
 def scrape(children: list[Child], stop: threading.Event) -> None:
@@ -211,6 +240,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100, help="in each turn")
     parser.add_argument("--processes", type=int, default=4, help="of each kind")
     parser.add_argument("--limit", type=float, default=200, help="seconds, then it is enough")
+    parser.add_argument("--instructions", type=int, metavar="REQUESTS", help="count them instead")
     parser.add_argument("--answer", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.answer:
@@ -224,6 +254,11 @@ def main() -> None:
             "SELECT auth0_sub AS sub, public_id AS key FROM users ORDER BY created_at LIMIT 1"
         )
         whom = database.url, str(person["key"]), person["sub"]
+        if given.instructions:
+            counts = {way: instructions(way, whom, given.instructions) for way in WAYS}
+            for way, number in counts.items():
+                print(f"{way:8} {number:9,.0f}, {number / counts['without']:.4f} of without")  # noqa: T201
+            return
         children = [Child(way, *whom) for _ in range(given.processes) for way in WAYS]
         stop = threading.Event()
         thread = threading.Thread(target=scrape, args=(children, stop))

@@ -122,9 +122,14 @@ def write_event(logger: logging.Logger, message: str, fields: Mapping[str, Any])
     """
     if len(logger.handlers) == 0 and _is_json(logger.parent):
         now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-        line = {"time": now, "level": "info", "logger": logger.name, "message": message, **fields}
+        # Two objects that become one line: a dictionary of all would be filled twice.
+        line = orjson.dumps(
+            {"time": now, "level": "info", "logger": logger.name, "message": message}
+        )
+        if fields:
+            line = b"%b,%b" % (line[:-1], orjson.dumps(fields, default=str)[1:])
         with contextlib.suppress(OSError):  # nobody reads the log: no reason to fail a request
-            _write(orjson.dumps(line, default=str))
+            _write(line)
         return
     # `Logger.info` would look for the place in the code that calls it.
     record = logger.makeRecord(

@@ -200,19 +200,31 @@ class Pool:
             self.note(error)
             raise
 
-    async def fetch(
+    def fetch(
         self, lent: Lent, text: str, arguments: Sequence[Any], *, custom_plan: bool
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """The single value of a statement, which stays prepared."""
+        if tracing.on:
+            return self._traced(lent, text, arguments, custom_plan)
+        return self._fetch(lent, text, arguments, custom_plan)
+
+    async def _traced(
+        self, lent: Lent, text: str, arguments: Sequence[Any], custom_plan: bool
+    ) -> Any:
         with tracing.span(STATEMENT, "client") as span:
             if span is not None:
                 describe(span, text, label_of(text))
-            if custom_plan and self.config.plans_by_transaction:
-                return await self._planned_anew(lent, text, arguments)
-            await self.plan(lent.connection, custom_plan)
-            return await self._fetch(lent, text, arguments)
+            return await self._fetch(lent, text, arguments, custom_plan)
 
-    async def _fetch(self, lent: Lent, text: str, arguments: Sequence[Any]) -> Any:
+    async def _fetch(
+        self, lent: Lent, text: str, arguments: Sequence[Any], custom_plan: bool
+    ) -> Any:
+        if custom_plan and self.config.plans_by_transaction:
+            return await self._planned_anew(lent, text, arguments)
+        await self.plan(lent.connection, custom_plan)
+        return await self._value(lent, text, arguments)
+
+    async def _value(self, lent: Lent, text: str, arguments: Sequence[Any]) -> Any:
         statement = lent.prepared.get(text) or await self._prepared(lent, text)
         if statement is None:
             return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
@@ -221,7 +233,7 @@ class Pool:
     async def _planned_anew(self, lent: Lent, text: str, arguments: Sequence[Any]) -> Any:
         await lent.driver.execute(f"BEGIN READ ONLY; {CUSTOM}")  # unscoped: a setting
         try:
-            found = await self._fetch(lent, text, arguments)
+            found = await self._value(lent, text, arguments)
         except Exception:
             await self.command(lent, "ROLLBACK")
             raise

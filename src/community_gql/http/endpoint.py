@@ -8,6 +8,7 @@ Nothing of Starlette's stack stands around it (decision 64).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
@@ -63,15 +64,29 @@ class GraphQLEndpoint:
         self.runner, self._authenticate = runner, authenticate
         self._streams, self._page, self._requests = streams, page, requests
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request; never raises."""
         head = Head.of(scope)
         if head.method == "OPTIONS":
-            await _allow(send, head)
-            return
+            return _allow(send, head)
         if self._page is not None and _wants_page(head, scope["path"]):
-            await self._page(scope, receive, send)
-            return
+            return self._page(scope, receive, send)
+        if tracing.on:
+            return self._traced(head, scope, receive, send)
+        return self._respond(head, scope, receive, send)
+
+    async def _traced(self, head: Head, scope: Scope, receive: Receive, send: Send) -> None:
+        with tracing.span("request", "server", head.traceparent) as span:
+            await self._respond(head, scope, receive, send, span)
+
+    async def _respond(
+        self,
+        head: Head,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        span: tracing.Span | None = None,
+    ) -> None:
         exchange = Exchange(
             head.client, head.is_safe, RequestLog(method=head.method, path=scope["path"]), head=head
         )
@@ -79,32 +94,31 @@ class GraphQLEndpoint:
         log.request_id, log.client = request_id(head.request_id), client_class(head.client)
         current.set(log.request_id)
         accepted = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE)
-        with tracing.span("request", "server", head.traceparent) as span:
-            if span is not None:
-                log.trace_id = span.trace_id
-            elif head.traceparent:
-                log.trace_id = trace_id(head.traceparent)
-            try:
-                answer = await self._answer(exchange, scope, head, receive)
-            except ClientDisconnect:
-                return  # there is nobody to answer
-            if isinstance(answer, EventStream):
-                await answer.run(scope, receive, send, is_tls=head.is_tls)
-                return
-            self._complete(exchange, scope, head, answer)
-            exchange.write_log(answer.http_status(accepted), answer)
-            if self._requests is not None:
-                self._requests.count(
-                    log.type,
-                    log.executor,
-                    log.status,
-                    log.milliseconds,
-                    log.database_milliseconds,
-                    log.codes,
-                )
-            if span is not None:
-                _describe(span, log)
-            await answer.send(send, accepted, head=head.method == "HEAD", is_tls=head.is_tls)
+        if span is not None:
+            log.trace_id = span.trace_id
+        elif head.traceparent:
+            log.trace_id = trace_id(head.traceparent)
+        try:
+            answer = await self._answer(exchange, scope, head, receive)
+        except ClientDisconnect:
+            return  # there is nobody to answer
+        if isinstance(answer, EventStream):
+            await answer.run(scope, receive, send, is_tls=head.is_tls)
+            return
+        self._complete(exchange, scope, head, answer)
+        exchange.write_log(answer.http_status(accepted), answer)
+        if self._requests is not None:
+            self._requests.count(
+                log.type,
+                log.executor,
+                log.status,
+                log.milliseconds,
+                log.database_milliseconds,
+                log.codes,
+            )
+        if span is not None:
+            _describe(span, log)
+        await answer.send(send, accepted, head=head.method == "HEAD", is_tls=head.is_tls)
 
     def _complete(self, exchange: Exchange, scope: Scope, head: Head, answer: Answer) -> None:
         """Give the answer the fields that go with it."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Protocol
+from typing import Literal, ParamSpec, Protocol, TypeVar
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Value = str | int | float | bool
 Kind = Literal["server", "client", "internal"]
 
@@ -34,6 +36,8 @@ Start = Callable[[str, Kind, bytes], AbstractContextManager[Span]]
 """Starts a span with a name, a kind, and the ``traceparent`` of whoever asked, empty for none."""
 
 NOTHING: AbstractContextManager[None] = nullcontext()
+on = False
+"""Whether anybody listens. What happens for each request asks this before it makes a span."""
 _start: Start | None = None
 _end: Callable[[], None] | None = None
 
@@ -45,10 +49,20 @@ def span(
     return NOTHING if _start is None else _start(name, kind, traceparent)
 
 
+def spanned(name: str, work: Callable[P, T]) -> Callable[P, T]:
+    """``work`` in a span of its own."""
+
+    def run(*given: P.args, **options: P.kwargs) -> T:
+        with span(name):
+            return work(*given, **options)
+
+    return run
+
+
 def install(start: Start | None, end: Callable[[], None] | None = None) -> None:
     """Have spans started so; ``end`` writes what is left of them. None switches them off."""
-    global _start, _end
-    _start, _end = start, end
+    global _start, _end, on
+    _start, _end, on = start, end, start is not None
 
 
 def close() -> None:
