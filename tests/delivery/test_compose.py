@@ -227,6 +227,7 @@ def test_nobody_misses_their_own_writes_whichever_node_they_reach(compose: Compo
         requests = [x for x in lines if x["logger"] == "community_gql.requests"]
         assert {"Plant", "Name"} <= {line.get("operation") for line in requests}
         assert not [line for line in lines if line["level"] in ("error", "critical")]
+        assert not [line for line in lines if "settings" in line]  # that the role would lack
     keys = compose.inside("redis", "redis-cli", "--scan").split()
     assert keys != []
 

@@ -34,7 +34,7 @@ NEEDS = {
     "changes": {"changes": "SELECT, DELETE", "housekeeping": "SELECT, INSERT, UPDATE"},
     "waiting": {"stale_features": "SELECT", "stale_lists": "SELECT"},
 }
-"""Which rights each job takes, by table."""
+"""Which rights each job itself takes, by table; the triggers of tags take more."""
 
 _LOCK = 0x636F6D6D76
 _log = logging.getLogger("community_gql.housekeeping")
