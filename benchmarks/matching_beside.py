@@ -1,6 +1,6 @@
 """What a batch of matches does to others, and to the size of its table.
 
-    .venv/bin/python -m benchmarks.matching_beside URL --batches 4 --share 0.25
+    .venv/bin/python -m benchmarks.matching_beside URL --batches 4 --share 0.1
 
 ``URL`` is of a seeded database that nobody else uses, and that may be changed: in each round how
 often everybody means to write becomes another number, so that all vectors and lists are made anew
@@ -133,7 +133,6 @@ async def batch(
 
     After ``most`` seconds it is told to stop.
     """
-    await connection.execute(CHANGE)
     started, before = time.monotonic(), children()
     process = await asyncio.create_subprocess_exec(
         COMMAND, "matching", "run", "--share", str(share), env={**os.environ, "DATABASE_URL": url},
@@ -179,6 +178,7 @@ async def measure(
             load = Load(port, requests, rate)
             await load.send(5)  # every document is compiled after this
             before = told("before", await load.send(seconds))
+            await connection.execute(CHANGE)
             done = asyncio.Event()
             beside = asyncio.create_task(load.send(None, done))
             await batch(connection, url, 1, share, most)
@@ -189,6 +189,7 @@ async def measure(
         finally:
             server.stop()
     for number in range(2, batches + 1):
+        await connection.execute(CHANGE)
         await batch(connection, url, number)
     await connection.close()
 
@@ -200,7 +201,7 @@ def main() -> None:
     asked.add_argument("--batches", type=int, default=4)
     asked.add_argument("--seconds", type=float, default=30, help="of load before and after")
     asked.add_argument("--rate", type=float, default=100, help="requests a second")
-    asked.add_argument("--share", type=float, default=0.25, help="of a processor, the first batch")
+    asked.add_argument("--share", type=float, default=0.1, help="of a processor, the first batch")
     asked.add_argument("--most", type=float, default=1e9, help="seconds of the first batch")
     given = asked.parse_args()
     asyncio.run(

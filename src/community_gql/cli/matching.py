@@ -49,7 +49,7 @@ def run(
             min=0.01,
             max=1,
             help="Of one processor, for a run that makes most lists anew; 1 takes them all. "
-            "[dim]\\[1; with --every 0.25][/dim]",
+            "[dim]\\[1; with --every 0.1][/dim]",
         ),
     ] = None,
 ) -> None:

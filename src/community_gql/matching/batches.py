@@ -29,7 +29,7 @@ Another = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
 LISTS = 500
 """People of a transaction that writes lists."""
-PACED_LISTS = 100
+PACED_LISTS = 50
 """The same where it rests after each: whoever comes meanwhile waits for less."""
 ATTEMPTS = 5
 PAUSE = 0.05

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-SHARE = 0.25
+SHARE = 0.1
 """The part of one processor that a run which goes on for ever takes for a batch."""
 MOST_SECONDS = 5.0
 """A rest is not longer: who waited for a lock has not worked."""

@@ -47,6 +47,8 @@ STEPS = 0x636F6D6D79
 """Key of the advisory lock of sessions: exclusive in the first two steps, shared in the third."""
 PEOPLE = 1000
 """People of a transaction that writes vectors."""
+PACED_PEOPLE = 200
+"""The same where it rests after each."""
 WEEK = timedelta(days=7)
 MOST_CHANGED = 0.3
 """Where a larger part of the vectors changed, all lists are made anew, without asking which. So
@@ -329,8 +331,9 @@ class Run:
         ``reader`` reads what the next vectors are made of while the last ones are saved.
         """
         done, whole = 0, reader is not None and await self._are_most(total)
+        size = PACED_PEOPLE if pace.rests else PEOPLE
         while True:  # once more from the beginning: a new place marks people
-            made_of = blocks(reader or self._connection, until, PEOPLE, total if whole else None)
+            made_of = blocks(reader or self._connection, until, size, total if whole else None)
             block = await anext(made_of, None)
             if block is None:
                 return
