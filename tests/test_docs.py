@@ -82,6 +82,13 @@ def test_each_block_of_graphql_can_be_run_as_it_is(page: Path) -> None:
     assert [validate(schema, parse(block)) for block in blocks] == [[] for _ in blocks]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_ids_in_examples_have_the_form_of_today(page: Path) -> None:
+    blocks = re.findall(r"^```(?:json|graphql)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    shown = re.findall(r'\bid"?: "([^"]+)"', "".join(blocks))
+    assert [id_ for id_ in shown if not re.fullmatch(r"[A-Z][A-Za-z]+_[\w-]+", id_)] == []
+
+
 def test_the_readme_says_about_how_many_packages_are_installed() -> None:
     lock = (CHECKOUT / "requirements-run.lock").read_text(encoding="utf-8")
     packages = set(re.findall(r"^([a-z0-9-]+)==", lock, re.M))
