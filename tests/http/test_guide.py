@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from community_gql.db.changes import Moment
 from community_gql.http.endpoint import PUBLIC_SECONDS
 from community_gql.http.exchange import (
     FREE_MILLISECONDS,
@@ -88,3 +89,8 @@ def test_every_superseded_audit_is_listed() -> None:
     named = {id_ for id_ in SUPERSEDED if id_ in listed or id_[:3] in groups}
 
     assert named == SUPERSEDED.keys()
+
+
+def test_the_moment_of_the_example_is_one() -> None:
+    (shown,) = re.findall(r"^id: (\S+)$", GUIDE, re.MULTILINE)
+    assert str(Moment.read(shown)) == shown

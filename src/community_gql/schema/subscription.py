@@ -144,7 +144,7 @@ def moment_of(text: str) -> Moment:
         return Moment.read(text)
     except ValueError:
         raise BadRequest(
-            "The moment to go on from is not one of ours: take it from `Query.moment` or from "
+            "This moment is not one of this API: take it from `Query.moment` or from "
             "`moment` of an event."
         ) from None
 
