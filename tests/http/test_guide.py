@@ -23,7 +23,9 @@ from community_gql.operations.shape import LIMITS
 from community_gql.settings import Settings
 from tests.http.test_audits import SUPERSEDED
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE = (DOCS / "http.md").read_text(encoding="utf-8")
+FRONTEND = (DOCS / "frontend.md").read_text(encoding="utf-8")
 
 
 def test_every_code_is_in_the_table_of_statuses_with_its_status() -> None:
@@ -94,3 +96,10 @@ def test_every_superseded_audit_is_listed() -> None:
 def test_the_moment_of_the_example_is_one() -> None:
     (shown,) = re.findall(r"^id: (\S+)$", GUIDE, re.MULTILINE)
     assert str(Moment.read(shown)) == shown
+
+
+def test_the_page_for_frontends_lists_the_same_codes() -> None:
+    table = FRONTEND.partition("| code | what happened |")[2].partition("\n\n")[0]
+    listed = re.findall(r"`([A-Z_]+)`", "".join(row.split("|")[1] for row in table.split("\n")[1:]))
+    statuses = re.findall(r"^\| [\d, ]+ \|.*\|(.*)\|$", GUIDE, re.MULTILINE)
+    assert sorted(listed) == sorted({*re.findall(r"`([A-Z_]+)`", "".join(statuses))})
