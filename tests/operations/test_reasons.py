@@ -14,9 +14,10 @@ import pytest
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from community_gql.db.database import Database, opened
+from community_gql.db.pool import LONGEST_PREPARED, PREPARED_BYTES
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import compiled, compiler, documents
-from community_gql.operations.compiled import STATEMENTS_BYTES, Mode, Pushdown
+from community_gql.operations.compiled import STATEMENTS_BYTES, WAITING, Mode, Pushdown
 from community_gql.operations.prepared import OPERATIONS_BYTES
 from community_gql.operations.shape import Form
 from community_gql.schema.executable import core
@@ -180,3 +181,7 @@ def test_the_guide_says_how_much_is_kept() -> None:
     )
     assert f"documents within {documents_} MiB (`DOCUMENT_CACHE_BYTES`)" in GUIDE
     assert f"operations within {operations} MiB and statements within {statements} MiB" in GUIDE
+    prepared, longest = (size // 1024 for size in (PREPARED_BYTES, LONGEST_PREPARED))
+    assert f"keeps {prepared} KiB of SQL text prepared" in GUIDE
+    assert f"no statement longer than {longest} KiB" in GUIDE
+    assert f"At most {WAITING} compilations wait" in GUIDE
