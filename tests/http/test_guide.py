@@ -15,6 +15,7 @@ from community_gql.http.exchange import (
     POINTS_PER_TOKEN,
     REFUSED_COST,
 )
+from community_gql.http.limits import LiveLimits
 from community_gql.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, WRITE_SECONDS
 from community_gql.http.responses import STATUS
 from community_gql.operations.compiled import COMPILED_FIELD
@@ -103,3 +104,12 @@ def test_the_page_for_frontends_lists_the_same_codes() -> None:
     listed = re.findall(r"`([A-Z_]+)`", "".join(row.split("|")[1] for row in table.split("\n")[1:]))
     statuses = re.findall(r"^\| [\d, ]+ \|.*\|(.*)\|$", GUIDE, re.MULTILINE)
     assert sorted(listed) == sorted({*re.findall(r"`([A-Z_]+)`", "".join(statuses))})
+
+
+def test_the_times_of_live_updates() -> None:
+    limits = LiveLimits()
+    assert f"sends a ping every {limits.ping_interval:g} s" in GUIDE
+    assert f"waits {limits.pong_timeout:g} s for the pong" in GUIDE
+    assert f"reads nothing for {limits.read_timeout:g} s" in GUIDE
+    assert f"no `connection_init` within {limits.init_timeout:g} s" in GUIDE
+    assert f"A comment every {limits.comment_interval:g} s" in GUIDE
