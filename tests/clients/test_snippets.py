@@ -250,7 +250,9 @@ def test_retrying_waits_as_long_as_the_server_says(page: Page) -> None:
     project = page.project("app")
     (project / "src/patience.ts").write_text(PATIENCE)
     port = free_port()
-    with server.process(page.live.database_url, page.live.issuer, port, cost_per_minute=3000):
+    with server.process(
+        page.live.database_url, page.live.issuer, port, cost_per_minute=3000, cost_limit=3000
+    ):
         said = page.on_another("app", f"http://127.0.0.1:{port}", "npx jiti src/patience.ts")
     (project / "src/patience.ts").unlink()
     assert said == "429 RATE_LIMITED true 20\n"

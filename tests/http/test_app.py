@@ -76,7 +76,7 @@ def test_the_address_behind_a_proxy_counts_and_workers_share_the_port(
 ) -> None:
     url = empty_database_url(migrated_template)
     body = {"query": "{ users { totalCount } }"}
-    with served(url, tmp_path, workers=2, cost_per_minute=1200) as running:
+    with served(url, tmp_path, workers=2, cost_per_minute=1200, cost_limit=1200) as running:
 
         def ask(address: str) -> int:
             headers = {"X-Forwarded-For": address, "X-Forwarded-Proto": "https"}
