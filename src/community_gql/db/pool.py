@@ -153,11 +153,11 @@ class Lent:
     write: bool = False
     prepared: LruCache[Any] = field(default_factory=lambda: LruCache(PREPARED_BYTES))
     """What is prepared on it, by the text; what is dropped is closed in PostgreSQL as well."""
+    driver: Any = None
+    """The driver's connection."""
 
-    @property
-    def driver(self) -> Any:
-        """The driver's connection."""
-        return self.connection.driver_connection
+    def __post_init__(self) -> None:
+        self.driver = self.connection.driver_connection
 
 
 class Pool:

@@ -35,9 +35,15 @@ class Turns:
     def try_take(self, caller: str | None, *, write: bool) -> bool:
         """Take a place if one is free for this caller now."""
         # Whoever waits while a place is free waits for a part of its own, so nobody is passed by.
-        if not self._free or not self._has_part(caller) or (write and not self._may_write()):
+        if not self._free or (write and not self._may_write()):
             return False
-        self._occupy(caller, write)
+        if caller is not None:
+            held = self._held.get(caller, 0)
+            if held >= self._caller_part:
+                return False
+            self._held[caller] = held + 1
+        self._free -= 1
+        self._writing += write
         return True
 
     async def take(self, caller: str | None, *, write: bool, seconds: float) -> None:

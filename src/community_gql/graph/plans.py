@@ -261,7 +261,7 @@ class PagePlan:
     @property
     def form(self) -> PageForm:
         """What decides the text of the statement."""
-        window, names = self.window, _names(self.filters)
+        window, names = self.window, _names(self.filters) if self.filters else ()
         return PageForm(self.order, window.backward, self.cursor is not None, names, window.size)
 
     @property
@@ -290,7 +290,7 @@ class PagePlan:
 
     def values(self) -> dict[str, Any]:
         """The filter's, the cursor's, and the digest that the page's own cursors begin with."""
-        values = _bound(self.filters)
+        values = _bound(self.filters) if self.filters else {}
         for i, value in enumerate(self.cursor or ()):
             values[f"cursor_{i}"] = value
         values["digest"] = self.cursors.digest

@@ -69,7 +69,7 @@ class GraphQLEndpoint:
         head = Head.of(scope)
         if head.method == "OPTIONS":
             return _allow(send, head)
-        if self._page is not None and _wants_page(head, scope["path"]):
+        if self._page is not None and head.method != "POST" and _wants_page(head, scope["path"]):
             return self._page(scope, receive, send)
         if tracing.on:
             return self._traced(head, scope, receive, send)
@@ -144,9 +144,10 @@ class GraphQLEndpoint:
         self, exchange: Exchange, scope: Scope, head: Head, receive: Receive
     ) -> Answer | EventStream:
         config = self.runner.config
-        streams = self._streams if _prefers_events(head) else None
+        likes = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE, EVENTS_TYPE)
+        streams = self._streams if likes == EVENTS_TYPE else None
         try:
-            if streams is None:
+            if likes is None or (likes == EVENTS_TYPE and streams is None):
                 _check_accept(head)
             # A timer that is set and moved costs as much as reading a body that is there.
             body = whole_body(receive) if head.method == "POST" else None
@@ -166,7 +167,8 @@ class GraphQLEndpoint:
                     if streams is not None and answer.status in _MISTAKES:
                         return streams.of_mistake(exchange, answer)
                     return answer
-                _check_accept(head)
+                if streams is not None:
+                    _check_accept(head)
                 return await self.runner.run(exchange, prepared, limit)
         except ClientDisconnect:
             raise
@@ -221,11 +223,6 @@ def _wants_page(head: Head, path: str) -> bool:
         return False
     offered = (RESPONSE_TYPE, JSON_TYPE, PAGE_TYPE)
     return wants_signpost(path, head.accept) or negotiate(head.accept, *offered) == PAGE_TYPE
-
-
-def _prefers_events(head: Head) -> bool:
-    """Whether the client likes a stream best. Some list its type behind those of JSON."""
-    return negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE
 
 
 async def _stream(

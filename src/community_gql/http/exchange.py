@@ -167,17 +167,16 @@ class Runner:
             await self._charge(exchange, 1)
         read_tokens = 0
         try:
+            opens = self.config.opens_schema_to(viewer)
+            hint = "" if opens else self.config.closed_schema_hint
             prepare = self.operations.prepare
             if tracing.on:
                 prepare = tracing.spanned("prepare", prepare)
-            prepared = prepare(
-                params,
-                open_schema=self.config.opens_schema_to(viewer),
-                hint=self.config.closed_schema_hint,
-            )
+            prepared = prepare(params, open_schema=opens, hint=hint)
+            operation = prepared.operation
             log.document, log.cost = prepared.document_hash, prepared.cost
-            log.type = prepared.kind.value
-            log.operation = prepared.operation_name and prepared.operation_name[:100]
+            log.type = operation.type_name
+            log.operation = operation.name and operation.name[:100]
             read_tokens = prepared.read_tokens
             if prepared.kind is OperationType.MUTATION and exchange.is_safe:
                 message = "Only queries are answered over GET: use POST."

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 """The header fields that say so, and those that change what follows the head."""
+USUAL = {b"host", b"content-length"}
+"""A head with one of each leaves no doubt."""
 
 
 def fault_of(fields: Sequence[tuple[bytes, bytes]], version: str) -> tuple[int, str] | None:

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from community_gql.http.connections import Connections
 from community_gql.http.events import BECOMES_STREAM
-from community_gql.http.framing import FRAMING, fault_of
+from community_gql.http.framing import FRAMING, USUAL, fault_of
 from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.limits import ConnectionLimits, holder
 from community_gql.http.requests import HttpError
@@ -225,7 +225,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is complete: the request begins, unless its head was refused."""
         self._head_bytes = 0
         if self._skipped_head is None and not self._refused and self._is_framed_well():
-            if self._asks_for_socket():
+            if self.parser.should_upgrade() and self._asks_for_socket():
                 self._becomes_socket = True
                 return
             if len(self.pipeline) >= MAX_AHEAD:
@@ -342,8 +342,8 @@ class BoundedProtocol(HttpToolsProtocol):
     # what stays
 
     def _asks_for_socket(self) -> bool:
-        """Whether it is the handshake of a WebSocket, where there are any."""
-        if self._sockets is None or not self.parser.should_upgrade() or self._skipped_head:
+        """Whether what wants to upgrade is the handshake of a WebSocket, where there are any."""
+        if self._sockets is None or self._skipped_head:
             return False
         path = self.url.partition(b"?")[0].decode("ascii")
         if path not in GRAPHQL_PATHS or (self.parser.get_method(), self._get_upgrade()) != (
@@ -436,10 +436,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_framed_well(self) -> bool:
         """Whether nobody can doubt where the request ends; one that leaves a doubt is refused."""
-        if fault := fault_of(self._framing, self.parser.get_http_version()):
+        framing = self._framing
+        if len(framing) == 2 and {framing[0][0], framing[1][0]} == USUAL:
+            return True
+        if fault := fault_of(framing, self.parser.get_http_version()):
             self._refuse(*fault)
             return False
-        names = {name for name, _ in self._framing}
+        names = {name for name, _ in framing}
         if b"expect" in names:
             self.expect_100_continue = (b"expect", b"100-continue") in [
                 (name, value.lower()) for name, value in self._framing

@@ -86,7 +86,7 @@ class MemoryBudget:
         now = time.monotonic()
         held = self._held(key, now)
         if cost <= held:
-            self._put(key, held - cost, now)
+            self._keep(key, held - cost, now)
         return cost <= held
 
     def _held(self, key: str, now: float) -> float:
@@ -97,15 +97,12 @@ class MemoryBudget:
         held += (now - then) * self._rate
         return held if held < self._points else float(self._points)
 
-    def _put(self, key: str, held: float, now: float) -> None:
+    def _keep(self, key: str, held: float, now: float) -> Balance:
         buckets = self._buckets
         buckets[key] = (held, now)
         buckets.move_to_end(key)
         if len(buckets) > _MAX_BUCKETS:
             buckets.popitem(last=False)
-
-    def _keep(self, key: str, held: float, now: float) -> Balance:
-        self._put(key, held, now)
         full_in = math.ceil((self._points - held) / self._rate)
         return Balance(self._points, int(held) if held > 0 else 0, full_in)
 

@@ -117,7 +117,8 @@ async def read(head: Head, receive: Receive, max_bytes: int, body: bytes | None 
         return params_of(_url_members(head.query_string))
     if head.method != "POST":
         raise HttpError(405, "Send queries by GET or POST.", {"Allow": METHODS})
-    _check_type(head.content_type)
+    if head.content_type != b"application/json":
+        _check_type(head.content_type)
     if head.content_encoding.strip().lower() not in (b"", b"identity"):
         raise HttpError(
             415, "Send the body without encoding.", {**_CLOSE, "Accept-Encoding": "identity"}
@@ -131,8 +132,6 @@ async def read(head: Head, receive: Receive, max_bytes: int, body: bytes | None 
 
 
 def _check_type(content_type: bytes) -> None:
-    if content_type == b"application/json":
-        return
     media, *parameters = (part.strip() for part in content_type.decode("latin1").split(";"))
     if media.lower() != JSON_TYPE:
         raise HttpError(415, f"Send the request as {JSON_TYPE}.", _CLOSE)

@@ -109,7 +109,9 @@ class Answer:
 
     def raw_headers(self) -> RawHeaders:
         """Its own fields, and that nobody may keep it unless they say otherwise."""
-        own = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        own = []
+        for name, value in self.headers.items():
+            own.append((name.lower().encode(), value.encode()))
         if "Cache-Control" not in self.headers:
             own.append((b"cache-control", b"no-store"))
         return own

@@ -63,7 +63,9 @@ async def answer(cycle: Cycle, status: int, fields: bytes, body: bytes) -> None:
 
 def written(fields: list[tuple[bytes, bytes]]) -> bytes:
     """Header fields as they go out. Raises RuntimeError for a value with the end of a line."""
-    text = b"".join([b"%b: %b\r\n" % field for field in fields])
+    text = b""
+    for field in fields:
+        text += b"%b: %b\r\n" % field
     if text.count(b"\n") != len(fields) or text.count(b"\r") != len(fields):
         raise RuntimeError("a header field holds the end of a line")
     return text

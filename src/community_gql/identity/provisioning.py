@@ -143,7 +143,8 @@ class Provisioning:
     def _settled(self, identity: Identity) -> bool:
         known = self._known.get(sub_hash(identity.sub))
         if known is not None:
-            _refuse_older(identity, known.deleted_at)
+            if known.deleted_at is not None:
+                _refuse_older(identity, known.deleted_at)
             if known.ignores(identity):
                 return True
             if identity.email is None:

@@ -180,7 +180,7 @@ class Pushdown:
     ) -> Compilation:
         """The statement, or why it is not there for this request."""
         start, near_rows = time.perf_counter(), context.near_rows
-        if self.may_be_long(prepared):
+        if not prepared.operation.seen and self.may_be_long(prepared):
             prepared.operation.seen = True
         found = self.find(prepared, near_rows, part)
         if self._mode == "always":

@@ -168,7 +168,16 @@ class Operations:
         except GraphQLError as error:  # null for a variable whose default made it fit
             refused.errors = _uncoerced([error], open_schema)
             raise refused from None
-        return Prepared(document.hash, operation, switched, variables, plans, cost, read_tokens)
+        return Prepared(
+            document.hash,
+            operation,
+            switched,
+            variables,
+            plans,
+            cost,
+            operation.kind,
+            read_tokens,
+        )
 
     def knows(self, params: Params) -> bool:
         """Whether the request's own text was read before, or it brings none."""
@@ -225,7 +234,7 @@ class Operations:
         database cannot answer and the answer would hold nothing, AnswerTooLarge for a query whose
         data is longer than an answer may be, and BadRequest for a subscription, see ``Live``.
         """
-        _check_kind(prepared.kind)
+        _check_kind(kind := prepared.kind)
         stopwatch = stopwatch or Stopwatch()
         context = Context(
             viewer,
@@ -249,9 +258,9 @@ class Operations:
             data, errors, reason = await self._run(prepared, context, afford)
         finally:
             await _close(context)
-        if is_too_much(errors) or self._is_too_large(data):
-            data, errors = None, [self._too_large(prepared.kind)]
-        if errors and not context.committed and is_lost(data, errors, prepared.kind):
+        if (errors and is_too_much(errors)) or self._is_too_large(data):
+            data, errors = None, [self._too_large(kind)]
+        if errors and not context.committed and is_lost(data, errors, kind):
             raise Unavailable(AWAY, _cause(errors))
         return Outcome(
             data,
@@ -378,7 +387,7 @@ def is_lost(data: object, errors: Sequence[GraphQLError], kind: OperationType) -
 
 def is_too_much(errors: Sequence[GraphQLError]) -> bool:
     """Whether the loaders stopped reading, for there were too many bytes of long texts."""
-    return bool(errors) and any(isinstance(_origin(error), AnswerTooLarge) for error in errors)
+    return any(isinstance(_origin(error), AnswerTooLarge) for error in errors)
 
 
 def _cause(errors: Sequence[GraphQLError]) -> str | None:

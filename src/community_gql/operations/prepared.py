@@ -75,6 +75,8 @@ class Operation:
         """Its name in the document."""
         self.kind = node.operation
         """Whether it reads, writes or follows."""
+        self.type_name: str = node.operation.value
+        """The same as a word."""
         self.seen = False
         """Whether it has run before."""
         self.text = text
@@ -140,7 +142,8 @@ class Operation:
 
     def switched(self, variables: VariableValues) -> tuple[Any, ...]:
         """The values of the switches."""
-        return tuple(variables.coerced.get(name) for name in self._switches)
+        names = self._switches
+        return tuple([variables.coerced.get(name) for name in names]) if names else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,8 @@ class Prepared:
     variables: VariableValues
     plans: Plans
     cost: int
+    kind: OperationType
+    """Whether it reads or writes."""
     read_tokens: int = 0
     """How many tokens of its document were read for it; 0 for a document that was known."""
 
@@ -291,11 +296,6 @@ class Prepared:
     def operation_name(self) -> str | None:
         """The operation's name in the document."""
         return self.operation.name
-
-    @property
-    def kind(self) -> OperationType:
-        """Whether it reads or writes."""
-        return self.operation.kind
 
     @property
     def root_plan(self) -> Plan | None:

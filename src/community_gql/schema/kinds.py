@@ -293,9 +293,12 @@ class PageField(EdgeField[PagePlan]):
         """The page that the arguments describe."""
         given = arguments.get
         window = Window.of(given("first"), given("after"), given("last"), given("before"))
-        order = given("order_by")
+        order, filters = given("order_by"), given("filter")
         return PagePlan.of(
-            self.source, window, order.name if order else None, self._given(given("filter"))
+            self.source,
+            window,
+            order.name if order else None,
+            self._given(filters) if filters is not None else (),
         )
 
     def _given(self, filter_input: Any) -> Values:
