@@ -181,4 +181,6 @@ def keep(pushdown: Pushdown, text: str) -> None:
     switched = OperationCache().of(operation, variables)
     plans = switched.plans(variables)
     cost = switched.cost(variables, plans)
-    pushdown.find(Prepared("", operation, switched, variables, plans, cost), NEAR_ROWS)
+    pushdown.find(
+        Prepared("", operation, switched, variables, plans, cost, operation.kind), NEAR_ROWS
+    )
