@@ -496,15 +496,15 @@ async def test_sending_that_breaks_off_is_gone_on_with(
     followers = [await here.begin() for _ in range(live.TOGETHER + 20)]
     send_to, calls = here.live._send_to, 0
 
-    def fail(feeds: Any, delivery: Any) -> Any:
+    def fail(*given: Any) -> Any:
         nonlocal calls
         calls += 1
-        failed = send_to(feeds, delivery)
+        failed = send_to(*given)
         if calls == 2:
             raise RuntimeError("broken off")
         return failed
 
-    here.live._send_to = fail  # type: ignore[method-assign]
+    here.live._send_to = fail  # type: ignore[assignment, method-assign]
     async with db.transaction():
         stories = [(await make.story(db, ada, title)).id for title in ("one", "two")]
     for follower in followers:

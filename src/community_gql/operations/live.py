@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from sqlalchemy import ARRAY, String, any_, bindparam
 
@@ -30,7 +30,7 @@ from community_gql.operations.feeds import Deliveries, Step
 from community_gql.operations.pace import Pace
 from community_gql.operations.pipeline import CLOSING_SECONDS, Operations
 from community_gql.operations.prepared import Prepared
-from community_gql.operations.rendering import Renderer
+from community_gql.operations.rendering import Follower, Renderer
 from community_gql.operations.rhythm import Rhythm
 from community_gql.operations.states import SECONDS, States
 from community_gql.operations.subscriptions import (
@@ -366,13 +366,14 @@ class Live:
         left: set[Feed] = set()
         for place, (delivery, feeds) in enumerate(deliveries, 1):
             moment, start = delivery.moment or base, 0
+            kind = "reload" if delivery.is_reload else "change"
             try:
                 while some := feeds[start : start + TOGETHER - self._tried]:
                     start += len(some)
                     self._tried += len(some)
                     if left:
                         some = [feed for feed in some if feed not in left]
-                    if failed := self._send_to(some, delivery):
+                    if failed := self._send_to(some, delivery, kind):
                         left.update(failed)
                         for feed in failed:
                             self._place(feed, reached.get(feed, base))
@@ -391,37 +392,34 @@ class Live:
             if place < len(deliveries):
                 reached.update(dict.fromkeys(feeds, moment))
 
-    def _send_to(self, feeds: list[Feed], delivery: Delivery) -> list[Feed]:
-        """Send it to a few; those to whom it could not be sent."""
-        delay = delivery.delay()
-        failed = [feed for feed in feeds if not self._is_sent(feed, delivery, delay)]
-        kind = "reload" if delivery.is_reload else "change"
-        self.deliveries.count(kind, len(feeds) - len(failed), delay)
+    def _send_to(
+        self, followers: Sequence[Follower], delivery: Delivery, kind: str
+    ) -> list[Follower]:
+        """Send it to a few; those to whom it could not be sent: without room, or points left."""
+        delay, charge, failed = delivery.delay(), self._charge, []
+        for one in followers:
+            try:
+                if one.closed or not one.subscriber.has_room():
+                    failed.append(one)
+                    continue
+                if charge is not None:
+                    points = 1 if delivery.shared else max(one.form.prepared.cost, 1)
+                    if not charge(one.key, points):
+                        one.paused_until = time.monotonic() + PAUSE
+                        failed.append(one)
+                        continue
+                one.send(delivery, delay)
+            except Exception as error:
+                _log.error("A subscriber failed.", exc_info=error)
+                one.close()
+        if len(failed) < len(followers):
+            self.deliveries.count(kind, len(followers) - len(failed), delay)
         return failed
 
     async def _send_state(self, state: State, delivery: Delivery) -> None:
         if state.closed:
             return
-        if self._states.is_new(state, delivery):
-            delay = delivery.delay()
-            if not self._is_sent(state, delivery, delay):
-                return  # it stays awake
-            self.deliveries.count("state", 1, delay)
+        if self._states.is_new(state, delivery) and self._send_to([state], delivery, "state"):
+            return  # it stays awake
         self._states.settle(state, delivery)
         await self._pace.rest()
-
-    def _is_sent(self, subscription: Subscription, delivery: Delivery, delay: float) -> bool:
-        """Send it, and say whether: not to those who have no room, or no points left."""
-        try:
-            if subscription.closed or not subscription.subscriber.has_room():
-                return False
-            if self._charge is not None:
-                points = 1 if delivery.shared else max(subscription.form.prepared.cost, 1)
-                if not self._charge(subscription.key, points):
-                    subscription.paused_until = time.monotonic() + PAUSE
-                    return False
-            subscription.send(delivery, delay)
-        except Exception as error:
-            _log.error("A subscriber failed.", exc_info=error)
-            subscription.close()
-        return True
