@@ -15,6 +15,7 @@ from community_gql.db.pool import ANSWERS
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings.checks import plain_address
+from community_gql.telemetry import metrics
 from tests.support import factories
 from tests.support.client import Answer, Client, serving
 from tests.support.factories import Person
@@ -40,7 +41,10 @@ class Scene:
         await asyncio.sleep(0.1)
 
     async def ready(self) -> int:
-        return (await self.api.http.get("/readyz")).status_code
+        status = (await self.api.http.get("/readyz")).status_code
+        (shown,) = next(iter(metrics.READY.collect())).samples
+        assert shown.value == (status == 200)
+        return status
 
 
 def is_away(answer: Answer) -> bool:

@@ -59,6 +59,8 @@ def test_the_guide_lists_every_metric_and_every_alert() -> None:
 
 
 SERIES = [
+    ('community_gql_ready{instance="api-1"}', "1x10 0x30"),
+    ('community_gql_ready{instance="api-2"}', "1x40"),
     ('community_gql_errors_total{code="INTERNAL"}', "0x20 1x20"),
     ('community_gql_job_seconds_count{job="changes",outcome="failed"}', "0x20 1x20"),
     ('community_gql_database_away_total{cause="pool wait"}', "0x20 30x20"),
@@ -67,7 +69,7 @@ SERIES = [
     ('community_gql_delivery_seconds_bucket{le="+Inf"}', "0+9x40"),
 ]
 FIRING = {"CommunityGqlFaults", "CommunityGqlHousekeepingFails", "CommunityGqlDatabaseAway"}
-FIRING |= {"CommunityGqlLiveLate"}
+FIRING |= {"CommunityGqlLiveLate", "CommunityGqlNotReady"}
 
 
 def test_what_happens_once_is_told(tmp_path: Path) -> None:

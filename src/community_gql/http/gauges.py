@@ -75,7 +75,11 @@ class Gauges:
 
 
 def _begin() -> None:
-    """Show as 0 what alerts wait for: Prometheus sees no increase where a series begins at 1."""
+    """Show as 0 what alerts wait for: Prometheus sees no increase where a series begins at 1.
+
+    Where nobody asks for ``/readyz``, nobody is told that it would say no.
+    """
+    metrics.READY.set(1)
     metrics.ERRORS.labels("INTERNAL")
     for job in NEEDS:
         metrics.JOB_SECONDS.labels(job, "failed")

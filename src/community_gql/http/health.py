@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from community_gql.db import revisions
 from community_gql.db.database import Database
+from community_gql.telemetry import metrics
 
 Check = Callable[[], Awaitable[bool]]
 """Whether one thing that requests need is there. What it raises counts as no."""
@@ -38,9 +39,11 @@ class Readiness:
     async def answer(self, request: Request) -> JSONResponse:
         """200 when ready, 503 when not, with the outcome of each check."""
         if getattr(request.state, "draining", False):  # set by http/server.py before it stops
+            metrics.READY.set(0)
             return JSONResponse({"ready": False, "draining": True}, 503, _FRESH)
         outcomes = await asyncio.gather(*map(self._outcome, self._checks.values()))
         ready = all(outcomes)
+        metrics.READY.set(ready)
         return JSONResponse(
             {"ready": ready, **dict(zip(self._checks, outcomes, strict=True))},
             200 if ready else 503,

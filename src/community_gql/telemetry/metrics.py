@@ -108,6 +108,7 @@ MATCHING_WAITING = _gauge(
     "For how long the oldest change has waited for `matching run`.",
     mode="livemostrecent",
 )
+READY = _gauge("ready", "1, or 0 if the last `/readyz` said no.", mode="livemostrecent")
 WORKER_ENDS = Counter(
     PREFIX + "worker_ends",
     "Processes that ended though nobody had told them to, and were replaced.",
