@@ -438,8 +438,8 @@ class Settings(BaseSettings):
         if settings is not None and settings.cost_limit > settings.cost_per_minute:
             found.append(
                 f"COST_LIMIT ({settings.cost_limit:,}) must not be above COST_PER_MINUTE "
-                f"({settings.cost_per_minute:,}): what costs more than a minute holds would be "
-                "told to try again for ever."
+                f"({settings.cost_per_minute:,}): an operation that costs more than the budget "
+                "of a minute could never run."
             )
         if missing := missing_identity(lambda name: is_set(name) or bool(given.get(name))):
             found += [*missing, "docs/identity.md shows step by step where they come from."]
