@@ -11,7 +11,7 @@ set, ``scraped`` has METRICS and is asked for its metrics every five seconds. Wh
 processor time of the process, without the database's.
 
 ``--instructions`` counts what the processor is told to do instead, with valgrind: a process of each
-kind, slow, but hardly touched by what else the machine does. It leaves the kernel out, and whether
+kind, slow, and less touched by what else the machine does: runs differ by some per cent. It leaves the kernel out, and whether
 memory is in the caches; and nobody asks for the metrics meanwhile.
 """
 
@@ -213,9 +213,9 @@ def instructions(way: str, whom: tuple[str, str, str], count: int) -> float:
         child = Child(way, *whom, *under, f"--callgrind-out-file={os.devnull}")
         child.take(300)
         switch = ["callgrind_control", str(child.process.pid), "-i"]
-        subprocess.run([*switch, "on"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*switch, "on"], check=True, capture_output=True)
         child.take(count)
-        subprocess.run([*switch, "off"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*switch, "off"], check=True, capture_output=True)
         assert child.process.stdin is not None
         child.process.stdin.close()
         child.process.wait(60)
