@@ -11,8 +11,9 @@ set, ``scraped`` has METRICS and is asked for its metrics every five seconds. Wh
 processor time of the process, without the database's.
 
 ``--instructions`` counts what the processor is told to do instead, with valgrind: a process of each
-kind, slow, and less touched by what else the machine does: runs differ by some per cent. It leaves the kernel out, and whether
-memory is in the caches; and nobody asks for the metrics meanwhile.
+kind, slow, and less touched by what else the machine does; runs still differ by some per cent. It
+leaves the kernel out, and whether memory is in the caches; and nobody asks for the metrics
+meanwhile.
 """
 
 from __future__ import annotations
