@@ -7,6 +7,7 @@ the marks. Whoever else claims marks meanwhile, here or on another machine, gets
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ LISTS = 500
 """People of a transaction that writes lists."""
 PACED_LISTS = 50
 """The same where it rests after each: whoever comes meanwhile waits for less."""
+ATTEND = 20.0
+"""Seconds of a batch that rests until it sees to those who have changed meanwhile."""
 ATTEMPTS = 5
 PAUSE = 0.05
 _REPEATED = (
@@ -82,6 +85,8 @@ class Batches:
     total: int
     """How many are marked, as far as was seen."""
     pace: Pace
+    first: Sequence[str] = ()
+    """Whose lists are made before all others."""
     done: int = 0
     rows: int = 0
     """How many rows of lists went and came."""
@@ -93,11 +98,16 @@ class Batches:
         """Whether they are more than one transaction's."""
         return max(self.total, self.done) > LISTS
 
-    async def make(self, connection: asyncpg.Connection, another: Another | None) -> None:
-        """Make them, over a second connection as well where there are many and no rests."""
+    async def make(self, connection: asyncpg.Connection, another: Another | None) -> bool:
+        """Make them, over a second connection as well where there are many and no rests.
+
+        Returns False if it stopped for people who have changed meanwhile.
+        """
+        for at in range(0, len(self.first), PACED_LISTS):
+            some = list(self.first[at : at + PACED_LISTS])
+            await transaction(connection, partial(self._write, connection, sql.CLAIM_OF, some))
         if another is None or not self.many or self.pace.rests:
-            await self._work(connection)
-            return
+            return await self._work(connection)
         async with another() as second:
             works = [asyncio.create_task(self._work(one)) for one in (connection, second)]
             try:
@@ -106,26 +116,34 @@ class Batches:
                 for work in works:
                     work.cancel()
                 await asyncio.gather(*works, return_exceptions=True)
+        return True
 
-    async def _work(self, connection: asyncpg.Connection) -> None:
-        last, rounds = "", 0
+    async def _work(self, connection: asyncpg.Connection) -> bool:
+        last, rounds, started = "", 0, time.monotonic()
         while True:
+            writing = partial(self._write, connection, sql.CLAIM, last)
             async with self.pace.piece():
-                some = await transaction(connection, partial(self._write, connection, last))
+                some = await transaction(connection, writing)
             if some:
                 rounds, last, self.done = 0, some[-1]["user_id"], self.done + len(some)
                 self.progress("lists", self.done, max(self.total, self.done))
             elif last and not rounds:
                 last, rounds = "", 1  # what was marked again meanwhile
             else:
-                return
+                return True
+            if self.pace.rests and time.monotonic() - started > ATTEND:
+                if await connection.fetchval(sql.ANY_CHANGED):
+                    return False
+                started = time.monotonic()
 
-    async def _write(self, connection: asyncpg.Connection, after: str) -> list[asyncpg.Record]:
-        """Claim some marks of people behind ``after``, and write their lists; the marks."""
+    async def _write(
+        self, connection: asyncpg.Connection, claim: str, of: str | list[str]
+    ) -> list[asyncpg.Record]:
+        """Claim some marks, and write the lists of their people; the marks."""
         await lock_rows(connection)
         await connection.execute(sql.BY_INDEX)
         claimed: list[asyncpg.Record] = await connection.fetch(
-            sql.CLAIM, after, PACED_LISTS if self.pace.rests else LISTS
+            claim, of, PACED_LISTS if self.pace.rests else LISTS
         )
         if not claimed:
             return []

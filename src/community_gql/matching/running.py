@@ -24,7 +24,6 @@ import numpy as np
 
 from community_gql.matching import sql, stored
 from community_gql.matching.batches import (
-    PAUSE,
     Another,
     Batches,
     Progress,
@@ -34,8 +33,9 @@ from community_gql.matching.batches import (
 )
 from community_gql.matching.lists import MAX_TOP, TOP, Scorer, reached
 from community_gql.matching.material import HABIT_PEOPLE, Material, blocks, holders, holders_of
-from community_gql.matching.pacing import Pace
+from community_gql.matching.pacing import VECTORS_SHARE, Pace
 from community_gql.matching.recipe import RECIPE, Key, NoPlace, Recipe, as_json
+from community_gql.matching.steps import Steps
 from community_gql.matching.stored import MACHINE, Loaded, Version
 from community_gql.settings import OperatorError
 from community_gql.settings.checks import plain_address
@@ -43,8 +43,6 @@ from community_gql.settings.checks import plain_address
 Mode = Literal["built-in", "features", "machine"]
 """The setting MATCHING."""
 
-STEPS = 0x636F6D6D79
-"""Key of the advisory lock of sessions: exclusive in the first two steps, shared in the third."""
 PEOPLE = 1000
 """People of a transaction that writes vectors."""
 PACED_PEOPLE = 200
@@ -131,11 +129,15 @@ class Run:
     ) -> None:
         self._connection, self._mode, self._progress = connection, mode, progress
         self._another = another
+        self._steps = Steps(connection, another)
         self._top, self._renew, self._adopt = top, renew, adopt
-        self._share = share
+        self._share, self._rests = share, False
         self._version: Version | None = None
         self._loaded: Loaded | None = None
         self._scorer: Scorer | None = None
+        self._changed: list[str] = []
+        """Whose lists come first: the few whose vectors changed."""
+        self._ends = False
         self.report = Report()
 
     async def run(self) -> Report:
@@ -149,66 +151,48 @@ class Run:
             raise MatchingError(f"--top is {self._top}, but a list has 1 to {MAX_TOP} matches.")
         if not await self._connection.fetchval(sql.ANY_LISTS):
             self._share = 1.0
-        if not await self._try(""):
-            self._progress("lists of another run", 0, 0)
-            await self._wait("_shared")
-            async with self._holding("_shared"):
-                self._version = await stored.current(self._connection)
-                if self._version is not None:
-                    await self._make_lists()
-            await self._wait("")
-        async with contextlib.AsyncExitStack() as held:
-            async with self._holding(""):
-                await self._settle_version()
-                if self._mode == "built-in":
-                    await self._make_vectors()
-                await self._mark_lists()
-                await self._wait("_shared")
-                await held.enter_async_context(self._holding("_shared"))
-            whole = await self._make_lists()
+        whole = False
+        while not self._ends:
+            whole |= await self._once()
         if whole:
             if self._share < 1:  # as autovacuum does: it rests after so many pages
                 await self._connection.execute("SET vacuum_cost_delay = '2ms'")
             await self._connection.execute("VACUUM (ANALYZE) match_results")
         return self.report
 
-    async def _pace_of(self, count: int) -> Pace:
-        """The pace of so many vectors or lists."""
+    async def _once(self) -> bool:
+        """The three steps; whether a good part of all rows became others.
+
+        Where it rests, the third one is left for those who have changed meanwhile.
+        """
+        if not await self._steps.take(""):
+            self._progress("lists of another run", 0, 0)
+            await self._steps.wait("_shared")
+            async with self._steps.held("_shared"):
+                self._version = await stored.current(self._connection)
+                if self._version is not None:
+                    await self._make_lists()
+            await self._steps.wait("")
+        async with contextlib.AsyncExitStack() as held:
+            async with self._steps.held(""):
+                await self._settle_version()
+                if self._mode == "built-in":
+                    await self._make_vectors()
+                await self._mark_lists()
+                await self._steps.wait("_shared")
+                await held.enter_async_context(self._steps.held("_shared"))
+            return await self._make_lists()
+
+    async def _pace_of(self, count: int, least: float = 0.0) -> Pace:
+        """The pace of so many vectors or lists: ``least`` of a processor, or more."""
         rests = self._share < 1 and count > PEOPLE and await self._are_most(count)
-        return Pace(self._share if rests else 1.0)
+        rests |= self._rests  # to the end of the batch, of which less is left each time
+        return Pace(max(self._share, least) if rests else 1.0)
 
     async def _are_most(self, count: int) -> bool:
         """Whether so many vectors or lists are a large part of all."""
         people = await self._connection.fetchval(sql.COUNT_FEATURES)
         return bool(count > MOST_CHANGED * people)
-
-    # --- the lock ---
-
-    @contextlib.asynccontextmanager
-    async def _helper(self) -> AsyncIterator[asyncpg.Connection]:
-        """Another connection, which holds the lock of the third step like the first one."""
-        assert self._another is not None
-        async with self._another() as connection:
-            await connection.execute(f"SELECT pg_advisory_lock_shared({STEPS})")
-            yield connection
-
-    async def _try(self, kind: str) -> bool:
-        asked = f"SELECT pg_try_advisory_lock{kind}({STEPS})"
-        return bool(await self._connection.fetchval(asked))
-
-    async def _wait(self, kind: str) -> None:
-        # Asked again and again: a statement that waits would hold a snapshot.
-        while not await self._try(kind):  # noqa: ASYNC110
-            await asyncio.sleep(PAUSE)
-
-    @contextlib.asynccontextmanager
-    async def _holding(self, kind: str) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            if not self._connection.is_closed():
-                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
-                    await self._connection.execute(f"SELECT pg_advisory_unlock{kind}({STEPS})")
 
     async def _transaction(self, work: Callable[[], Awaitable[Any]]) -> Any:
         return await transaction(self._connection, work)
@@ -313,7 +297,7 @@ class Run:
             while True:
                 (marked,) = await self._connection.fetch(sql.MARKED_FEATURES)
                 until, total = marked
-                pace = await self._pace_of(total)
+                pace = await self._pace_of(total, VECTORS_SHARE)
                 many = total > PEOPLE and not pace.rests
                 if reader is None and self._another is not None and many:
                     reader = await stack.enter_async_context(self._another())
@@ -430,6 +414,7 @@ class Run:
         assert self._loaded is not None
         assert self._scorer is not None
         people = [sub for sub, _ in changed]
+        self._changed = people if few else []
         rows = np.array(sorted(self._loaded.rows[p] for p in people if p in self._loaded.rows))
         concerned: Sequence[str] | None = None
         if few:
@@ -473,15 +458,21 @@ class Run:
 
     async def _make_lists(self) -> bool:
         """Make the lists that are marked; whether a good part of all rows became others."""
+        self._ends = True
         total = await self._connection.fetchval(sql.MARKED_LISTS)
         if not total:
             return False
         await self._load()
         assert self._loaded is not None
         assert self._scorer is not None
+        pace = await self._pace_of(total)
+        self._rests = pace.rests
         batches = Batches(
             self._known(), self._loaded, self._scorer, self.report, self._progress, total,
-            await self._pace_of(total),
+            pace, self._changed if pace.rests else (),
         )  # fmt: skip
-        await batches.make(self._connection, self._helper if self._another else None)
-        return batches.many and batches.rows > 0.2 * len(self._loaded.people) * self._known().top
+        self._ends = await batches.make(
+            self._connection, self._steps.helper if self._another else None
+        )
+        self._loaded, self._changed = None, []
+        return batches.many and batches.rows > 0.2 * len(batches.loaded.people) * self._known().top

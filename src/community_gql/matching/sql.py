@@ -103,6 +103,14 @@ CLAIM = """
     SELECT user_id, at FROM stale_lists WHERE user_id > $1 AND NOT vector_changed
     ORDER BY user_id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
+CLAIM_OF = """
+    SELECT user_id, at FROM stale_lists WHERE user_id = ANY ($1) AND NOT vector_changed
+    ORDER BY user_id LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+ANY_CHANGED = """
+    SELECT EXISTS (SELECT FROM stale_features)
+        OR EXISTS (SELECT FROM stale_lists WHERE vector_changed)
+"""
 EXCLUDED_FROM = f"SELECT user_id, other_id FROM {EXCLUDED} WHERE user_id = ANY ($1)"
 UNMARK_LISTS = """
     DELETE FROM stale_lists s
