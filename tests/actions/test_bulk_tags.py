@@ -240,7 +240,7 @@ async def test_stories_go_on_being_tagged_meanwhile(
 
     await asyncio.gather(write(), rename())
 
-    assert made > 5
+    assert made > 0
     assert "moss" not in await seen(db)
     assert (await seen(db))["lichen"] > SMALL.stories
 

@@ -21,7 +21,8 @@ TOOLS = (
     "cli/", "dev/", "actions/bulk_tags.py", "db/concurrently.py", "db/recording.py",
     "db/updated_at.py", "matching/batches.py", "matching/evaluating.py",
     "matching/lists.py", "matching/material.py", "matching/neighbours.py", "matching/recipe.py",
-    "matching/running.py", "matching/sql.py", "matching/status.py", "matching/stored.py",
+    "matching/running.py", "matching/sql.py", "matching/status.py", "matching/steps.py",
+    "matching/stored.py",
 )  # fmt: skip
 """What operators run from a shell; no request reaches it, and the app does not import it."""
 

@@ -47,7 +47,7 @@ class Database:
         config = PoolConfig(**options)
         self.pool = Pool(url, config)
         self.replicas = Replicas(self.pool, read_urls, config) if read_urls else None
-        self.hints = Hints(self.pool, self.value)
+        self.hints = Hints(self.pool)
         self.after_commit: Callable[[], None] = _nothing
         """Called after each commit of this process that somebody may follow."""
 

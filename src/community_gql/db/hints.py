@@ -7,7 +7,7 @@ that. It carries nothing and may be lost: what has changed is found by looking.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from community_gql.db.pool import Pool, detached
@@ -20,15 +20,14 @@ one after the other, so a hint is rare and never part of what is written."""
 AGAIN = 10.0
 """Seconds between two attempts to listen."""
 
-_TELL = "SELECT pg_notify($1, '')::text"  # unscoped: a signal without content
+_TELL = f"SELECT pg_notify('{CHANNEL}', '')::text"  # unscoped: a signal without content
 
 
 class Hints:
     """Those that one process gives and gets."""
 
-    def __init__(self, pool: Pool, value: Callable[..., Coroutine[Any, Any, Any]]) -> None:
-        """``value`` is that of ``Database``."""
-        self._pool, self._value = pool, value
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._told_at = float("-inf")
         self._tries_at = float("-inf")
         self._ear: Any = None
@@ -58,11 +57,14 @@ class Hints:
         self.heard()  # there may have been one before
 
     def tell(self) -> None:
-        """Give one in the background, unless one was given a moment ago."""
+        """Give one in the background, unless one was given a moment ago.
+
+        It takes no connection of the pool, for which requests may be waiting.
+        """
         now = time.monotonic()
         if now - self._told_at >= EVERY and not self._pool.config.pgbouncer:
             self._told_at = now
-            detached(self._value(_TELL, (CHANNEL,)))
+            detached(self._pool.check(_TELL))
 
     def _hear(self, *_: object) -> None:
         self.heard()
