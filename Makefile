@@ -53,8 +53,8 @@ screenshots: $(VENV)/project $(VENV)/dev-packages ## Take the pictures of the ex
 # takes less. A worker has its tests in a row, so that what a module needs is made once.
 test test-fast test-system: export PYTHONDONTWRITEBYTECODE :=
 
-# A few tests that failed are run once more, alone.
-IN_PARALLEL = $(BIN)/python -m pytest -n auto --dist worksteal -m "$(1)" $(ARGS) || \
+# A few tests that failed are run once more, alone: those of this run, so earlier ones are forgotten.
+IN_PARALLEL = $(BIN)/python -m pytest --cache-clear -n auto --dist worksteal -m "$(1)" $(ARGS) || \
 	{ code=$$?; test $$code = 1 && $(BIN)/python -m tests.again || exit $$code; }
 
 test: $(VENV)/project $(VENV)/dev-packages ## Run the tests, minutes (ARGS="-k paging -x" to choose)
