@@ -12,6 +12,7 @@ import pytest
 from community_gql import logs
 from community_gql.cli.serve import log_config
 from community_gql.http.proxies import TrustedProxies
+from community_gql.http.request_log import RequestLog
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.logs import JsonLinesHandler, write_event
 from tests.support import factories as make
@@ -171,3 +172,8 @@ def test_an_event_goes_where_logging_goes(caplog: pytest.LogCaptureFixture) -> N
 def test_serve_logs_with_the_handler_that_events_look_for() -> None:
     configured = log_config("info", json=True)["handlers"]["stderr"]["class"]
     assert configured == f"{logs.__name__}.{JsonLinesHandler.__name__}"
+
+
+def test_the_line_of_the_log_has_every_field() -> None:
+    line = RequestLog(method="POST", path="/graphql")
+    assert [*line.fields()] == [*RequestLog.__slots__, "pid"]
