@@ -35,10 +35,21 @@ class Scene:
 
     async def end_backends(self) -> None:
         await self.admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 10_000) FROM pg_stat_activity "
             f"WHERE datname = '{self.name}' AND pid <> pg_backend_pid()"
         )
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # for their clients to notice
+
+    async def rename(self) -> None:
+        """Put the database away; what works beside requests may connect anew at any moment."""
+        for attempt in range(20):
+            await self.end_backends()
+            try:
+                await self.admin.execute(f"ALTER DATABASE {self.name} RENAME TO away_{self.name}")
+                return
+            except asyncpg.ObjectInUseError:
+                if attempt == 19:
+                    raise
 
     async def ready(self) -> int:
         status = (await self.api.http.get("/readyz")).status_code
@@ -98,8 +109,7 @@ async def test_a_database_that_became_read_only(scene: Scene) -> None:
 
 @WAYS
 async def test_a_database_that_is_gone(scene: Scene) -> None:
-    await scene.end_backends()
-    await scene.admin.execute(f"ALTER DATABASE {scene.name} RENAME TO away_{scene.name}")
+    await scene.rename()
     try:
         for _ in range(2):
             assert is_away(await scene.api(READ))
