@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import random
@@ -59,6 +60,8 @@ def viewer_of(person: Person) -> Viewer:
     return Viewer(person.sub, frozenset(person.permissions), day(365))
 
 
+# Where a field fails on data that the schema does not allow, graphql-core leaves what is beside it.
+@pytest.mark.filterwarnings(r"ignore:coroutine '\w+\.\w+' was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("batch", range(BATCHES))
 async def test_random_operations_have_one_answer(
     database_url: str, db: asyncpg.Connection, batch: int, monkeypatch: pytest.MonkeyPatch
@@ -91,6 +94,8 @@ async def test_random_operations_have_one_answer(
     # Of few cases more may be refused by chance.
     least = 0.7 if spoilt or CASES < 3000 else 0.88
     assert ways["compiled"] > least * ways.total()
+    if spoilt:
+        gc.collect()  # what was left goes here, and not in another test
 
 
 async def test_every_type_that_node_finds_is_in_the_data(db: asyncpg.Connection) -> None:
