@@ -46,14 +46,18 @@ def token(server: Server, person: Person) -> str:
     return jwt.encode({"alg": "RS256", "kid": "tests"}, claims, key())
 
 
-def command(address: str, *words: str) -> Any:
-    done = subprocess.run(
+def ran(address: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [str(Path(sys.executable).with_name("community-gql")), *words],
         env=os.environ | {"DATABASE_URL": address},
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+def command(address: str, *words: str) -> Any:
+    done = ran(address, *words)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout) if "--json" in words else done.stdout
 
@@ -237,11 +241,6 @@ def test_a_role_without_rights_is_one_sentence(guest_url: str, words: tuple[str,
 
 def attempted(url: str, *words: str) -> str:
     """What a command that fails says."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("community-gql")), *words],
-        env=os.environ | {"DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-    )
+    done = ran(url, *words)
     assert done.returncode == 1
     return done.stderr

@@ -86,9 +86,7 @@ class LiveConnections:
     def _is_known(self, connection: LiveConnection) -> None:
         address = self._unknown.pop(connection, None)
         if address is not None:
-            self._unknown_of[address] -= 1
-            if not self._unknown_of[address]:
-                del self._unknown_of[address]
+            _give_back(self._unknown_of, address)
 
     def assign(self, connection: LiveConnection, key: str) -> None:
         """Count it for its caller. Raises TooManyConnections."""
@@ -105,9 +103,7 @@ class LiveConnections:
         """Give its caller the share back: it is closing."""
         key = self._keys.pop(connection, None)
         if key is not None:
-            self._held[key] -= 1
-            if not self._held[key]:
-                del self._held[key]
+            _give_back(self._held, key)
 
     def forget(self, connection: LiveConnection) -> None:
         """It is gone."""
@@ -142,3 +138,10 @@ class LiveConnections:
             for _ in range(-(-len(waiting) // (steps - step))):
                 waiting.pop().leave()
             await asyncio.sleep(_STEP if seconds else 0)
+
+
+def _give_back(counted: Counter[str], key: str) -> None:
+    """One less; what is not held is not kept."""
+    counted[key] -= 1
+    if not counted[key]:
+        del counted[key]
