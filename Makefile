@@ -20,7 +20,7 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 # How long they take, as far as a quiet machine with two cores was measured.
 TEST_SAYS := the tests: four to five minutes on two quiet cores (make test-fast runs the most telling ones)
 SYSTEM_SAYS := the tests that start servers, workers and browsers: about five minutes on two quiet cores
-FAST_SAYS := the tests that a change breaks first: about a minute on two quiet cores
+FAST_SAYS := the tests that a change breaks first: one to one and a half minutes on two quiet cores
 
 export PYTHONDONTWRITEBYTECODE ?=
 
@@ -54,20 +54,20 @@ screenshots: $(VENV)/project $(VENV)/dev-packages ## Take the pictures of the ex
 test test-fast test-system: export PYTHONDONTWRITEBYTECODE :=
 
 # A few tests that failed are run once more, alone: those of this run, so earlier ones are forgotten.
-IN_PARALLEL = $(BIN)/python -m pytest --cache-clear -n auto --dist worksteal -m "$(1)" $(ARGS) || \
+IN_PARALLEL = $(BIN)/python -m pytest --cache-clear -n auto --dist worksteal $(1) $(ARGS) || \
 	{ code=$$?; test $$code = 1 && $(BIN)/python -m tests.again || exit $$code; }
 
 test: $(VENV)/project $(VENV)/dev-packages ## Run the tests, minutes (ARGS="-k paging -x" to choose)
 	@echo "$(TEST_SAYS)"
-	@$(call IN_PARALLEL,not system)
+	@$(call IN_PARALLEL,-m "not system")
 
 test-system: $(VENV)/project $(VENV)/dev-packages ## Run the tests that start servers, workers and browsers
 	@echo "$(SYSTEM_SAYS)"
-	@$(call IN_PARALLEL,system)
+	@$(call IN_PARALLEL,-m system)
 
-test-fast: $(VENV)/project $(VENV)/dev-packages ## Run the tests that a change breaks first (a minute)
+test-fast: $(VENV)/project $(VENV)/dev-packages ## Run the tests that a change breaks first (a minute or more)
 	@echo "$(FAST_SAYS)"
-	@$(BIN)/python -m pytest -n auto --dist worksteal --fast $(ARGS)
+	@$(call IN_PARALLEL,--fast)
 
 test-delivery: $(VENV)/project $(VENV)/dev-packages $(RELEASE)/packages ## Build the wheel, its list of parts and the container, and start compose.yaml (buildah, podman)
 	@DELIVERY=all $(BIN)/python -m pytest -n 0 tests/delivery $(ARGS)

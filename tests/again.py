@@ -2,10 +2,10 @@
 
 python -m tests.again
 
-`make test` and `make test-system` call it when tests failed. Four run at a time there, beside the
-servers that they start, and a machine that stops for seconds lets a test miss a deadline. A test
-that fails alone too fails the run. One that passes is named in the last lines: it leans on time or
-on its neighbours, and that is a fault to mend.
+`make test`, `make test-system` and `make test-fast` call it when tests failed. Four run at a time
+there, beside the servers that they start, and a machine that stops for seconds lets a test miss a
+deadline. A test that fails alone too fails the run. One that passes is named in the last lines: it
+leans on time or on its neighbours, and that is a fault to mend.
 """
 
 from __future__ import annotations
