@@ -352,9 +352,11 @@ class Compiler:
         edge = field.source
         child = aliased(edge.target.model, name=self.binds.name("t"))
         entries = self.row(object_type(selected), selected, child, edge.target)
-        whole = self.object(entries, child).label(_WHOLE)
-        items = few(edge, entity, child, [whole]).subquery(self.binds.name("l"))
-        return single(list_sql(items.c[_WHOLE]))
+        # A row as it stands: an object made apart for each row is a subselect for each row.
+        whole = fits(entries)
+        columns = labelled(entries) if whole else [built(entries).label(_WHOLE)]
+        items = few(edge, entity, child, columns).subquery(self.binds.name("l"))
+        return single(list_sql(items.table_valued() if whole else items.c[_WHOLE]))
 
     # The root
 
