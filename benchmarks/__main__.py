@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -14,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +25,12 @@ from benchmarks import database as databases
 from benchmarks import growth, live, live_peers, report, scaling, writing
 from benchmarks import matching as matchings
 from benchmarks.cases import FEED, GRAPH, LIST, NESTED, PERSON, QUERIES, Query
+from benchmarks.conditions import conditions
 from benchmarks.issuing import Issuer, issuing
 from benchmarks.processes import Failed
 from benchmarks.running import NO_WRK, Field, Load, Running
-from benchmarks.system import POOL, System
-from benchmarks.systems import NODE, REFERENCE, SYSTEMS, node
+from benchmarks.system import System
+from benchmarks.systems import REFERENCE, SYSTEMS
 from community_gql.cli.databases import ended_by_signals
 from community_gql.settings import OperatorError, home
 
@@ -210,7 +209,11 @@ def main(
                 for system in SYSTEMS
                 if system.name in wanted
             ]
-        run["conditions"] = conditions(database, plan, load_average)
+        as_measured = (
+            f"{plan.rounds}, medians; {plan.seconds} s at {plan.connections} connections "
+            f"and {plan.alone} s at one, each"
+        )
+        run["conditions"] = conditions(database, as_measured, load_average)
     for query in run["queries"]:  # those that were left out in the middle of it
         query["systems"] = {
             name: found for name, found in query["systems"].items() if name not in run["missing"]
@@ -404,57 +407,6 @@ def alone(
     if documents:
         found["documents"] = scaling.documents(one, documents, say)
     return found
-
-
-# --- what it was measured with ---
-
-
-def conditions(database: databases.Database, plan: Plan, load_average: float) -> dict[str, str]:
-    """Machine, versions and sizes."""
-    sizes = ", ".join(f"{count:,} {table}" for table, count in database.sizes().items())
-    settings = ", ".join(f"{name}={value}" for name, value in databases.SETTINGS.items())
-    packages = "strawberry-graphql graphql-core starlette uvicorn uvloop sqlalchemy asyncpg orjson"
-    found = {
-        "machine": f"{processor()}, {os.cpu_count()} cores, {memory()} GB",
-        "load before the run": f"{load_average:.1f} (mean of 5 minutes; 0 is a quiet machine)",
-        "system": f"{platform.system()} {platform.release()}",
-        "rows": sizes,
-        "rounds": f"{plan.rounds}, medians; {plan.seconds} s at {plan.connections} connections "
-        f"and {plan.alone} s at one, each",
-        "processes": f"one of each server, {POOL} connections to the database each",
-        "PostgreSQL": database.run("SHOW server_version") + f" ({settings})",
-        "Python": f"{platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in packages.split()),
-        "wrk": said("wrk", "--version").partition(" [")[0].removeprefix("wrk "),
-        "this project": said("git", "-C", str(HERE), "describe", "--always", "--dirty"),
-    }
-    with contextlib.suppress(Failed, OSError):
-        names = ("postgraphile", "mercurius", "graphql", "graphql-jit", "fastify", "pg")
-        modules = NODE / "node_modules"
-        found["Node"] = f"{said(node(), '--version')}, " + ", ".join(
-            f"{name} {orjson.loads((modules / name / 'package.json').read_bytes())['version']}"
-            for name in names
-        )
-    return found
-
-
-def said(*words: str) -> str:
-    """The first line that a program says."""
-    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return (done.stdout or done.stderr).partition("\n")[0].strip()
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def memory() -> int:
-    """This machine's memory in GB."""
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
 
 
 # --- what comes of it ---
