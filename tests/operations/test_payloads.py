@@ -36,13 +36,15 @@ mutation($title: String!) {
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The response keys whose compiled payload was compared with what the loaders read."""
+    """The response keys whose compiled payload was compared with what the loaders read, twice."""
     keys: list[str] = []
 
     async def both(self: Any, payloads: Any, key: str, outcome: Any, given: tuple[Any, ...]) -> Any:
         text = await payloads.text(key, outcome)
         completed: Any = CoreExecutor.complete_object_value(self, *given)
         loaded = await completed if self.is_awaitable(completed) else completed
+        breadth_first = await self._breadth_first(outcome, *given)
+        assert orjson.dumps(breadth_first) == orjson.dumps(loaded)
         if text is not None:
             assert orjson.loads(text) == orjson.loads(orjson.dumps(loaded))
             assert list(orjson.loads(text)) == list(loaded)
@@ -50,7 +52,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return loaded
 
     async def by_the_executor(*_: Any) -> None:
-        """Leave all of it to the executor, which can read both ways."""
+        """Leave all of it to the executor, which can read all ways."""
 
     monkeypatch.setattr(mutations, "run", by_the_executor)
     monkeypatch.setattr(batched._Executor, "_payload", both)
@@ -58,7 +60,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-async def test_both_ways_read_the_same_payload(
+async def test_all_ways_read_the_same_payload(
     name: str,
     database_url: str,
     issuer: DevelopmentIssuer,

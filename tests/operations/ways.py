@@ -1,10 +1,11 @@
-"""Both ways of running queries, asked without HTTP, and where their answers differ."""
+"""All ways of running queries, asked without HTTP, and where their answers differ."""
 
 from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from community_gql.graph.visibility import Viewer
 from community_gql.http.endpoint import GraphQLEndpoint
 from community_gql.http.exchange import EndpointConfig, Runner
 from community_gql.http.rate_limit import MemoryBudget
-from community_gql.operations import documents
+from community_gql.operations import breadth, documents
 from community_gql.operations.compiled import Pushdown
 from community_gql.operations.pipeline import Operations
 from community_gql.operations.shape import LIMITS
@@ -82,23 +83,41 @@ class _Authenticate:
 
 
 class Ways:
-    """Two views over one database."""
+    """Three views over one database: compiled, breadth first, and in graphql-core's executor."""
 
     def __init__(self, database: Database) -> None:
         self._compiling = _Noted("always")
+        self.gave_up: Counter[str] = Counter()
+        """How often a query that was run breadth first did not go well, by the kind of error."""
         self._compiled = self._view(database, self._compiling)
-        self._loaders = self._view(database, Pushdown("off"))
-        # Each document is read once. Reading it is the same for both, and dear.
-        self._loaders.runner.operations.documents = self._compiled.runner.operations.documents
+        self._others = {
+            "breadth first": self._view(database, Pushdown("off")),
+            "graphql-core": self._view(database, Pushdown("off"), breadth_first=False),
+        }
+        # Each document is read once. Reading it is the same for all, and dear.
+        for view in self._others.values():
+            view.runner.operations.documents = self._compiled.runner.operations.documents
 
     @staticmethod
-    def _view(database: Database, pushdown: Pushdown) -> GraphQLEndpoint:
-        operations = Operations(database, cost_limit=MUCH, near_rows=NEAR_ROWS)
+    def _view(database: Database, pushdown: Pushdown, **options: Any) -> GraphQLEndpoint:
+        operations = Operations(database, cost_limit=MUCH, near_rows=NEAR_ROWS, **options)
         operations.pushdown = pushdown
         return GraphQLEndpoint(Runner(operations, CONFIG), _Authenticate())
 
+    def noting(self, run: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """``run`` of ``breadth``, which counts."""
+
+        async def noted(*given: Any) -> Any:
+            try:
+                return await run(*given)
+            except Exception as error:
+                self.gave_up[type(error).__name__] += 1
+                raise
+
+        return noted
+
     def read(self, operation: Operation) -> None:
-        """Compare our reading of the variables, which both ways share, with graphql-core's."""
+        """Compare our reading of the variables, which all ways share, with graphql-core's."""
         document = self._compiled.runner.operations.documents.get(operation.text)
         found = document.operation(operation.name)
         definitions = found.node.variable_definitions or ()
@@ -112,17 +131,19 @@ class Ways:
             assert [str(error) for error in ours] == [str(error) for error in theirs]
 
     async def compare(self, operation: Operation, viewer: Viewer) -> tuple[Said, str]:
-        """The compiled answer, which must be that of the loaders, and which way it took."""
+        """The compiled answer, which must be that of the others, and which way it took."""
         self.read(operation)
         self._compiling.way = "refused"  # unless it comes to run
         compiled = await _ask(self._compiled, operation, viewer)
         way = self._compiling.way
-        by_loaders = await _ask(self._loaders, operation, viewer)
-        if compiled != by_loaders:
-            found = list(differences("status", compiled.status, by_loaders.status))
-            found += differences("answer", compiled.json, by_loaders.json)
+        for name, view in self._others.items():
+            other = await _ask(view, operation, viewer)
+            if compiled == other:
+                continue
+            found = list(differences("status", compiled.status, other.status))
+            found += differences("answer", compiled.json, other.json)
             if found:
-                asked = f"{operation.text}\n{operation.variables}\n{viewer}\n{way}"
+                asked = f"{operation.text}\n{operation.variables}\n{viewer}\n{way}, {name}"
                 pytest.fail("\n".join([*found, asked]), pytrace=False)
         return compiled, way
 
@@ -168,12 +189,12 @@ def differences(path: str, one: Any, other: Any) -> Iterator[str]:
             here, there = one.get(key, "nothing"), other.get(key, "nothing")
             yield from differences(f"{path}.{key}", here, there)
         if one.keys() == other.keys() and list(one) != list(other):
-            yield f"{path}: compiled has the order {list(one)}, loaders {list(other)}"
+            yield f"{path}: compiled has the order {list(one)}, the other {list(other)}"
     elif isinstance(one, list) and isinstance(other, list):
         for n, (a, b) in enumerate(itertools.zip_longest(one, other, fillvalue="nothing")):
             yield from differences(f"{path}[{n}]", a, b)
     elif isinstance(one, bool) is not isinstance(other, bool) or one != other:
-        yield f"{path}: compiled {one!r}, loaders {other!r}"
+        yield f"{path}: compiled {one!r}, the other {other!r}"
 
 
 @asynccontextmanager
@@ -190,7 +211,9 @@ async def both_ways(database_url: str, **options: Any) -> AsyncIterator[Ways]:
         async with opened(database_url, **options) as database:
             gc.collect()
             gc.freeze()  # collecting what the test run itself holds takes a fifth of the time
-            yield Ways(database)
+            ways = Ways(database)
+            with patch.object(breadth, "run", ways.noting(breadth.run)):
+                yield ways
             gc.unfreeze()
     forget()
 

@@ -6,6 +6,8 @@ Each is one statement per edge and level, whatever the number of parents.
 from __future__ import annotations
 
 from asyncio import Future, shield
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +24,19 @@ from community_gql.graph.visibility import Viewer
 
 ROOT = ""
 """The key of a list without a parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The count of a whole list, read once somebody asks: ``key`` in ``batch``."""
+
+    loaders: Loaders
+    batch: Counts
+    key: Any
+
+    def __call__(self) -> Future[int]:
+        """The number of rows, up to MAX_COUNT + 1."""
+        return self.loaders.load(self.batch, self.key)
 
 
 class Loaders:
@@ -45,19 +60,29 @@ class Loaders:
         loader = self._loaders.get(batch)
         if loader is None:
             asked: dict[Any, Future[Any]] = {}
-            loader = DataLoader(partial(self._run, batch, asked), cache_map=asked)
+            loader = DataLoader(partial(self._dispatch, batch, asked), cache_map=asked)
             self._loaders[batch] = loader
         # All who ask for a key share its future, and the executor cancels those that wait beside an
         # error: each gets one of their own to cancel.
         return shield(loader.load(key))
 
-    async def page(self, plan: PagePlan, key: Any = ROOT) -> Page:
-        """The page of the list that hangs on ``key``."""
-        found = await self.load(plan, key)
-        count = partial(self.load, Counts(plan.edge, plan.filters), key)
+    def page(self, plan: PagePlan, key: Any, found: list[tuple[Any, Sequence[Any]]]) -> Page:
+        """The page of the list that hangs on ``key``, of what ``plan`` found for it."""
+        count = Count(self, Counts(plan.edge, plan.filters), key)
         return Page.cut(found, plan.window, plan.cursors, count)
 
-    async def _run(self, batch: Batch, asked: dict[Any, Future[Any]], keys: list[Any]) -> list[Any]:
+    async def _dispatch(
+        self, batch: Batch, asked: dict[Any, Future[Any]], keys: list[Any]
+    ) -> list[Any]:
+        try:
+            return await self.fetch(batch, keys)
+        except Exception:
+            for key in keys:  # whoever asked may be gone, and nobody else looks at the futures
+                asked[key].add_done_callback(Future.exception)
+            raise
+
+    async def fetch(self, batch: Batch, keys: list[Any]) -> list[Any]:
+        """What ``batch`` finds for each of these keys, by one statement."""
         values = {**self._binds, **batch.values()}
         is_root = isinstance(batch, PagePlan | Counts) and batch.edge.parent is None
         if not (is_root or isinstance(batch, MomentPlan)):
@@ -65,10 +90,8 @@ class Loaders:
         statement = batch.statement(self._near_rows)
         try:
             return batch.collect(await self.snapshot.run(statement, values), keys)
-        except Exception as error:
-            for key in keys:  # whoever asked may be gone, and nobody else looks at the futures
-                asked[key].add_done_callback(Future.exception)
+        except DBAPIError as error:
             most = None if self._long_texts is None else self._long_texts.most
-            if most is not None and isinstance(error, DBAPIError) and TOO_MUCH in str(error.orig):
+            if most is not None and TOO_MUCH in str(error.orig):
                 raise AnswerTooLarge(most) from None
             raise

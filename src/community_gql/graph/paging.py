@@ -326,11 +326,11 @@ class Page:
 
     async def total_count(self) -> int:
         """How many rows the whole list has, or MAX_COUNT when it has more."""
-        return min(await self.count(), MAX_COUNT)
+        return _up_to_most(await self.count())
 
     async def total_count_is_exact(self) -> bool:
         """Whether the list has no more rows than ``total_count``."""
-        return await self.count() <= MAX_COUNT
+        return _is_exact(await self.count())
 
     def cursor(self, index: int) -> str:
         """The cursor of row ``index``."""
@@ -349,6 +349,21 @@ class Page:
     def edges(self) -> list[PageEdge]:
         """The rows with their places on the page."""
         return [PageEdge(row, self, index) for index, row in enumerate(self.rows)]
+
+
+def _up_to_most(count: int) -> int:
+    return min(count, MAX_COUNT)
+
+
+def _is_exact(count: int) -> bool:
+    return count <= MAX_COUNT
+
+
+COUNTS: Mapping[Any, Callable[[int], Any]] = {
+    Page.total_count: _up_to_most,
+    Page.total_count_is_exact: _is_exact,
+}
+"""What tells of the count of a page's list, and what it makes of ``Page.count``."""
 
 
 @dataclass(slots=True)

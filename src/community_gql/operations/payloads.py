@@ -14,7 +14,8 @@ from community_gql.graph.plans import ResultPlan
 from community_gql.graph.visibility import visible
 from community_gql.operations.json_sql import Entries, text_sql
 from community_gql.operations.selections import NotCompiled, Selected, object_type
-from community_gql.schema.kinds import DerivedField, ResultEdgeField, ResultField
+from community_gql.schema.kinds import DerivedField
+from community_gql.schema.results import ResultEdgeField, ResultField
 from community_gql.schema.scalars import SQL_FORMS
 
 if TYPE_CHECKING:

@@ -109,15 +109,18 @@ class Operations:
         document_cache_bytes: int = 8 * 2**20,
         near_rows: int = NEAR_ROWS,
         persisted_queries: bool = True,
+        breadth_first: bool = True,
         development: bool = False,
     ) -> None:
         """For ``near_rows`` see ``page_of``; another number than the shipped one is for tests.
+
+        Without ``breadth_first`` the loaders run in graphql-core's executor, for tests as well.
 
         In ``development`` events say which executor made them.
         """
         self.development = development
         self._database, self._cost_limit = database, cost_limit
-        self.near_rows = near_rows
+        self.near_rows, self.breadth_first = near_rows, breadth_first
         self.trusted = trusted or TrustedDocuments()
         self.persisted = PersistedQueries(
             enabled=persisted_queries and self.trusted.mode != "enforce"
@@ -250,6 +253,7 @@ class Operations:
             on_replica=self._may_use_replica(prepared),
             after=after,
             long_texts=self.long_texts(prepared),
+            breadth_first=self.breadth_first,
         )
         if explained is not None:
             prepared.operation.seen = True

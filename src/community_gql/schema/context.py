@@ -58,6 +58,8 @@ class Context:
     """What is read through instead of a snapshot of its own; it stays open afterwards."""
     event: Any = None
     """What a subscription tells, where its field does not find that out itself."""
+    breadth_first: bool = True
+    """Whether what can be is run so; else graphql-core's executor runs all, for comparison."""
     on_replica: bool = False
     """Whether a standby may be read from."""
     after: Position | None = None
@@ -155,8 +157,12 @@ class Context:
         failed = self._loaders is not None and self._loaders.snapshot.replica_failed
         return failed or self._replica_failed
 
+    async def begin_anew(self) -> None:
+        """Nothing that was read counts: what is read from now on has a snapshot of its own."""
+        await self._forget()
+
     async def use_primary(self) -> None:
-        """Begin anew on the primary: nothing that was read counts."""
+        """Begin anew on the primary."""
         await self._forget()
         self.on_replica = self._replica_failed = False
 

@@ -35,14 +35,13 @@ from community_gql.schema.kinds import (
     LookupField,
     OneField,
     PageField,
-    ResultEdgeField,
-    ResultField,
     ThroughField,
     ValueField,
 )
 from community_gql.schema.kinds import Argument as Argument
 from community_gql.schema.kinds import argument as argument
 from community_gql.schema.lengths import CHARACTERS, longest
+from community_gql.schema.results import ResultEdgeField, ResultField
 from community_gql.settings.docstrings import documentation
 
 T = TypeVar("T")

@@ -1,13 +1,14 @@
 """The kinds of fields: what a declaration of ``fields.py`` makes, and how its value is loaded.
 
 A field's arguments are read before anything runs: ``plan`` turns them into what to load (and
-raises BadRequest), ``resolve`` loads it for one parent. Both executors read ``source``.
+raises BadRequest). ``batch`` and ``key`` say where the loaders find that for each parent; the
+compiler reads ``source``.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -25,18 +26,18 @@ from strawberry.types.field import StrawberryField
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
 from community_gql.graph.edges import Expression, Filter, Shape, ToMany, ToOne, ToPage, ToValue
-from community_gql.graph.paging import MAX_PAGE_SIZE, Cursors, Order, Window
+from community_gql.graph.loaders import ROOT
+from community_gql.graph.paging import MAX_PAGE_SIZE, Order, Window
 from community_gql.graph.plans import (
     NOWHERE,
+    Batch,
     Lookup,
     LookupPlan,
     PagePlan,
     Plan,
-    ResultPlan,
     RowsPlan,
     ValuePlan,
     Values,
-    first_page_cursors,
 )
 from community_gql.schema.context import Context
 from community_gql.schema.ids import read_id
@@ -90,7 +91,11 @@ class IdField(DerivedField):
 
 
 class EdgeField(StrawberryField, Generic[P]):
-    """A field whose value is loaded. Subclasses say what (``plan``) and how (``resolve``)."""
+    """A field whose value is loaded. Subclasses say what (``plan``), and from where.
+
+    That is ``batch`` and ``key``, or a ``resolve`` of their own, which only graphql-core's executor
+    runs.
+    """
 
     def __init__(self, description: str, arguments: Sequence[StrawberryArgument] = ()) -> None:
         super().__init__(description=description)
@@ -119,9 +124,32 @@ class EdgeField(StrawberryField, Generic[P]):
         """What the field's arguments ask for. Raises BadRequest when they cannot be."""
         raise NotImplementedError
 
-    def resolve(self, source: Any, context: Context, plan: P) -> Awaitable[Any] | Any:
-        """The value for one parent row."""
+    def batch(self, plan: P) -> Batch | None:
+        """What loads the values; None where there are none."""
         raise NotImplementedError
+
+    def key(self, plan: P, source: Any, context: Context) -> Any:
+        """The key of a parent in the batch; None where it has no value."""
+        return source[0]
+
+    def values(self, plan: P, keys: list[Any], found: list[Any], context: Context) -> list[Any]:
+        """The values of the parents with these keys, made of what was found for each."""
+        return found
+
+    def resolve(self, source: Any, context: Context, plan: P) -> Any:
+        """The value for one parent, or an awaitable of it."""
+        batch = self.batch(plan)
+        key = None if batch is None else self.key(plan, source, context)
+        if batch is None or key is None:
+            return None
+        if type(self).values is EdgeField.values:
+            return context.loaders.load(batch, key)
+        return self._loaded(plan, batch, key, context)
+
+    async def _loaded(self, plan: P, batch: Batch, key: Any, context: Context) -> Any:
+        found = await context.loaders.load(batch, key)
+        (value,) = self.values(plan, [key], [found], context)
+        return value
 
     def answer(self, source: Any, info: GraphQLResolveInfo[Context], **_: Any) -> Any:
         """The value for ``source``, by the plan that the argument pass made for this node.
@@ -154,9 +182,9 @@ class OneField(EdgeField[RowsPlan]):
         """The same for every parent."""
         return self._plan
 
-    def resolve(self, source: Any, context: Context, plan: RowsPlan) -> Awaitable[Any]:
-        """The row, or None."""
-        return context.loaders.load(plan, source[0])
+    def batch(self, plan: RowsPlan) -> RowsPlan:
+        """Finds a row, or None."""
+        return plan
 
 
 class ThroughField(EdgeField[RowsPlan]):
@@ -199,9 +227,9 @@ class ThroughField(EdgeField[RowsPlan]):
         """The same for every parent."""
         return self._plan
 
-    def resolve(self, source: Any, context: Context, plan: RowsPlan) -> Awaitable[Any]:
-        """The list of rows."""
-        return context.loaders.load(plan, source[0])
+    def batch(self, plan: RowsPlan) -> RowsPlan:
+        """Finds a list of rows."""
+        return plan
 
 
 class ValueField(EdgeField[ValuePlan]):
@@ -232,9 +260,9 @@ class ValueField(EdgeField[ValuePlan]):
             bounds.check(name, arguments[name])
         return ValuePlan(self.source, tuple(sorted(arguments.items())))
 
-    def resolve(self, source: Any, context: Context, plan: ValuePlan) -> Awaitable[Any]:
-        """The computed value."""
-        return context.loaders.load(plan, source[0])
+    def batch(self, plan: ValuePlan) -> ValuePlan:
+        """Computes the value."""
+        return plan
 
 
 class ExpressionField(ColumnField):
@@ -311,11 +339,20 @@ class PageField(EdgeField[PagePlan]):
         )
         return tuple((name, value) for name, value in read if value is not None)
 
-    def resolve(self, source: Any, context: Context, plan: PagePlan) -> Awaitable[Any]:
-        """The Page for one parent, or of the root list."""
-        if plan.edge.parent is None:
-            return context.loaders.page(plan)
-        return context.loaders.page(plan, source[0])
+    def batch(self, plan: PagePlan) -> PagePlan:
+        """Finds the rows of a page."""
+        return plan
+
+    def key(self, plan: PagePlan, source: Any, context: Context) -> Any:
+        """That of the parent, or of the root list."""
+        return ROOT if plan.edge.parent is None else source[0]
+
+    def values(
+        self, plan: PagePlan, keys: list[Any], found: list[Any], context: Context
+    ) -> list[Any]:
+        """The pages."""
+        page = context.loaders.page
+        return [page(plan, key, rows) for key, rows in zip(keys, found, strict=True)]
 
 
 class LookupField(EdgeField[LookupPlan]):
@@ -339,9 +376,13 @@ class LookupField(EdgeField[LookupPlan]):
         key = self._read(value) if self._read else value
         return LookupPlan(Lookup(self._target, self._by), key)
 
-    def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Any:
-        """The row, or None."""
-        return load(plan, context)
+    def batch(self, plan: LookupPlan) -> Lookup | None:
+        """Finds the row, or None."""
+        return plan.lookup
+
+    def key(self, plan: LookupPlan, source: Any, context: Context) -> Any:
+        """What the argument says."""
+        return plan.key
 
 
 def plan_of_id(text: str, shapes: dict[str, Shape]) -> LookupPlan:
@@ -351,11 +392,6 @@ def plan_of_id(text: str, shapes: dict[str, Shape]) -> LookupPlan:
         return NOWHERE
     shape, key = found
     return LookupPlan(Lookup(shape, shape.model.__global_key__), key)
-
-
-def load(plan: LookupPlan, context: Context) -> Awaitable[Any] | None:
-    """The row of a lookup, or None."""
-    return None if plan.lookup is None else context.loaders.load(plan.lookup, plan.key)
 
 
 @dataclass(frozen=True)
@@ -383,54 +419,6 @@ class FilterMember:
     filter: Filter
     read: Callable[[Any], Any]
     """Gives None for an emptied field, which demands nothing."""
-
-
-class ResultField(EdgeField[ResultPlan]):
-    """The entity that a mutation made or changed, in its payload: null when it was refused."""
-
-    def plan(self, arguments: Mapping[str, Any]) -> ResultPlan:
-        """The same for every outcome."""
-        return ResultPlan(Lookup(self._target, self._target.key_name))
-
-    def resolve(self, source: Any, context: Context, plan: ResultPlan) -> Awaitable[Any] | None:
-        """The row as it was committed."""
-        return None if source.key is None else context.loaders.load(plan.lookup, source.key)
-
-
-class ResultEdgeField(ResultField):
-    """The entity with its cursor in the list that it now heads, for a client to put in there."""
-
-    def __init__(self, owner: type, list_name: str, description: str) -> None:
-        super().__init__(description)
-        self._list = owner, list_name
-
-    @cached_property
-    def cursors(self) -> tuple[tuple[str, ...], Cursors]:
-        """The columns of the list's order by name, and its cursors."""
-        owner, name = self._list
-        fields = owner.__strawberry_definition__.fields  # type: ignore[attr-defined]
-        listed = next(field for field in fields if field.name == name).source
-        return first_page_cursors(listed)
-
-    async def _edge(self, row: Awaitable[Any]) -> ResultEdge | None:
-        names, cursors = self.cursors
-        node = await row
-        if node is None:
-            return None
-        return ResultEdge(node, cursors.write([getattr(node, name) for name in names]))
-
-    def resolve(self, source: Any, context: Context, plan: ResultPlan) -> Awaitable[Any] | None:
-        """The edge."""
-        row = super().resolve(source, context, plan)
-        return None if row is None else self._edge(row)
-
-
-@dataclass(slots=True)
-class ResultEdge:
-    """A row and its cursor."""
-
-    node: Any
-    cursor: str
 
 
 def argument(

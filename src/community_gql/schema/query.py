@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import strawberry
@@ -16,7 +16,7 @@ from community_gql.graph.search import fold_tag
 from community_gql.schema import filters
 from community_gql.schema.context import Context
 from community_gql.schema.fields import argument, described_type, loaded, lookup, page
-from community_gql.schema.kinds import EdgeField, load, plan_of_id
+from community_gql.schema.kinds import EdgeField, plan_of_id
 from community_gql.schema.types import (
     NODES,
     Connection,
@@ -37,11 +37,13 @@ class ViewerField(EdgeField[ViewerPlan]):
         """The lookup of the viewer's own row, by the bind that holds the viewer."""
         return ViewerPlan(Lookup(self._target, self._target.key_name))
 
-    def resolve(self, source: Any, context: Context, plan: ViewerPlan) -> Awaitable[Any] | None:
-        """The row, or None."""
-        if context.viewer.sub is None:
-            return None
-        return context.loaders.load(plan.lookup, context.viewer.sub)
+    def batch(self, plan: ViewerPlan) -> Lookup:
+        """Finds the row, or None."""
+        return plan.lookup
+
+    def key(self, plan: ViewerPlan, source: Any, context: Context) -> str | None:
+        """That of the viewer."""
+        return context.viewer.sub
 
 
 class NodeField(EdgeField[LookupPlan]):
@@ -51,9 +53,13 @@ class NodeField(EdgeField[LookupPlan]):
         """The lookup that the id names."""
         return plan_of_id(arguments["id"], SHAPES)
 
-    def resolve(self, source: Any, context: Context, plan: LookupPlan) -> Awaitable[Any] | None:
-        """The row, or None."""
-        return load(plan, context)
+    def batch(self, plan: LookupPlan) -> Lookup | None:
+        """Finds the row, or None."""
+        return plan.lookup
+
+    def key(self, plan: LookupPlan, source: Any, context: Context) -> Any:
+        """What the id says."""
+        return plan.key
 
 
 class NodesField(EdgeField[LookupsPlan]):
@@ -67,8 +73,9 @@ class NodesField(EdgeField[LookupsPlan]):
         return LookupsPlan(tuple(plan_of_id(id_, SHAPES) for id_ in ids))
 
     def resolve(self, source: Any, context: Context, plan: LookupsPlan) -> list[Any]:
-        """A row or None for each id, in their order."""
-        return [load(item, context) for item in plan.items]
+        """A row or None for each id, in their order, or an awaitable of it."""
+        load = context.loaders.load
+        return [None if item.lookup is None else load(item.lookup, item.key) for item in plan.items]
 
 
 class MomentField(EdgeField[MomentPlan]):
@@ -78,9 +85,13 @@ class MomentField(EdgeField[MomentPlan]):
         """The same for everyone."""
         return MomentPlan()
 
-    def resolve(self, source: Any, context: Context, plan: MomentPlan) -> Awaitable[str]:
-        """The moment of the operation's snapshot."""
-        return context.loaders.load(plan, ROOT_KEY)
+    def batch(self, plan: MomentPlan) -> MomentPlan:
+        """Reads the moment of the operation's snapshot."""
+        return plan
+
+    def key(self, plan: MomentPlan, source: Any, context: Context) -> str:
+        """There is one for all."""
+        return ROOT_KEY
 
 
 @described_type

@@ -23,8 +23,9 @@ from community_gql.schema.fields import (
     result,
 )
 from community_gql.schema.ids import write_id
-from community_gql.schema.kinds import EdgeField, PageField, ResultEdge, ResultField
+from community_gql.schema.kinds import EdgeField, PageField
 from community_gql.schema.query import NodeField, Query, ViewerField
+from community_gql.schema.results import ResultEdge, ResultField
 from community_gql.schema.types import Edge, Node, Story, Viewer
 from community_gql.settings.docstrings import documentation
 
