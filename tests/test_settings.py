@@ -111,6 +111,9 @@ def test_timeouts_must_be_in_order() -> None:
         ("statement_timeout", "0.0009"),
         ("lock_timeout", "0.0009"),
         ("max_answer_bytes", "10000000000000000000000"),
+        # Commas alone: a variable of a script was empty.
+        ("session_secret", ","),
+        ("trusted_proxies", " , ,"),
         *(
             ("cors_origins", f"https://app.example.com,{origin}")
             for origin in (

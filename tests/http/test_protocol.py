@@ -336,14 +336,19 @@ def test_2000_sockets_lock_nobody_out(worker_database: str, workbench: Any, tmp_
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(("files", "wanted"), [(220, 2000), (220, 50)], ids=["few", "enough"])
+@pytest.mark.parametrize(
+    ("files", "wanted", "proxies"),
+    [(220, 2000, "*"), (220, 50, "127.0.0.1")],
+    ids=["few", "enough"],
+)
 def test_few_open_files_are_said_and_refused_in_words(
-    worker_database: str, workbench: Any, tmp_path: Path, files: int, wanted: int
+    worker_database: str, workbench: Any, tmp_path: Path, files: int, wanted: int, proxies: str
 ) -> None:
     url = workbench.server.url(worker_database)
-    with served(
-        url, tmp_path, files=files, max_connections=wanted, max_sockets=20, header_timeout=30
-    ) as running:
+    given: dict[str, Any] = {"max_connections": wanted, "max_sockets": 20, "header_timeout": 30}
+    with served(url, tmp_path, files=files, trusted_proxies=proxies, **given) as running:
+        trust = [line for line in running.lines() if "TRUSTED_PROXIES=*" in line["message"]]
+        assert [line["level"] for line in trust] == ["warning"] * (proxies == "*")
         said = [line["message"] for line in running.lines() if "ulimit -n" in line["message"]]
         assert bool(said) == (wanted > files)
         most = int(said[0].split(" keeps ")[1].split()[0]) if said else wanted

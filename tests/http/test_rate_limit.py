@@ -15,6 +15,7 @@ from community_gql.http import exchange, rate_limit
 from community_gql.http import redis as shared
 from community_gql.http.rate_limit import Budget, MemoryBudget, RateLimited, key_of
 from community_gql.http.redis import RedisBudget
+from community_gql.http.server import warn_of_open_trust
 from community_gql.identity.development import DevelopmentIssuer
 from tests.http.server import free_port
 from tests.support import factories as make
@@ -53,6 +54,25 @@ async def test_a_budget_refills_continuously(clock: Clock) -> None:
     assert (await budget.charge("a", 100)).remaining == 0
     clock.now += 3600
     assert await budget.charge("a", 0) == (600, 600, 0)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "is_said"),
+    [
+        (("*",), True),
+        (("10.0.0.5", "0.0.0.0/0"), True),
+        (("::/0",), True),
+        (("127.0.0.1", "10.0.0.0/8"), False),
+    ],
+)
+def test_a_budget_for_each_address_that_is_made_up_is_warned_of(
+    proxies: tuple[str, ...], is_said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "community_gql.server"):
+        warn_of_open_trust(proxies)
+    said = [line.getMessage() for line in caplog.records]
+    assert len(said) == is_said
+    assert all(f"TRUSTED_PROXIES={','.join(proxies)} believes" in text for text in said)
 
 
 async def test_what_is_not_there_is_not_spent_on_an_event(clock: Clock) -> None:

@@ -24,6 +24,7 @@ from community_gql.operations import feeds, live
 from community_gql.operations.documents import Refused
 from community_gql.operations.live import EndReason
 from community_gql.operations.prepared import Params
+from community_gql.operations.subscriptions import Feed
 from community_gql.schema.subscription import StoryChangesField, _stories
 from tests.support import factories as make
 from tests.support.factories import Person, day
@@ -986,6 +987,38 @@ async def test_an_empty_purse_is_told_later(database_url: str, db: asyncpg.Conne
         await follower.count(1)
         assert kinds(follower) == {story.id: "APPEARED"}
     assert spent == {"None": 2}
+
+
+async def test_a_filter_that_finds_nothing_is_paid_for(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    ada = await make.person(db)
+    spent: Counter[str] = Counter()
+    most = 10**6
+
+    def charge(key: str, points: int) -> bool:
+        rich = spent[key] + points <= most
+        spent[key] += points * rich
+        return rich
+
+    async with process(database_url, charge=charge) as here:
+        everyone = await here.begin()
+        nothing = await here.begin(ada, filter={"search": "fern"})
+        key = str(ada.sub)
+        begun = spent[key]
+        await make.story(db, ada, "moss", visibility="public")
+        await everyone.count(1)
+        assert spent[key] == begun + live.ASKED_POINTS
+        # Without points it is not asked, and told later.
+        most = spent[key]
+        late = await make.story(db, ada, "fern", visibility="public")
+        await everyone.count(2)
+        assert isinstance(nothing.subscription, Feed)
+        assert nothing.subscription.moment is not None
+        assert (nothing.raw, spent[key]) == ([], most)
+        most = 10**6
+        await nothing.count(1)
+        assert kinds(nothing) == {late.id: "APPEARED"}
 
 
 async def test_a_subscription_is_not_executed(here: Process) -> None:

@@ -174,3 +174,31 @@ async def test_nobody_joined_in_the_future(api: Client, db: asyncpg.Connection) 
         await db.execute("UPDATE users SET created_at = $1", moment + ahead)
         answer = await api(f'{{ user(id: "{ada.id}") {{ accountAgeDays }} }}')
         assert answer.data == {"user": {"accountAgeDays": days}}
+
+
+@pytest.mark.parametrize("digits", [11, 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ users(first: {}) {{ nodes {{ id }} }} }}",
+        "query ($n: Int = {}) {{ users(first: $n) {{ nodes {{ id }} }} }}",
+        "{{ stories {{ nodes {{ excerpt(length: -{}) }} }} }}",
+    ],
+)
+async def test_an_int_of_any_length_is_refused_in_the_same_words(
+    api: Client, text: str, digits: int
+) -> None:
+    answer = await api(text.format("9" * digits))
+    (error,) = answer.errors
+    assert error["message"].startswith("Int cannot represent non 32-bit signed integer value: ")
+    assert len(error["message"]) < 100
+    assert answer.status == 422
+
+
+async def test_a_json_number_of_any_length_is_refused(
+    api: Client, db: asyncpg.Connection, scene: Scene
+) -> None:
+    query = HABIT.format(head="", meta=f"{{a: {'9' * 5000}}}")
+    answer = await api(query, scene.ada)
+    refused = {"habit": None, "userErrors": [{"code": "INVALID", "path": ["meta"]}]}
+    assert answer.data["createHabit"] == refused

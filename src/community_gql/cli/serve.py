@@ -116,12 +116,13 @@ def serve_on(
 
     from community_gql.http.limits import ConnectionLimits
     from community_gql.http.protocol import BoundedConfig
-    from community_gql.http.server import bounded, serve_alone
+    from community_gql.http.server import bounded, serve_alone, warn_of_open_trust
     from community_gql.http.workers import Workers
 
     production = isinstance(application, str)
     logging_config = log_config(settings.log_level, json=production)
     logging.config.dictConfig(logging_config)
+    warn_of_open_trust(settings.trusted_proxies)
     limits = bounded(ConnectionLimits.of(settings), settings.database_pool_size)
     config = BoundedConfig(
         application,

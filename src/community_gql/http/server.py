@@ -17,6 +17,7 @@ from community_gql.http.live_connections import LEAVE_SECONDS, LiveConnections
 from community_gql.http.protocol import BoundedConfig, BoundedProtocol
 from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.settings import OperatorError
+from community_gql.settings.checks import trusts_everyone
 
 NOT_STARTED = "The server could not start; the lines above say why."
 TICK = 0.1
@@ -177,6 +178,17 @@ def serve_alone(config: BoundedConfig, listener: socket.socket, *, handed_on: bo
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with contextlib.suppress(KeyboardInterrupt):
         DrainingServer(config, handed_on=handed_on).run([listener])
+
+
+def warn_of_open_trust(trusted_proxies: tuple[str, ...]) -> None:
+    """Warn where ``X-Forwarded-For`` is believed whoever sends it."""
+    if trusts_everyone(trusted_proxies):
+        _log.warning(
+            "TRUSTED_PROXIES=%s believes the X-Forwarded-For of everyone: unless the proxy in "
+            "front replaces that field, each request can name an address of its own, and so have "
+            "a budget of its own. Name the proxy's address or network instead, such as 10.0.0.0/8.",
+            ",".join(trusted_proxies),
+        )
 
 
 def bounded(limits: ConnectionLimits, pool_size: int) -> ConnectionLimits:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
-from graphql import GraphQLError, GraphQLFloat
+from graphql import GraphQLError, GraphQLFloat, GraphQLInt, IntValueNode, ValueNode
 from sqlalchemy import ColumnElement, func, literal_column
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
@@ -50,6 +50,25 @@ def read_datetime(text: Any) -> datetime:
             pass
     raise GraphQLError("DateTime must be RFC 3339 with a time zone, like 2026-11-23T09:00:00Z.")
 
+
+_MAX_INT_DIGITS = 11
+"""Of the longest Int, with its sign."""
+_read_int_literal: Any = GraphQLInt.coerce_input_literal
+
+
+def read_int_literal(node: ValueNode, *given: Any) -> int:
+    """An Int of a document. Raises GraphQLError for anything else.
+
+    graphql-core has Python read any number of digits, which refuses 4,301 with words of its own.
+    """
+    if isinstance(node, IntValueNode) and len(node.value) > _MAX_INT_DIGITS:
+        shown = node.value if len(node.value) <= 40 else f"{node.value[:20]}…"
+        raise GraphQLError(f"Int cannot represent non 32-bit signed integer value: {shown}", node)
+    value: int = _read_int_literal(node, *given)
+    return value
+
+
+GraphQLInt.coerce_input_literal = read_int_literal
 
 SCALARS: dict[object, ScalarDefinition] = {
     datetime: strawberry.scalar(

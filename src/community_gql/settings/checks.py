@@ -87,6 +87,11 @@ def proxies(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
+def trusts_everyone(addresses: tuple[str, ...]) -> bool:
+    """Whether ``X-Forwarded-For`` is believed whoever sends it."""
+    return any(address == "*" or address.endswith("/0") for address in addresses)
+
+
 def unusable_proxies() -> list[str]:
     """A sentence for each outgoing proxy of the environment that no request can be sent through.
 
@@ -119,9 +124,15 @@ def _variable(name: str) -> str:
 
 
 def listed(value: object) -> object:
-    """Split a text at its commas; anything else stays as it is."""
+    """Split a text at its commas; anything else stays as it is.
+
+    Raises ValueError for commas alone, which somebody took for a value.
+    """
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        if value.strip() and not parts:
+            raise ValueError("it has commas and nothing between them; write a value or unset it")
+        return parts
     return value
 
 
