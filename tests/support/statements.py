@@ -43,9 +43,9 @@ async def _watched_rows(self: Pool, lent: Lent, text: str, arguments: Any) -> An
     return rows
 
 
-async def _watched_command(self: Pool, lent: Lent, text: str) -> None:
+async def _watched_command(self: Pool, lent: Lent, text: str, **options: Any) -> None:
     await _told(_before, text)
-    await _command(self, lent, text)
+    await _command(self, lent, text, **options)
     await _told(_after, text)
 
 

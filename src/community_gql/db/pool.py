@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import orjson
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from community_gql.db import connecting
-from community_gql.db.labels import STATEMENT, describe, label_of, labelled
+from community_gql.db.labels import STATEMENT, describe, label_of
 from community_gql.db.states import POOL_WAIT, STALE, is_useless, sqlstate, unavailable
 from community_gql.db.texts import Row
 from community_gql.db.turns import Turns
@@ -37,8 +37,6 @@ PREPARED_OVERHEAD = 2048
 PLANS = "plan_cache_mode"
 CUSTOM = f"SET LOCAL {PLANS} = force_custom_plan"
 GENERIC = f"SET LOCAL {PLANS} = force_generic_plan"
-LABEL = "label"
-"""The execution option that marks a statement, see ``db/labels.py``."""
 ANSWERS = {
     "bytea_output": "hex",
     "datestyle": "ISO, MDY",
@@ -174,9 +172,6 @@ class Pool:
             config.pool_size, caller_part=config.caller_part, write_part=config.write_part
         )
         self.engine = _engine(url, config, config.pool_size)
-        self._readers = self.engine.execution_options(
-            isolation_level="REPEATABLE READ", postgresql_readonly=True
-        )
         self._own: AsyncEngine = _engine(url, config, 1)
         self._ready: list[Lent] = []
         """Connections that are lent by SQLAlchemy and used by nobody, the warmest last."""
@@ -250,10 +245,16 @@ class Pool:
             rows = await statement.fetch(*arguments)  # unscoped: the caller's
         return rows
 
-    async def command(self, lent: Lent, text: str) -> None:
-        """Begin or end a transaction."""
+    async def command(self, lent: Lent, text: str, *, custom_plan: bool = False) -> None:
+        """Begin or end a transaction, or a part of one.
+
+        One that begins has a plan for all values, or with ``custom_plan`` for those of the time.
+        """
         if text.startswith("BEGIN"):
-            await self.plan(lent.connection, custom_plan=False)
+            if custom_plan and self.config.plans_by_transaction:
+                text = f"{text}; {CUSTOM}"
+            else:
+                await self.plan(lent.connection, custom_plan)
         await lent.driver.execute(text)  # unscoped: a transaction's begin or end
 
     async def _prepared(self, lent: Lent, text: str) -> Any:
@@ -302,40 +303,6 @@ class Pool:
             self.keep(lent)
         else:
             await self._take_back(lent, error)
-
-    async def connect(self, caller: str | None) -> AsyncConnection:
-        """A connection to read through; ``release`` it.
-
-        Its transaction begins with its first statement: REPEATABLE READ and read-only.
-        """
-        if not self.turns.try_take(caller, write=False):
-            await self._turn(caller, write=False)
-        self._in_use += 1
-        try:
-            if self._ready and self._in_use + len(self._ready) > self.config.pool_size:
-                await greenlet_spawn(self._ready.pop().connection.close)
-            return await self._readers.connect()
-        except BaseException as error:
-            self._leave(caller, write=False)
-            self.note(error)
-            raise
-
-    async def release(
-        self,
-        connection: AsyncConnection,
-        caller: str | None,
-        *,
-        error: BaseException | None = None,
-    ) -> None:
-        """Take a connection of ``connect`` back; it is thrown away if the error demands that."""
-        try:
-            if error is not None:
-                if not isinstance(error, Exception) or is_useless(error):
-                    await connection.invalidate()
-                self.note(error)
-            await connection.close()
-        finally:
-            self._leave(caller, write=False)
 
     def note(self, error: BaseException) -> None:
         """Have all connections replaced if the error shows that they are of no more use."""
@@ -457,7 +424,6 @@ def _engine(url: str, config: PoolConfig, size: int) -> AsyncEngine:
         **pool,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
-    event.listen(engine.sync_engine, "before_cursor_execute", _mark, retval=True)
     return engine
 
 
@@ -467,14 +433,6 @@ def _replace(engine: AsyncEngine) -> None:
     pool = engine.sync_engine.pool
     if isinstance(pool, QueuePool):
         pool._invalidate_time = time.time()
-
-
-def _mark(
-    _connection: Any, _cursor: Any, text: str, parameters: Any, context: Any, _many: bool
-) -> tuple[str, Any]:
-    """Name the operation in a statement of SQLAlchemy; ``operations/compiled.py`` does its own."""
-    label = context.execution_options.get(LABEL) if context is not None else None
-    return (text if label is None else labelled(text, label)), parameters
 
 
 def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:

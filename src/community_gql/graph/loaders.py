@@ -8,13 +8,15 @@ from __future__ import annotations
 from asyncio import Future, shield
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+import asyncpg
 from aiodataloader import DataLoader
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Select
 
 from community_gql.db.database import Snapshot
+from community_gql.db.texts import Fixed
 from community_gql.errors import AnswerTooLarge
 from community_gql.graph.paging import Page
 from community_gql.graph.plans import Batch, Counts, MomentPlan, PagePlan
@@ -87,11 +89,18 @@ class Loaders:
         is_root = isinstance(batch, PagePlan | Counts) and batch.edge.parent is None
         if not (is_root or isinstance(batch, MomentPlan)):
             values[KEYS] = keys
-        statement = batch.statement(self._near_rows)
+        statement = _fixed(batch.statement(self._near_rows))
         try:
-            return batch.collect(await self.snapshot.run(statement, values), keys)
-        except DBAPIError as error:
+            rows = await self.snapshot.run(statement, values)
+        except asyncpg.PostgresError as error:
             most = None if self._long_texts is None else self._long_texts.most
-            if most is not None and TOO_MUCH in str(error.orig):
+            if most is not None and TOO_MUCH in str(error):
                 raise AnswerTooLarge(most) from None
             raise
+        return batch.collect(statement.read(rows), keys)
+
+
+@lru_cache(maxsize=2048)
+def _fixed(statement: Select[Any]) -> Fixed:
+    """A statement of a batch, which ``statements.py`` keeps as well."""
+    return Fixed(statement)
