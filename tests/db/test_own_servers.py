@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
-from sqlalchemy import Engine, event
 
 from community_gql.db import migrate
+from community_gql.db.snapshot import BEGIN
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings.checks import plain_address
 from tests.db.test_states import READ, WRITE, is_away
@@ -109,21 +109,21 @@ async def test_a_server_that_hangs_between_two_mutations_hides_nothing(
     }"""
     settings = {"statement_timeout": 1.9, "request_timeout": 2}
     with ExitStack() as stack:
-        committed: list[object] = []
+        reading: list[str] = []
 
-        def stop(_: object) -> None:
-            if committed:
-                committed.clear()
+        def stop(text: str) -> None:
+            if text == BEGIN:
+                reading.append(text)
+            elif text == "COMMIT" and reading:
+                reading.clear()
                 stack.enter_context(primary.frozen())
 
         async with serving(primary.url("postgres"), issuer, pushdown="off", **settings) as api:
             await api.meet(ada)
-            event.listen(Engine, "rollback", stop)  # the loaders end their reading so
             try:
-                with watched(after=committed.append):
+                with watched(stop):
                     answer = await asyncio.wait_for(api(mutation, ada), 60)
             finally:
-                event.remove(Engine, "rollback", stop)
                 stack.close()
     assert (answer.status, answer.codes) == (294, ["UNAVAILABLE"])
     assert answer.errors[0]["path"] == ["second"]

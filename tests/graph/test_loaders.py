@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
 import pytest
 from graphql import GraphQLField, get_named_type, is_leaf_type
-from sqlalchemy import event, text
-from sqlalchemy.pool import Pool
+from sqlalchemy import text
 
 from community_gql.db.database import Snapshot, opened
+from community_gql.db.pool import Lent, Pool
 from community_gql.errors import Unavailable
 from community_gql.graph.loaders import Loaders
 from community_gql.graph.plans import Lookup
@@ -467,16 +467,18 @@ async def test_an_operation_cannot_write(database_url: str) -> None:
 
 
 @pytest.fixture
-def checkouts() -> Iterator[list[Any]]:
-    """The connections taken from pools, one entry for each time."""
+def checkouts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The connections that were lent, one entry for each time."""
     taken: list[Any] = []
+    lend = Pool.lend
 
-    def note(connection: Any, *_: Any) -> None:
-        taken.append(connection)
+    async def noted(self: Pool, *given: Any, **options: Any) -> Lent:
+        lent = await lend(self, *given, **options)
+        taken.append(lent.driver)
+        return lent
 
-    event.listen(Pool, "checkout", note)
-    yield taken
-    event.remove(Pool, "checkout", note)
+    monkeypatch.setattr(Pool, "lend", noted)
+    return taken
 
 
 NESTED_QUERY = """{

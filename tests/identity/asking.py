@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from sqlalchemy import Engine, event
 
 from community_gql.app import Application, create_app
 from tests.identity.issuer import AUDIENCE
@@ -21,21 +20,13 @@ VIEWER = "{ viewer { email permissions sessionExpiresAt user { id } } }"
 _texts: ContextVar[list[str]] = ContextVar("statements of the request")
 
 
-def _note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-    if (texts := _texts.get(None)) is not None:
-        texts.append(statement)
+def _note(text: str) -> None:
+    if (texts := _texts.get(None)) is not None and not is_command(text):
+        texts.append(text)
 
 
-event.listen(Engine, "before_cursor_execute", _note)
-
-
-def _note_written(text: str) -> None:
-    if not is_command(text):
-        _note(None, None, text)
-
-
-_written = ExitStack()
-_written.enter_context(watched(_note_written))  # for good
+_noted = ExitStack()
+_noted.enter_context(watched(_note))  # for good
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from sqlalchemy import Engine, event
 
 from community_gql.identity.development import DevelopmentIssuer
 from tests.support import factories as make
@@ -184,12 +183,8 @@ async def cut_off(number: int, work: Coroutine[Any, Any, Answer]) -> tuple[Answe
         if seen == number:
             task.cancel()
 
-    event.listen(Engine, "before_cursor_execute", count)
-    try:
-        with watched(lambda text: None if is_command(text) else count()):
-            await asyncio.wait([task])
-    finally:
-        event.remove(Engine, "before_cursor_execute", count)
+    with watched(lambda text: None if is_command(text) else count()):
+        await asyncio.wait([task])
     return (None if task.cancelled() else task.result()), seen
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from unittest.mock import patch
 
 import httpx
-from sqlalchemy import Engine, event
 
 from community_gql.app import create_app
 from community_gql.db.database import Database
@@ -132,31 +131,23 @@ class _Lines(logging.Handler):
             lines.append(record)
 
 
-def _note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-    if (texts := _texts.get(None)) is not None:
-        texts.append(unlabelled(statement))
+def _note(text: str) -> None:
+    if (texts := _texts.get(None)) is not None and not is_command(text):
+        texts.append(unlabelled(text))
 
 
 # The app runs in the task of the test, so a context variable separates concurrent requests.
 # Outside a request both do nothing.
 logging.getLogger("community_gql").addHandler(_Lines())
-event.listen(Engine, "before_cursor_execute", _note)
-
-
-def _note_written(text: str) -> None:
-    if not is_command(text):
-        _note(None, None, text)
-
-
-_written = ExitStack()
-_written.enter_context(watched(_note_written))  # for good
+_noted = ExitStack()
+_noted.enter_context(watched(_note))  # for good
 
 
 class _Database(Database):
-    """Notes what runs on the driver itself, which no event of SQLAlchemy sees."""
+    """Notes what needs no transaction."""
 
     async def value(self, text: str, arguments: Sequence[Any], **options: Any) -> Any:
-        _note(None, None, text)
+        _note(text)
         return await super().value(text, arguments, **options)
 
 

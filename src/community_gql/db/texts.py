@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy import JSON, Executable
+from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from community_gql.db.labels import labelled
@@ -38,42 +38,29 @@ class Fixed:
     """A statement that is compiled once: whatever differs from one run to the next is a bind.
 
     Compiling takes longer than PostgreSQL takes to run most of them. Its rows hold what the driver
-    makes of their values: JSON is a text, see ``read``.
+    makes of their values.
     """
 
     def __init__(self, statement: Executable) -> None:
         self.statement = statement
 
     @cached_property
-    def _compiled(self) -> tuple[str, list[_Bind], list[int]]:
+    def _compiled(self) -> tuple[str, list[_Bind]]:
         compiled: Any = self.statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
         if compiled.post_compile_params:
             raise TypeError(f"its text depends on its values: {compiled.string}")
         names = compiled.positiontup or ()
-        binds = [_Bind(compiled.binds[name], name) for name in names]
-        columns = enumerate(compiled._result_columns)
-        return compiled.string, binds, [n for n, one in columns if isinstance(one.type, JSON)]
+        return compiled.string, [_Bind(compiled.binds[name], name) for name in names]
 
     def text(self, label: str | None) -> str:
         """Its text, which names the operation that it runs for."""
-        text, *_ = self._compiled
+        text, _ = self._compiled
         return text if label is None else _labelled(text, label)
 
     def arguments(self, values: Mapping[str, Any] | None) -> list[Any]:
         """The values of ``$1``, ``$2``, ... Raises KeyError when one is missing."""
-        _, binds, _ = self._compiled
+        _, binds = self._compiled
         return [bind.value(values or _NOTHING) for bind in binds]
-
-    def read(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """The rows with JSON read; they have no names then."""
-        *_, places = self._compiled
-        if not places:
-            return rows
-        found = [list(row) for row in rows]
-        for row in found:
-            for place in places:
-                row[place] = None if row[place] is None else orjson.loads(row[place])
-        return found
 
 
 class _Bind:

@@ -77,13 +77,13 @@ class Loaders:
         self, batch: Batch, asked: dict[Any, Future[Any]], keys: list[Any]
     ) -> list[Any]:
         try:
-            return await self.fetch(batch, keys)
+            return await self.load_all(batch, keys)
         except Exception:
             for key in keys:  # whoever asked may be gone, and nobody else looks at the futures
                 asked[key].add_done_callback(Future.exception)
             raise
 
-    async def fetch(self, batch: Batch, keys: list[Any]) -> list[Any]:
+    async def load_all(self, batch: Batch, keys: list[Any]) -> list[Any]:
         """What ``batch`` finds for each of these keys, by one statement."""
         values = {**self._binds, **batch.values()}
         is_root = isinstance(batch, PagePlan | Counts) and batch.edge.parent is None
@@ -97,7 +97,7 @@ class Loaders:
             if most is not None and TOO_MUCH in str(error):
                 raise AnswerTooLarge(most) from None
             raise
-        return batch.collect(statement.read(rows), keys)
+        return batch.collect(rows, keys)
 
 
 @lru_cache(maxsize=2048)

@@ -99,7 +99,7 @@ class _Breadth:
     async def _fetch(self, batch: Batch, asked: Iterable[Any]) -> None:
         known = self._found.setdefault(batch, {None: None})
         if keys := [key for key in asked if key not in known]:
-            found = await self._context.loaders.fetch(batch, keys)
+            found = await self._context.loaders.load_all(batch, keys)
             known.update(zip(keys, found, strict=True))
 
     # Objects
