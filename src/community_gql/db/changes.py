@@ -30,6 +30,7 @@ from sqlalchemy import (
 from community_gql.db import models as m
 from community_gql.db.database import Database, Transaction
 from community_gql.db.snapshot import Snapshot
+from community_gql.db.texts import Fixed
 
 MOST_TEXT = 2048
 """Characters of a moment that are read; what is longer is too old."""
@@ -76,10 +77,11 @@ def _polls(shown: str) -> tuple[str, str]:
 _POLLS = _polls("pg_current_snapshot()::text")
 _POLLS_WITH_PLACE = _polls(MOMENT_SQL)
 # unscoped: the moment itself, and a number of the server's own
-_NOW = text(f"""
+_now = text(f"""
     SELECT {MOMENT_SQL} AS moment, pg_is_in_recovery() AS is_standby,
       coalesce((SELECT seen FROM housekeeping WHERE job = 'changes'), 0) AS gone
 """)
+_NOW = Fixed(_now)
 # The last part of the place was not always there.
 _FORM = re.compile(r"(\d{1,20}-[0-9A-F]{8}-\d{1,10}(?:-[0-9a-f]{1,16})?)-([\d:,~]+)", re.ASCII)
 _SNAPSHOT = re.compile(r"(\d{1,19}):(\d{1,19}):((?:\d{1,19}(?:,\d{1,19})*)?)", re.ASCII)
@@ -233,8 +235,8 @@ _of_one = (
 # unscoped: the same
 _THEN_RUNNING = select(*_of_one.c).select_from(_xip.join(_of_one, true()))
 _MOST = literal_column(str(MOST_CHANGES + 1), BigInteger)
-_SINCE = _LATER.limit(_MOST)
-_SINCE_BESIDE_OTHERS = union_all(_LATER, _THEN_RUNNING).limit(_MOST)
+_SINCE = Fixed(_LATER.limit(_MOST))
+_SINCE_BESIDE_OTHERS = Fixed(union_all(_LATER, _THEN_RUNNING).limit(_MOST))
 
 
 async def changes_since(snapshot: Snapshot, seen: Seen) -> list[Change] | None:

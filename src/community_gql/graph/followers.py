@@ -18,7 +18,6 @@ from sqlalchemy import (
     Boolean,
     ColumnClause,
     ColumnElement,
-    Select,
     and_,
     bindparam,
     case,
@@ -36,6 +35,7 @@ from sqlalchemy.types import TypeEngine
 
 from community_gql.db import models as m
 from community_gql.db.changes import Change
+from community_gql.db.texts import Fixed
 from community_gql.graph.edges import ToPage
 from community_gql.graph.for_many import EACH, ForMany, for_many
 from community_gql.graph.statements import all_columns, filter_binds
@@ -167,7 +167,7 @@ class _Pair:
 
 
 @lru_cache(maxsize=1)
-def audiences() -> Select[Any]:
+def audiences() -> Fixed:
     """For each story: its key, whether everyone may be told, and else which people."""
     pair = _Pair()
     sides = ((pair.was_there, audience(pair.was)), (pair.is_there, audience(pair.story)))
@@ -175,7 +175,8 @@ def audiences() -> Select[Any]:
     empty: ColumnElement[Any] = literal_column("'{}'::varchar[]")
     people = [case((there, func.coalesce(who, empty)), else_=empty) for there, who in sides]
     # unscoped: narrows whom to ask for, and is shown to nobody
-    return select(pair.key, everyone, people[0].op("||")(people[1])).select_from(pair.source)
+    found = select(pair.key, everyone, people[0].op("||")(people[1])).select_from(pair.source)
+    return Fixed(found)
 
 
 class Told(NamedTuple):

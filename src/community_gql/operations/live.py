@@ -22,6 +22,7 @@ from community_gql.db.changes import FORGOTTEN, Change, Moment, Now, changes_sin
 from community_gql.db.database import Database, Snapshot
 from community_gql.db.pool import detached
 from community_gql.db.states import AWAY
+from community_gql.db.texts import Fixed
 from community_gql.errors import BadRequest, Unavailable
 from community_gql.graph.plans import ChangesPlan, LookupPlan, ViewerPlan
 from community_gql.graph.visibility import Viewer, is_machine, visible
@@ -68,8 +69,10 @@ ASKED_POINTS = 2
 """What a subscription with a filter pays for each story that may be for it: PostgreSQL takes 0.02
 ms to find out (a request pays 100 for 1 ms), and mostly there is no event to be paid for."""
 
-_THERE = visible(m.User, m.User.auth0_sub).where(
-    m.User.auth0_sub == any_(bindparam("subs", type_=ARRAY(String)))
+_THERE = Fixed(
+    visible(m.User, m.User.auth0_sub).where(
+        m.User.auth0_sub == any_(bindparam("subs", type_=ARRAY(String)))
+    )
 )
 _log = logging.getLogger("community_gql.live")
 

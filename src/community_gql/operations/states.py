@@ -13,6 +13,7 @@ from sqlalchemy import ARRAY, String, any_, bindparam, inspect
 from community_gql.db import models as m
 from community_gql.db.changes import Change
 from community_gql.db.database import Snapshot
+from community_gql.db.texts import Fixed
 from community_gql.graph.edges import Edge
 from community_gql.graph.plans import LookupPlan
 from community_gql.graph.visibility import visible
@@ -47,8 +48,10 @@ OF_PERSON = frozenset(_of_person())
 OF_VIEWER = frozenset({"friendships", "match_results"})
 """The tables whose rows wake everything that their people look at."""
 
-_IDS = visible(m.User, m.User.auth0_sub, m.User.public_id).where(
-    m.User.auth0_sub == any_(bindparam("subs", type_=ARRAY(String)))
+_IDS = Fixed(
+    visible(m.User, m.User.auth0_sub, m.User.public_id).where(
+        m.User.auth0_sub == any_(bindparam("subs", type_=ARRAY(String)))
+    )
 )
 
 _Watched = tuple[str, str]
