@@ -18,10 +18,11 @@ import asyncpg
 import numpy as np
 
 from community_gql.graph.exclusions import MATCH_ROWS
-from community_gql.matching import sql, stored
+from community_gql.matching import sql, stored, unchecked
 from community_gql.matching.lists import UNIT, Scorer, best_lists
 from community_gql.matching.pacing import Pace
 from community_gql.matching.stored import Change, Loaded, StoredList, Version
+from community_gql.matching.unchecked import PersonDeleted
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -40,6 +41,7 @@ _REPEATED = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.ForeignKeyViolationError,  # somebody was deleted meanwhile, by hand
+    PersonDeleted,
 )
 
 
@@ -90,6 +92,8 @@ class Batches:
     done: int = 0
     rows: int = 0
     """How many rows of lists went and came."""
+    _locks: bool = False
+    """Whether people are locked at once; see ``unchecked``."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lists are made by all processors: by one connection while another one writes."""
 
@@ -103,6 +107,7 @@ class Batches:
 
         Returns False if it stopped for people who have changed meanwhile.
         """
+        self._locks = await unchecked.allowed(connection)
         for at in range(0, len(self.first), PACED_LISTS):
             some = list(self.first[at : at + PACED_LISTS])
             await transaction(connection, partial(self._write, connection, sql.CLAIM_OF, some))
@@ -162,7 +167,7 @@ class Batches:
             if change is not None:
                 changes[owner] = change
         again = await self._without_those_who_left(connection, changes)
-        rows_written = await stored.write(connection, changes, before.keys())
+        rows_written = await stored.write(connection, changes, before.keys(), locks=self._locks)
         finished = [row for row in claimed if row["user_id"] not in again]
         await connection.execute(
             sql.UNMARK_LISTS, [row["user_id"] for row in finished], [row["at"] for row in finished]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -12,6 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from community_gql.matching import unchecked
 from community_gql.matching.lists import LEAST, UNIT, Vectors
 from community_gql.matching.recipe import Recipe, normalised
 from community_gql.settings import OperatorError
@@ -236,11 +238,16 @@ COLUMNS = ("user_id", "target_user_id", "score", "created_at")
 
 
 async def write(
-    connection: asyncpg.Connection, changes: dict[str, Change], older: Collection[str]
+    connection: asyncpg.Connection,
+    changes: dict[str, Change],
+    older: Collection[str],
+    *,
+    locks: bool = False,
 ) -> int:
     """Change these lists; how many rows went and came. ``older`` has the owners who have rows.
 
-    A score above 1, in millionths, is written as 1.
+    A score above 1, in millionths, is written as 1. ``locks``: lock the people in the lists at
+    once, instead of row by row; see ``unchecked``. Raises PersonDeleted where one is gone.
     """
     anew = [owner for owner, change in changes.items() if change.moment is None]
     gone = 0
@@ -258,7 +265,13 @@ async def write(
         for other, score in reversed(change.into)
     ]
     if written:  # arrays as arguments would take asyncpg five times as long
-        await connection.copy_records_to_table("match_results", records=written, columns=COLUMNS)
+        copying = partial(
+            connection.copy_records_to_table, "match_results", records=written, columns=COLUMNS
+        )
+        if locks:
+            await unchecked.copied(connection, copying, written)
+        else:
+            await copying()
     return gone + len(written)
 
 
