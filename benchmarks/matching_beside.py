@@ -1,18 +1,23 @@
 """What a batch of matches does to others, and to the size of its table.
 
-    .venv/bin/python -m benchmarks.matching_beside URL --batches 4 --share 0.1
+    .venv/bin/python -m benchmarks.matching_beside URL --batches 4 --share 0.02
 
 ``URL`` is of a seeded database that nobody else uses, and that may be changed: in each round how
 often everybody means to write becomes another number, so that all vectors and lists are made anew
 by ``matching run``, a process of its own. During the first round, and before and after it, clients
-send queries at a steady pace over connections of their own, whatever the answers take. ``--share``
-is what the first batch takes of a processor; the others take all they get.
+send queries at a steady pace over connections of their own, whatever the answers take.
+
+The first round is of ``matching run --every``, which runs before it and after it as well, with
+nothing to do. ``--share`` is what it takes of a processor; the others take all they get. Where it
+is stopped after ``--most`` seconds of lists, what was measured while lists were written stands for
+the rest of them as well: so the figure of the whole batch is one as if it had gone on.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import resource
 import statistics
@@ -29,6 +34,7 @@ import orjson
 from benchmarks.cases import Person
 from benchmarks.issuing import AUDIENCE, Issuer, issuing
 from benchmarks.processes import Process, free_port
+from community_gql.matching.pacing import SHARE
 from community_gql.settings import Settings
 
 QUERIES = (
@@ -42,6 +48,11 @@ CLIENTS = 8
 COMMAND = str(Path(sys.executable).parent / "community-gql")
 CHANGE = """
     UPDATE user_profiles SET journaling_frequency = (coalesce(journaling_frequency, 0) + 1) % 8
+"""
+LEFT = """
+    SELECT (SELECT count(*) FROM stale_features)
+         + (SELECT count(*) FROM stale_lists WHERE vector_changed),
+      (SELECT count(*) FROM stale_lists)
 """
 SIZES = """
     SELECT pg_table_size(oid) / 1e6, pg_indexes_size(oid) / 1e6 FROM pg_class
@@ -64,9 +75,12 @@ class Load:
     rate: float
     """Requests a second, of all together."""
 
-    async def send(self, seconds: float | None, until: asyncio.Event | None = None) -> list[float]:
-        """How long answers took in seconds, from when each request was due."""
-        start, found, turn = time.monotonic(), [], iter(range(10**9))
+    async def send(
+        self, seconds: float | None, until: asyncio.Event | None = None
+    ) -> list[tuple[float, float]]:
+        """When each request was due, and how long its answer took from then, in seconds."""
+        start, turn = time.monotonic(), iter(range(10**9))
+        found: list[tuple[float, float]] = []
 
         async def client() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -87,20 +101,34 @@ class Load:
                     if line.lower().startswith(b"content-length:")
                 ]
                 await reader.readexactly(sizes[0])
-                found.append(time.monotonic() - due)
+                found.append((due, time.monotonic() - due))
             writer.close()
 
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
         return found
 
 
-def told(name: str, times: Sequence[float]) -> float:
+def told(name: str, times: Sequence[tuple[float, float]]) -> float:
     """Say the median and the 99th part of a hundred in ms, and return the latter."""
-    cuts = statistics.quantiles(times, n=100)
+    if len(times) < 100:
+        say(f"{name}: {len(times)} requests, too few")
+        return math.nan
+    cuts = statistics.quantiles([took for _, took in times], n=100)
     say(
         f"{name}: {len(times):,} requests, p50 {cuts[49] * 1e3:.2f} ms, p99 {cuts[98] * 1e3:.2f} ms"
     )
     return cuts[98]
+
+
+def whole(parts: Sequence[tuple[Sequence[tuple[float, float]], float]]) -> float:
+    """The 99th part of a hundred where the requests of each part count so many times."""
+    counted = sorted((took, weight) for times, weight in parts for _, took in times)
+    left = sum(weight for _, weight in counted) / 100
+    for took, weight in reversed(counted):
+        left -= weight
+        if left <= 0:
+            return took
+    return math.nan
 
 
 def request(issuer: Issuer, person: Person, query: str) -> bytes:
@@ -126,21 +154,14 @@ def environment(url: str, issuer: Issuer, port: int) -> dict[str, str]:
     }
 
 
-async def batch(
-    connection: asyncpg.Connection, url: str, number: int, share: float = 1, most: float = 1e9
-) -> None:
-    """All vectors and lists anew, by the command; what it took, and the sizes after it.
-
-    After ``most`` seconds it is told to stop.
-    """
+async def batch(connection: asyncpg.Connection, url: str, number: int) -> None:
+    """All vectors and lists anew, by the command; what it took, and the sizes after it."""
     started, before = time.monotonic(), children()
     process = await asyncio.create_subprocess_exec(
-        COMMAND, "matching", "run", "--share", str(share), env={**os.environ, "DATABASE_URL": url},
+        COMMAND, "matching", "run", env={**os.environ, "DATABASE_URL": url},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
-    stopping = asyncio.get_running_loop().call_later(most, process.terminate)
     _, said = await process.communicate()
-    stopping.cancel()
     took, spent = time.monotonic() - started, children() - before
     table, indexes = tuple(await connection.fetchrow(SIZES) or (0, 0))
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -151,10 +172,61 @@ async def batch(
     )
 
 
+@dataclass
+class Stages:
+    """When a batch came to its lists, when that was over, and how many are left."""
+
+    began: float
+    lists: float = math.inf
+    ended: float = math.inf
+    total: int = 0
+    left: int = 0
+
+    @property
+    def missing(self) -> float:
+        """How many times as long all lists would have taken."""
+        return self.total / max(1, self.total - self.left)
+
+
+async def watched(connection: asyncpg.Connection, most: float) -> Stages:
+    """Wait for the end of the batch that others make, or for ``most`` seconds of its lists."""
+    found = Stages(time.monotonic())
+    while True:
+        await asyncio.sleep(1)
+        vectors, lists = tuple(await connection.fetchrow(LEFT) or (0, 0))
+        if vectors or not (lists or found.total):
+            continue
+        if not found.total:
+            found.lists, found.total = time.monotonic(), lists
+        found.left = lists
+        if not lists or time.monotonic() > found.lists + most:
+            found.ended = time.monotonic()
+            return found
+
+
 def children() -> float:
     """Seconds of processor that processes took which have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+Times = list[tuple[float, float]]
+
+
+def compared(before: Times, times: Times, after: Times, stages: Stages) -> None:
+    """Say what the parts of a batch did to requests, and all of it."""
+    alone = statistics.mean((told("before", before), told("after", after)))
+    vectors = [one for one in times if one[0] < stages.lists]
+    lists = [one for one in times if one[0] >= stages.lists]
+    of_vectors, of_lists = stages.lists - stages.began, stages.ended - stages.lists
+    say(
+        f"the batch: {of_vectors:.0f} s until its lists; {stages.total - stages.left:,} of "
+        f"{stages.total:,} lists in {of_lists:.0f} s, so all in {of_lists * stages.missing:.0f} s"
+    )
+    for name, part in (("until its lists", vectors), ("while lists are written", lists)):
+        say(f"  {told(name, part) / alone:.2f} times")
+    cut = whole([(vectors, 1.0), (lists, stages.missing)])
+    say(f"p99 beside the whole batch: {cut * 1e3:.2f} ms, {cut / alone:.2f} times")
 
 
 async def measure(
@@ -173,19 +245,28 @@ async def measure(
     with issuing() as issuer:
         log = Path(".data/benchmark/logs/beside.log")
         server = Process([COMMAND, "serve"], environment(url, issuer, port), port, log)
+        run = await asyncio.create_subprocess_exec(
+            COMMAND, "matching", "run", "--every", "2s", "--share", str(share),
+            env={**os.environ, "DATABASE_URL": url},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         try:
             requests = [request(issuer, who, query) for who in people for query in QUERIES]
             load = Load(port, requests, rate)
             await load.send(5)  # every document is compiled after this
-            before = told("before", await load.send(seconds))
+            before = await load.send(seconds)
             await connection.execute(CHANGE)
             done = asyncio.Event()
             beside = asyncio.create_task(load.send(None, done))
-            await batch(connection, url, 1, share, most)
+            stages = await watched(connection, most)
             done.set()
-            during = told("beside a batch", await beside)
-            after = told("after", await load.send(seconds))
-            say(f"p99 beside a batch: {during / statistics.mean((before, after)):.2f} times")
+            times = await beside
+        finally:
+            run.terminate()
+            await run.wait()
+        try:
+            after = await load.send(seconds)
+            compared(before, times, after, stages)
         finally:
             server.stop()
     for number in range(2, batches + 1):
@@ -201,8 +282,8 @@ def main() -> None:
     asked.add_argument("--batches", type=int, default=4)
     asked.add_argument("--seconds", type=float, default=30, help="of load before and after")
     asked.add_argument("--rate", type=float, default=100, help="requests a second")
-    asked.add_argument("--share", type=float, default=0.1, help="of a processor, the first batch")
-    asked.add_argument("--most", type=float, default=1e9, help="seconds of the first batch")
+    asked.add_argument("--share", type=float, default=SHARE, help="of a processor, the first batch")
+    asked.add_argument("--most", type=float, default=1e9, help="seconds of lists, first batch")
     given = asked.parse_args()
     asyncio.run(
         measure(given.url, given.batches, given.seconds, given.rate, given.share, given.most)

@@ -46,10 +46,10 @@ def run(
     share: Annotated[
         float | None,
         typer.Option(
-            min=0.01,
+            min=0.001,
             max=1,
             help="Of one processor, for a run that makes most lists anew; 1 takes them all. "
-            "[dim]\\[1; with --every 0.1][/dim]",
+            "[dim]\\[1; with --every 0.02][/dim]",
         ),
     ] = None,
 ) -> None:

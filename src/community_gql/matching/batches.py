@@ -31,12 +31,13 @@ Another = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
 LISTS = 500
 """People of a transaction that writes lists."""
-PACED_LISTS = 50
+PACED_LISTS = 20
 """The same where it rests after each: whoever comes meanwhile waits for less."""
 ATTEND = 20.0
 """Seconds of a batch that rests until it sees to those who have changed meanwhile."""
 ATTEMPTS = 5
 PAUSE = 0.05
+LOCK_ROWS = f"SELECT pg_advisory_xact_lock_shared({MATCH_ROWS})"
 _REPEATED = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -72,7 +73,7 @@ async def transaction(connection: asyncpg.Connection, work: Callable[[], Awaitab
 
 async def lock_rows(connection: asyncpg.Connection) -> None:
     """Keep those waiting who take people out of lists, until the transaction ends."""
-    await connection.execute(f"SELECT pg_advisory_xact_lock_shared({MATCH_ROWS})")
+    await connection.execute(LOCK_ROWS)
 
 
 @dataclass(slots=True)
@@ -145,8 +146,7 @@ class Batches:
         self, connection: asyncpg.Connection, claim: str, of: str | list[str]
     ) -> list[asyncpg.Record]:
         """Claim some marks, and write the lists of their people; the marks."""
-        await lock_rows(connection)
-        await connection.execute(sql.BY_INDEX)
+        await connection.execute(f"{LOCK_ROWS}; {sql.BY_INDEX}")
         claimed: list[asyncpg.Record] = await connection.fetch(
             claim, of, PACED_LISTS if self.pace.rests else LISTS
         )

@@ -209,6 +209,8 @@ def best_lists(
     """The lists of ``rows``, best first; see ``Scorer.best``."""
     threads = threads or processors()
     blocks = list(scorer.blocks(rows, threads, block_bytes))
+    if len(blocks) == 1:
+        return scorer.best(blocks[0], excluded, top)
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(lambda block: scorer.best(block, excluded, top), blocks))
     return Lists(

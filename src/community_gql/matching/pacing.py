@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-SHARE = 0.1
+SHARE = 0.02
 """The part of one processor that a run which goes on for ever takes for a batch."""
 VECTORS_SHARE = 0.5
 """The least part for all vectors: until they are there, whoever comes gets no list."""

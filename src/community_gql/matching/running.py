@@ -65,6 +65,8 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
     """
     settings = {"application_name": "community-gql matching", "jit": "off"}
     settings |= dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), "0")
+    # What a crash of the server takes away, it takes away with the marks: it is made again.
+    settings["synchronous_commit"] = "off"
     try:
         connection = await asyncpg.connect(plain_address(url), server_settings=settings)
         try:
