@@ -33,8 +33,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from community_gql.db import connecting
+from community_gql.db.answers import ANSWERS
 from community_gql.db.models import Base
-from community_gql.db.pool import ANSWERS
 from community_gql.db.recording import RecordChanges
 from community_gql.db.states import sqlstate
 from community_gql.db.updated_at import MoveUpdatedAt

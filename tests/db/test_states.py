@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from community_gql.db import migrate, states
-from community_gql.db.pool import ANSWERS
+from community_gql.db.answers import ANSWERS
 from community_gql.dev.embedded import EmbeddedPostgres
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings.checks import plain_address

@@ -15,7 +15,7 @@ from sqlalchemy import text, true
 
 from community_gql.db import models as m
 from community_gql.db.database import Database, Transaction, opened
-from community_gql.db.pool import Pool
+from community_gql.db.pool import Lent, Pool
 from community_gql.errors import Unavailable
 from community_gql.graph import statements as graph_statements
 from community_gql.graph import visibility
@@ -338,13 +338,20 @@ PLANNED = {
 async def test_what_filters_select_is_planned_for_its_values(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, asked = Pool.plan, []
+    plan, fetch = Pool.plan_on, Pool.fetch
+    asked = []
 
     async def noted(self: Pool, connection: Any, anew: bool) -> None:
         asked.append(anew)
         await plan(self, connection, anew)
 
-    monkeypatch.setattr(Pool, "plan", noted)
+    def fetched(self: Pool, lent: Lent, text: str, values: Any, *, custom_plan: bool) -> Any:
+        asked.append(custom_plan)
+        lent.custom_plan = custom_plan  # so that it is not noted twice
+        return fetch(self, lent, text, values, custom_plan=custom_plan)
+
+    monkeypatch.setattr(Pool, "plan_on", noted)
+    monkeypatch.setattr(Pool, "fetch", fetched)
     for query in PLANNED:
         assert (await api(query)).status == 200
 

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 
 import orjson
 
+from community_gql.db.answers import ANSWERS
 from community_gql.db.background import in_background
 from community_gql.db.database import Database
-from community_gql.db.pool import ANSWERS, PLANS, PoolConfig
+from community_gql.db.pool import PLANS, PoolConfig
 from community_gql.errors import Unavailable
 
 AGAIN = 5.0

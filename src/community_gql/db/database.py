@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -16,7 +16,13 @@ from community_gql.db.hints import Hints
 from community_gql.db.pool import Pool, PoolConfig, detached
 from community_gql.db.replicas import NOWHERE, Behind, Position, Replica, Replicas, flushed, reach
 from community_gql.db.snapshot import EXPLAIN, Snapshot
-from community_gql.db.states import REPEATED, TOO_LONG, away_is_unavailable, sqlstate
+from community_gql.db.states import (
+    REPEATED,
+    TOO_LONG,
+    away_is_unavailable,
+    refuse_away,
+    sqlstate,
+)
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.db.transaction import Transaction
 from community_gql.errors import Unavailable
@@ -81,7 +87,7 @@ class Database:
     def _replica(self, on_replica: bool, after: Position | None) -> Replica | None:
         return self.replicas.pick(after) if on_replica and self.replicas is not None else None
 
-    async def value(
+    def value(
         self,
         text: str,
         arguments: Sequence[Any],
@@ -91,7 +97,7 @@ class Database:
         stopwatch: Stopwatch | None = None,
         on_replica: bool = False,
         after: Position | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """The single value of one SELECT with ``$1``, ``$2``, ..., run on the driver itself.
 
         It stays prepared and has one plan for all values; with ``custom_plan`` it is planned for
@@ -102,15 +108,29 @@ class Database:
         stopwatch = stopwatch or Stopwatch()
         replica = self._replica(on_replica, after) if on_replica else None
         if replica is not None:
-            try:
-                return await self._value(
-                    replica.pool, text, arguments, custom_plan, caller, stopwatch, after
-                )
-            except Behind:
-                pass
-            except Exception as error:
-                if not replica.failed(error):
-                    raise
+            return self._nearby(replica, text, arguments, custom_plan, caller, stopwatch, after)
+        return self._value(self.pool, text, arguments, custom_plan, caller, stopwatch, None)
+
+    async def _nearby(
+        self,
+        replica: Replica,
+        text: str,
+        arguments: Sequence[Any],
+        custom_plan: bool,
+        caller: str | None,
+        stopwatch: Stopwatch,
+        after: Position | None,
+    ) -> Any:
+        """The value from a standby; from the primary if it is behind or fails."""
+        try:
+            return await self._value(
+                replica.pool, text, arguments, custom_plan, caller, stopwatch, after
+            )
+        except Behind:
+            pass
+        except Exception as error:
+            if not replica.failed(error):
+                raise
         return await self._value(self.pool, text, arguments, custom_plan, caller, stopwatch, None)
 
     async def _value(
@@ -123,13 +143,15 @@ class Database:
         stopwatch: Stopwatch,
         after: Position | None,
     ) -> Any:
-        with away_is_unavailable():
-            asked = time.perf_counter()
-            try:
-                lent = await pool.lend(caller)
-            finally:
-                start = time.perf_counter()
-                stopwatch.pool_seconds += start - asked
+        try:
+            start = time.perf_counter()
+            lent = pool.lend_now(caller)
+            if lent is None:
+                try:
+                    lent = await pool.lend(caller)
+                finally:
+                    asked, start = start, time.perf_counter()
+                    stopwatch.pool_seconds += start - asked
             try:
                 if after is not None:
                     await reach(lent.driver, after)
@@ -147,8 +169,11 @@ class Database:
                 raise
             finally:
                 stopwatch.seconds += time.perf_counter() - start
-            pool.keep(lent)
-            return found
+        except Exception as error:
+            refuse_away(error)
+            raise
+        pool.keep(lent)
+        return found
 
     async def explain(
         self, text: str, arguments: Sequence[Any], *, caller: str | None = None

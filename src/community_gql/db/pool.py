@@ -17,6 +17,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from community_gql.db import connecting
+from community_gql.db.answers import ANSWERS, TRACKED
 from community_gql.db.labels import STATEMENT, describe, label_of
 from community_gql.db.states import POOL_WAIT, STALE, is_useless, sqlstate, unavailable
 from community_gql.db.texts import Row
@@ -37,31 +38,6 @@ PREPARED_OVERHEAD = 2048
 PLANS = "plan_cache_mode"
 CUSTOM = f"SET LOCAL {PLANS} = force_custom_plan"
 GENERIC = f"SET LOCAL {PLANS} = force_generic_plan"
-ANSWERS = {
-    "bytea_output": "hex",
-    "datestyle": "ISO, MDY",
-    "default_text_search_config": "pg_catalog.simple",
-    "default_transaction_deferrable": "off",
-    "default_transaction_isolation": "read committed",
-    "extra_float_digits": "1",
-    "gin_fuzzy_search_limit": "0",
-    "intervalstyle": "postgres",
-    "lc_monetary": "C",
-    "lc_numeric": "C",
-    "lc_time": "C",
-    "quote_all_identifiers": "off",
-    "row_security": "on",
-    "search_path": "public",
-    "standard_conforming_strings": "on",
-    "timezone": "UTC",
-    "transform_null_equals": "off",
-    "xmlbinary": "base64",
-    "xmloption": "content",
-}
-"""Settings that could change an answer. Sent at connect, they win over the server's, the
-database's and the role's."""
-TRACKED = ("datestyle", "standard_conforming_strings", "timezone")
-"""Those of ANSWERS that every PgBouncer takes at connect and keeps for each client."""
 
 T = TypeVar("T")
 
@@ -153,6 +129,8 @@ class Lent:
     """What is prepared on it, by the text; what is dropped is closed in PostgreSQL as well."""
     driver: Any = None
     """The driver's connection."""
+    custom_plan: bool | None = None
+    """How it plans its statements, see ``Pool.plan``; None before the first of them."""
 
     def __post_init__(self) -> None:
         self.driver = self.connection.driver_connection
@@ -191,9 +169,19 @@ class Pool:
         try:
             return Lent(await awaited(self._checkout(), _close_lost), caller, write)
         except BaseException as error:
-            self._leave(caller, write=write)
+            self._leave(caller, write)
             self.note(error)
             raise
+
+    def lend_now(self, caller: str | None) -> Lent | None:
+        """The same to read with, if there is one that nobody has to wait for."""
+        ready = self._ready
+        if not ready or ready[-1].driver.is_closed() or not self.turns.try_take(caller):
+            return None
+        self._in_use += 1
+        lent = ready.pop()
+        lent.caller, lent.write = caller, False
+        return lent
 
     def fetch(
         self, lent: Lent, text: str, arguments: Sequence[Any], *, custom_plan: bool
@@ -214,13 +202,21 @@ class Pool:
     async def _fetch(
         self, lent: Lent, text: str, arguments: Sequence[Any], custom_plan: bool
     ) -> Any:
-        if custom_plan and self.config.plans_by_transaction:
-            return await self._planned_anew(lent, text, arguments)
-        await self.plan(lent.connection, custom_plan)
-        return await self._value(lent, text, arguments)
+        if lent.custom_plan is not custom_plan:
+            if custom_plan and self.config.plans_by_transaction:
+                return await self._planned_anew(lent, text, arguments)
+            await self.plan(lent, custom_plan)
+        statement = lent.prepared.get(text)
+        if statement is None:
+            return await self._value(lent, text, arguments)
+        # What `statement.fetchval` comes down to, through ten functions that all requests run.
+        rows, _, _ = await lent.driver._protocol.bind_execute(
+            statement._state, arguments, "", 1, True, None
+        )
+        return rows[0][0] if rows else None
 
     async def _value(self, lent: Lent, text: str, arguments: Sequence[Any]) -> Any:
-        statement = lent.prepared.get(text) or await self._prepared(lent, text)
+        statement = await self._prepared(lent, text)
         if statement is None:
             return await lent.driver.fetchval(text, *arguments)  # unscoped: the caller's
         return await statement.fetchval(*arguments)  # unscoped: the caller's
@@ -254,7 +250,7 @@ class Pool:
             if custom_plan and self.config.plans_by_transaction:
                 text = f"{text}; {CUSTOM}"
             else:
-                await self.plan(lent.connection, custom_plan)
+                await self.plan(lent, custom_plan=custom_plan)
         await lent.driver.execute(text)  # unscoped: a transaction's begin or end
 
     async def _prepared(self, lent: Lent, text: str) -> Any:
@@ -267,11 +263,17 @@ class Pool:
             lent.prepared.put(text, statement, len(text) + PREPARED_OVERHEAD)
         return statement
 
-    async def plan(self, connection: PoolProxiedConnection, custom_plan: bool) -> None:
+    async def plan(self, lent: Lent, custom_plan: bool) -> None:
         """Have the connection plan its statements for their values, or for all values.
 
         Left to itself PostgreSQL compares guesses, and plans many a page anew each time.
         """
+        if lent.custom_plan is not custom_plan:
+            await self.plan_on(lent.connection, custom_plan)
+            lent.custom_plan = custom_plan
+
+    async def plan_on(self, connection: PoolProxiedConnection, custom_plan: bool) -> None:
+        """The same for a connection that SQLAlchemy has lent."""
         mode = "force_custom_plan" if custom_plan else "force_generic_plan"
         # Behind PgBouncer a setting would be left to other clients: there the role has it.
         if not self.config.pgbouncer and connection.info.get(PLANS) != mode:
@@ -282,7 +284,7 @@ class Pool:
     def keep(self, lent: Lent) -> None:
         """Take a connection that works back, for the next statement."""
         self._ready.append(lent)
-        self._leave(lent.caller, write=lent.write)
+        self._leave(lent.caller, lent.write)
 
     def take_back(self, lent: Lent, error: BaseException | None) -> None:
         """Take a connection back on which a statement failed, in the background."""
@@ -365,7 +367,7 @@ class Pool:
         """How many connections are in use."""
         return self._in_use
 
-    def _leave(self, caller: str | None, *, write: bool) -> None:
+    def _leave(self, caller: str | None, write: bool) -> None:
         self._in_use -= 1
         self.turns.give(caller, write=write)
 
@@ -380,7 +382,7 @@ class Pool:
                 self.note(error)
             await greenlet_spawn(lent.connection.close)
         finally:
-            self._leave(lent.caller, write=lent.write)
+            self._leave(lent.caller, lent.write)
 
 
 def _close_lost(task: asyncio.Task[PoolProxiedConnection]) -> None:

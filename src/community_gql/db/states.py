@@ -126,13 +126,19 @@ class _AwayIsUnavailable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        if not isinstance(error, Exception) or (cause := cause_of(error)) is None:
-            return
-        # A task that is being cancelled breaks its own connection: no sign of the database's.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from error
-        raise unavailable(cause) from error
+        if isinstance(error, Exception):
+            refuse_away(error)
+
+
+def refuse_away(error: Exception) -> None:
+    """Raises Unavailable, which is counted, if the error shows that the database cannot serve."""
+    if (cause := cause_of(error)) is None:
+        return
+    # A task that is being cancelled breaks its own connection: no sign of the database's.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
+    raise unavailable(cause) from error
 
 
 _away = _AwayIsUnavailable()

@@ -61,7 +61,7 @@ class Transaction:
         """
         if self.begun or not self._may_commit():
             return await self.first(statement, values)
-        await self._pool.plan(self._lent.connection, custom_plan=False)
+        await self._pool.plan(self._lent, custom_plan=False)
         self.committing = True
         try:
             rows = await self._run(statement, values)

@@ -32,7 +32,7 @@ class Turns:
         every = (*self._readers.values(), *self._writers.values())
         return sum(map(len, every))
 
-    def try_take(self, caller: str | None, *, write: bool) -> bool:
+    def try_take(self, caller: str | None, *, write: bool = False) -> bool:
         """Take a place if one is free for this caller now."""
         # Whoever waits while a place is free waits for a part of its own, so nobody is passed by.
         if not self._free or (write and not self._may_write()):
