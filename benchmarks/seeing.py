@@ -2,10 +2,10 @@
 
     python -m benchmarks.seeing --rounds 200
 
-Processes hold the application and answer the same request again and again, in turns of some
-milliseconds, so that whatever else the machine does hits all alike. Two that run the same code
-differ by some per cent, by where their memory lies: so there are several of each kind, and how far
-they lie apart is printed. The kinds differ in this alone:
+Processes hold the application and answer the same request again and again, on a connection without
+a kernel, in turns of some milliseconds, so that whatever else the machine does hits all alike. Two
+that run the same code differ by some per cent, by where their memory lies: so there are several of
+each kind, and how far they lie apart is printed. The kinds differ in this alone:
 ``without`` has cut out of its code what was added to see more, ``off`` has it but METRICS is not
 set, ``scraped`` has METRICS and is asked for its metrics every five seconds. What counts is the
 processor time of the process, without the database's.
@@ -38,8 +38,11 @@ from typing import Any
 import orjson
 
 from benchmarks import database as databases
-from benchmarks.cases import PERSON
+from benchmarks.cases import PERSON, viewers
+from benchmarks.issuing import issuing
 from benchmarks.processes import free_port
+from benchmarks.system import Surroundings
+from benchmarks.systems import Project
 
 WAYS = ("without", "off", "scraped")
 SCRAPE_SECONDS = 5.0
@@ -49,42 +52,43 @@ OLDER_FIELDS = (
     *("fallback_reason", "database_milliseconds", "status", "milliseconds", "codes"),
 )
 """What the line of the log had before."""
-CUT = (
-    "log.request_id, log.client = ",
-    "current.set(",
-    "if self._requests is not None:",
-    "answer.headers['X-Request-Id'] = ",
-    "if span is not None:",
-    "if tracing.on:",
-    "log.prepare_milliseconds = ",
-    "log.pool_milliseconds = ",
-    "log.compile_milliseconds = ",
-)
-"""How the statements begin that were added to see more."""
+CUT = {
+    "self.request_id = request_id(": "self.request_id = ''",
+    "fields += b'x-request-id": "pass",
+    "current.set(": "pass",
+    "log.client = ": "pass",
+    "if head.traceparent:": "pass",
+    "if tracing.on:": "pass",
+    "asked.prepare_seconds = ": "pass",
+    "log.prepare_milliseconds = ": "pass",
+    "log.pool_milliseconds = ": "pass",
+    "if self.requests is not None:": "pass",
+}
+"""How the statements begin that were added to see more, and what was there before."""
+TRACE = "'trace_id'"
+"""A field of the line that was added."""
 
 
 class Cut(ast.NodeTransformer):
     """Takes what was added out of a module."""
 
     def __init__(self) -> None:
-        self.cuts = 0
+        self.missing = {*CUT, TRACE}
+        """What was not found yet."""
 
     def visit(self, node: ast.AST) -> Any:
-        """The node without it; a block in a span is the block alone."""
-        if isinstance(node, ast.stmt) and ast.unparse(node).startswith(CUT):
-            self.cuts += 1
-            return ast.Pass()
+        """The node without it."""
+        if isinstance(node, ast.stmt):
+            text = ast.unparse(node)
+            for start, before in CUT.items():
+                if text.startswith(start):
+                    self.missing.discard(start)
+                    return ast.parse(before).body[0]
         self.generic_visit(node)
-        if isinstance(node, ast.With):
-            kept = [x for x in node.items if not ast.unparse(x).startswith("tracing.span(")]
-            self.cuts += len(node.items) - len(kept)
-            if not kept:
-                return node.body
-            node.items = kept
-        if isinstance(node, ast.Dict) and "'trace_id'" in map(ast.unparse, filter(None, node.keys)):
+        if isinstance(node, ast.Dict) and TRACE in map(ast.unparse, filter(None, node.keys)):
             pairs = list(zip(node.keys, node.values, strict=True))
             kept_pairs = [(k, v) for k, v in pairs if ast.literal_eval(k or v) in OLDER_FIELDS]
-            self.cuts += len(pairs) - len(kept_pairs)
+            self.missing.discard(TRACE)
             node.keys, node.values = [k for k, _ in kept_pairs], [v for _, v in kept_pairs]
         return node
 
@@ -105,96 +109,119 @@ def cut_out() -> Cut:
     return found
 
 
-def answer(way: str, url: str, key: str, sub: str) -> None:
+def answer(way: str, key: str, token: str) -> None:
     """As a process of its own: answer so many requests for each line, and write what they took."""
     cut = cut_out() if way == "without" else None
-    settings: dict[str, Any] = {"database_url": url, "cost_per_minute": 10**12}
     with tempfile.TemporaryDirectory() as folder:
         if way == "scraped":
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-            settings["metrics"] = f"127.0.0.1:{free_port()}"
-        asyncio.run(_answer(settings, Path(folder), key, sub, cut))
+            os.environ["METRICS"] = f"127.0.0.1:{free_port()}"
+        asyncio.run(_answer(Path(folder), key, token, cut))
 
 
-async def _answer(settings: dict[str, Any], folder: Path, key: str, sub: str, cut: Any) -> None:
+class Pipe(asyncio.Transport):
+    """The connection of a client that reads at once: to the server it is a socket."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 8000)})
+        self.wrote: asyncio.Future[bytes] | None = None
+
+    def write(self, data: Any) -> None:
+        """An answer, which goes out in one write."""
+        assert self.wrote is not None
+        self.wrote.set_result(data)
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+
+def request_text(key: str, token: str) -> bytes:
+    """The request as it comes over a connection."""
+    from community_gql.schema.ids import write_id
+
+    body = orjson.dumps({"query": PERSON.document, "variables": {"id": write_id("User", key)}})
+    fields = {
+        "Host": "127.0.0.1",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Authorization": f"Bearer {token}",
+        "Content-Length": str(len(body)),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"POST /graphql HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+async def _answer(folder: Path, key: str, token: str, cut: Any) -> None:
     import gc
     import logging.config
 
     from community_gql.app import create_app
     from community_gql.cli.serve import log_config
-    from community_gql.identity.development import DevelopmentIssuer
-    from community_gql.schema.ids import write_id
+    from community_gql.http.config import BoundedConfig
+    from community_gql.http.connections import Connections
+    from community_gql.http.limits import ConnectionLimits
+    from community_gql.http.protocol import BoundedProtocol
     from community_gql.settings import Settings
 
     logging.config.dictConfig(log_config("info", json=True))
-    issuer = DevelopmentIssuer(folder / "key")
-    app = create_app(Settings.load(**settings), development=issuer)
-    if cut is not None and cut.cuts < 12:
-        raise SystemExit(f"only {cut.cuts} places were cut out: CUT has to follow the code")
-    body = orjson.dumps({"query": PERSON.document, "variables": {"id": write_id("User", key)}})
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/graphql",
-        "query_string": b"",
-        "headers": [
-            (b"host", b"127.0.0.1"),
-            (b"content-type", b"application/json"),
-            (b"accept", b"application/json"),
-            (b"authorization", f"Bearer {issuer.token(sub)}".encode()),
-        ],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 8000),
-        "scheme": "http",
-    }
-    answers: list[Any] = []
+    settings = Settings.load_to_serve()
+    app = create_app(settings)
+    if cut is not None and cut.missing:
+        raise SystemExit(f"{cut.missing} is nowhere in the code: CUT has to follow it")
+    text, loop, pipe = request_text(key, token), asyncio.get_running_loop(), Pipe()
+    config = BoundedConfig(app, limits=ConnectionLimits(), log_config=None)
+    config.load()
 
-    async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
+    async def ask(count: int) -> bytes:
+        for _ in range(count):
+            pipe.wrote = loop.create_future()
+            protocol.data_received(text)
+            answered = await pipe.wrote
+        return answered
 
-    async def send(message: Any) -> None:
-        answers.append(message)
-
-    if (address := settings.get("metrics")) is not None:
+    if settings.metrics is not None:
         from community_gql.telemetry.exposition import exposed
 
-        host, _, port = address.partition(":")
-        shown = exposed(host, int(port), folder)
+        shown = exposed(*settings.metrics, folder)
         shown.__enter__()
-    async with app.router.lifespan_context(app):
-        loop = asyncio.get_running_loop()
-        for number in range(500):
-            await app(dict(scope), receive, send)
-            if number == 3:
-                await asyncio.sleep(1)  # until it is compiled
-        assert answers[-2]["status"] == 200, answers[-2:]
-        assert b'"user":{' in answers[-1]["body"], answers[-1]
+    async with app.router.lifespan_context(app) as state:
+        protocol = BoundedProtocol(config, Connections(), dict(state or {}), loop)
+        protocol.connection_made(pipe)
+        await ask(4)
+        await asyncio.sleep(1)  # until it is compiled
+        answered = await ask(500)
+        assert answered.startswith(b"HTTP/1.1 200"), answered
+        assert b'"user":{' in answered, answered
         gc.collect()
         gc.freeze()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
-            answers.clear()
             start = time.process_time()
-            for _ in range(int(line)):
-                await app(dict(scope), receive, send)
+            await ask(int(line))
             took = time.process_time() - start
-            sys.stdout.write(f"{took} {address or '-'}\n")
+            sys.stdout.write(f"{took} {os.environ.get('METRICS', '-')}\n")
             sys.stdout.flush()
     os._exit(0)
+
+
+Whom = tuple[str, str, dict[str, str]]
+"""The key of the person who is asked for, the token of who asks, and the environment."""
 
 
 class Child:
     """One of the processes, started by ``under`` if that is not empty."""
 
-    def __init__(self, way: str, url: str, key: str, sub: str, *under: str) -> None:
+    def __init__(self, way: str, whom: Whom, *under: str) -> None:
         self.way, self.address = way, "-"
-        words = [sys.executable, "-m", "benchmarks.seeing", "--answer", way, url, key, sub]
+        key, token, environment = whom
+        words = [sys.executable, "-m", "benchmarks.seeing", "--answer", way, key, token]
         self.process = subprocess.Popen(
             [*under, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"PYTHONHASHSEED": "0"} if under else None,
+            env=environment | ({"PYTHONHASHSEED": "0"} if under else {}),
         )
 
     def take(self, count: int) -> float:
@@ -207,11 +234,11 @@ class Child:
         return float(took)
 
 
-def instructions(way: str, whom: tuple[str, str, str], count: int) -> float:
+def instructions(way: str, whom: Whom, count: int) -> float:
     """How many instructions a request takes, over so many requests."""
     with tempfile.NamedTemporaryFile() as said:
         under = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--log-file={said.name}"]
-        child = Child(way, *whom, *under, f"--callgrind-out-file={os.devnull}")
+        child = Child(way, whom, *under, f"--callgrind-out-file={os.devnull}")
         child.take(300)
         switch = ["callgrind_control", str(child.process.pid), "-i"]
         subprocess.run([*switch, "on"], check=True, capture_output=True)
@@ -242,25 +269,25 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=4, help="of each kind")
     parser.add_argument("--limit", type=float, default=200, help="seconds, then it is enough")
     parser.add_argument("--instructions", type=int, metavar="REQUESTS", help="count them instead")
-    parser.add_argument("--answer", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--answer", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.answer:
         answer(*given.answer)
         return
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: E731, T201
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with databases.started(FOLDER / "postgres", say) as server:
+    with databases.started(FOLDER / "postgres", say) as server, issuing() as issuer:
         database = databases.filled(server, given.people, say)
-        (person,) = database.rows(
-            "SELECT auth0_sub AS sub, public_id AS key FROM users ORDER BY created_at LIMIT 1"
-        )
-        whom = database.url, str(person["key"]), person["sub"]
+        (person, *_) = viewers(database, 1)
+        surroundings = Surroundings(database, issuer, free_port())
+        environment = Project().environment(surroundings)
+        whom = person.key, issuer.token(person), dict(environment)
         if given.instructions:
             counts = {way: instructions(way, whom, given.instructions) for way in WAYS}
             for way, number in counts.items():
                 print(f"{way:8} {number:9,.0f}, {number / counts['without']:.4f} of without")  # noqa: T201
             return
-        children = [Child(way, *whom) for _ in range(given.processes) for way in WAYS]
+        children = [Child(way, whom) for _ in range(given.processes) for way in WAYS]
         stop = threading.Event()
         thread = threading.Thread(target=scrape, args=(children, stop))
         took: dict[Child, list[float]] = {child: [] for child in children}

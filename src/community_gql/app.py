@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ from community_gql.http.health import Readiness
 from community_gql.http.limits import LiveLimits
 from community_gql.http.live_connections import LiveConnections
 from community_gql.http.proxies import TrustedProxies
+from community_gql.http.quick import QUICK, Quick
 from community_gql.http.rate_limit import Budget, MemoryBudget
 from community_gql.http.read_after import ReadAfter
 from community_gql.http.sdl import SchemaFile
@@ -75,8 +76,9 @@ def create_app(
     operations = _operations(database, settings, near_rows, development is not None)
     config = endpoint_config(settings, development=development is not None)
     after = _read_after(database, settings)
-    authentication, runner = identity.authentication, Runner(operations, config, after)
+    authentication = identity.authentication
     requests = Requests() if settings.metrics is not None else None
+    runner = Runner(operations, config, after, requests)
     housekeeping = Housekeeping(
         database, retention=settings.live_retention, matches=settings.matching != "machine"
     )
@@ -87,14 +89,17 @@ def create_app(
         runner, authentication, live, connections, proxies=proxies, origins=settings.cors_origins
     )
 
+    state: dict[str, Any] = {SOCKETS: sockets}
+    # What CORS, development or standbys add to an answer is added on the long way.
+    if not settings.cors_origins and not config.development and after is None:
+        state[QUICK] = Quick(runner, authentication, proxies)
     hot = HotDocuments(operations, database, settings.hot_documents)
-    running = [identity.running(), housekeeping.running(), live.running(), hot.running()]
-    if database.replicas is not None:
-        running.append(database.replicas.running())
-    if settings.database_pgbouncer:
-        running.append(bouncer.checking(database))
+    running: list[AbstractAsyncContextManager[None]] = [
+        *(identity.running(), housekeeping.running(), live.running(), hot.running()),
+        *_beside(database, settings),
+    ]
     if requests is not None:
-        running.append(Gauges(requests, database, operations, live, connections).running())
+        running.append(Gauges(runner.afterwards, requests, operations, live, connections).running())
     ended = [config.budget.close, *([after.close] if after is not None else []), database.close]
     return Application(
         runner,
@@ -103,9 +108,16 @@ def create_app(
         proxies,
         cors_origins=settings.cors_origins,
         routes=_routes(database, identity, config),
-        lifespan=_lifespan(operations, sockets, running, ended),
-        requests=requests,
+        lifespan=_lifespan(runner, state, running, ended),
     )
+
+
+def _beside(database: Database, settings: Settings) -> Iterator[AbstractAsyncContextManager[None]]:
+    """What runs where there are standbys, or PgBouncer."""
+    if database.replicas is not None:
+        yield database.replicas.running()
+    if settings.database_pgbouncer:
+        yield bouncer.checking(database)
 
 
 def _routes(database: Database, identity: IdentityParts, config: EndpointConfig) -> list[BaseRoute]:
@@ -135,8 +147,8 @@ def _redis() -> Any:
 
 
 def _lifespan(
-    operations: Operations,
-    sockets: Sockets,
+    runner: Runner,
+    state: dict[str, Any],
     running: Sequence[AbstractAsyncContextManager[None]],
     ended: Sequence[Callable[[], Awaitable[None]]],
 ) -> Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]]:
@@ -147,8 +159,9 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             for part in running:
                 await stack.enter_async_context(part)
-            yield {SOCKETS: sockets}
-        operations.close()
+            yield state
+            runner.afterwards.end()
+        runner.operations.close()
         for close in ended:
             await close()
         await asyncio.to_thread(tracing.close)
@@ -204,7 +217,6 @@ class Application:
         routes: Sequence[BaseRoute],
         lifespan: Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]],
         cors_origins: Sequence[str] = (),
-        requests: Requests | None = None,
     ) -> None:
         self.starlette = Starlette(
             routes=routes,
@@ -213,9 +225,7 @@ class Application:
             lifespan=lifespan,
         )
         self.authentication = authentication
-        self._graphql: ASGIApp = GraphQLEndpoint(
-            runner, authentication, streams, self.starlette, requests
-        )
+        self._graphql: ASGIApp = GraphQLEndpoint(runner, authentication, streams, self.starlette)
         for cors in _cors(cors_origins):
             # It answers preflight requests itself, which need the security headers too.
             self._graphql = SecurityHeaders(cors.cls(self._graphql, *cors.args, **cors.kwargs))

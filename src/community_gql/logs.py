@@ -7,10 +7,11 @@ import hashlib
 import logging
 import os
 import re
+import select
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -109,46 +110,74 @@ class JsonLinesHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line of a record."""
         try:
-            _write(self.format(record).encode())
+            os.write(_STDERR, self.format(record).encode() + b"\n")
         except Exception:
             self.handleError(record)
 
 
+Event = tuple[float, str, Mapping[str, Any]]
+"""When it was, by ``time.time``, its message, and fields beside that."""
+
+
 def write_event(logger: logging.Logger, message: str, fields: Mapping[str, Any]) -> None:
-    """Write an event at info that happens for each request, with ``fields`` beside the message.
+    """Write an event at info, with ``fields`` beside the message."""
+    write_events(logger, [(time.time(), message, fields)])
 
-    With the JSON log it is one ``write`` of one object: a record that passes through ``logging``
-    takes five times the processor time. Any other logging gets its record.
+
+def write_events(logger: logging.Logger, events: Iterable[Event]) -> None:
+    """Write events at info, such as happen for each request.
+
+    With the JSON log each is one line of one object, without a record: a record that passes
+    through ``logging`` takes five times the processor time. Any other logging gets its records.
     """
-    if len(logger.handlers) == 0 and _is_json(logger.parent):
-        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-        # Two objects that become one line: a dictionary of all would be filled twice.
-        line = orjson.dumps(
-            {"time": now, "level": "info", "logger": logger.name, "message": message}
-        )
-        if fields:
-            line = b"%b,%b" % (line[:-1], orjson.dumps(fields, default=str)[1:])
-        with contextlib.suppress(OSError):  # nobody reads the log: no reason to fail a request
-            _write(line)
+    if writes_json(logger):
+        _write(_line(logger.name, *event) for event in events)
         return
-    # `Logger.info` would look for the place in the code that calls it.
-    record = logger.makeRecord(
-        logger.name, logging.INFO, __file__, 0, message, (), None, None, dict(fields)
-    )
-    logger.handle(record)
+    for at, message, fields in events:
+        # `Logger.info` would look for the place in the code that calls it.
+        record = logger.makeRecord(
+            logger.name, logging.INFO, __file__, 0, message, (), None, None, dict(fields)
+        )
+        record.created, record.msecs = at, at % 1 * 1000
+        logger.handle(record)
 
 
-def _is_json(logger: logging.Logger | None) -> bool:
+def writes_json(logger: logging.Logger) -> bool:
+    """Whether what it writes goes out as lines of JSON, and nowhere else."""
+    parent = logger.parent
     return (
-        logger is not None
-        and not logger.propagate
-        and len(logger.handlers) == 1
-        and isinstance(logger.handlers[0], JsonLinesHandler)
+        len(logger.handlers) == 0
+        and parent is not None
+        and not parent.propagate
+        and len(parent.handlers) == 1
+        and isinstance(parent.handlers[0], JsonLinesHandler)
     )
 
 
-def _write(line: bytes) -> None:
-    os.write(_STDERR, line + b"\n")
+def _line(name: str, at: float, message: str, fields: Mapping[str, Any]) -> bytes:
+    now = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    # Two objects that become one line: a dictionary of all would be filled twice.
+    line = orjson.dumps({"time": now, "level": "info", "logger": name, "message": message})
+    if fields:
+        line = b"%b,%b" % (line[:-1], orjson.dumps(fields, default=str)[1:])
+    return line
+
+
+def _write(lines: Iterable[bytes]) -> None:
+    """Write whole lines, as many at once as the kernel keeps together in a pipe."""
+    together = bytearray()
+    for line in lines:
+        if together and len(together) + len(line) >= select.PIPE_BUF:
+            _write_bytes(together)
+            together = bytearray()
+        together += line
+        together += b"\n"
+    _write_bytes(together)
+
+
+def _write_bytes(lines: bytes | bytearray) -> None:
+    with contextlib.suppress(OSError):  # nobody reads the log: no reason to fail a request
+        os.write(_STDERR, lines)
 
 
 def describe(error: BaseException, values: Any = None) -> str:

@@ -22,8 +22,8 @@ from community_gql.app import create_app
 from community_gql.db import migrate
 from community_gql.dev import seeding
 from community_gql.dev.embedded import EmbeddedPostgres
+from community_gql.http.config import BoundedConfig
 from community_gql.http.limits import ConnectionLimits
-from community_gql.http.protocol import BoundedConfig
 from community_gql.http.server import DrainingServer
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.settings import Settings

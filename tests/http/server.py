@@ -17,6 +17,7 @@ from typing import Any, Self
 import httpx
 import orjson
 
+from community_gql.http.afterwards import SECONDS
 from tests.support.provider import provided
 
 HOST = "127.0.0.1"
@@ -40,7 +41,14 @@ class Server:
         return f"http://{HOST}:{self.port}"
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged; every line must be JSON."""
+        """What it has logged; every line must be JSON.
+
+        Lines of requests are late by ``afterwards.SECONDS``: it is waited until none comes for ten
+        times as long.
+        """
+        size = -1
+        while size != (size := self.log.stat().st_size):
+            time.sleep(10 * SECONDS)
         return [orjson.loads(line) for line in self.log.read_bytes().splitlines()]
 
     def connect(self, timeout: float = 20) -> Raw:

@@ -111,8 +111,8 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 def serve(port: int, workers: int, drain_seconds: float) -> None:
     """Serve ``app`` as ``community-gql serve`` serves its own."""
     from community_gql.cli.serve import listen
+    from community_gql.http.config import BoundedConfig
     from community_gql.http.limits import ConnectionLimits
-    from community_gql.http.protocol import BoundedConfig
     from community_gql.http.server import serve_alone
     from community_gql.http.workers import Workers
     from community_gql.settings import Settings

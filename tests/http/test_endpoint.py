@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from typing import Any
@@ -176,4 +177,4 @@ def test_serve_logs_with_the_handler_that_events_look_for() -> None:
 
 def test_the_line_of_the_log_has_every_field() -> None:
     line = RequestLog(method="POST", path="/graphql")
-    assert [*line.fields()] == [*RequestLog.__slots__, "pid"]
+    assert [*line.fields()] == [*(each.name for each in dataclasses.fields(line)), "pid"]

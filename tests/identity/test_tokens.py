@@ -335,6 +335,9 @@ class OneKey:
     async def find(self, kid: str) -> RSAKey | None:
         return self.key
 
+    def held(self, kid: str) -> RSAKey | None:
+        return self.key
+
 
 _keys = OneKey()
 _verifier = TokenVerifier(_keys, "https://issuer.example/", AUDIENCE)

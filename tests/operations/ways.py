@@ -72,6 +72,9 @@ class _Authenticate:
     async def bearer(self, authorization: str) -> Viewer:
         raise NotImplementedError
 
+    def remembered(self, authorization: bytes) -> Viewer | None:
+        raise NotImplementedError
+
     async def admission(self, *_: Any) -> None:
         raise NotImplementedError
 

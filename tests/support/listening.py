@@ -16,9 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from community_gql.app import create_app
+from community_gql.http.config import BoundedConfig
 from community_gql.http.limits import ConnectionLimits, LiveLimits
 from community_gql.http.live_connections import LiveConnections
-from community_gql.http.protocol import BoundedConfig
 from community_gql.http.server import DrainingServer
 from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.identity.development import DevelopmentIssuer

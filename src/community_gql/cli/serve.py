@@ -114,8 +114,8 @@ def serve_on(
     """Serve until a signal ends it. ``application`` is a factory's name or the thing itself."""
     import logging.config
 
+    from community_gql.http.config import BoundedConfig
     from community_gql.http.limits import ConnectionLimits
-    from community_gql.http.protocol import BoundedConfig
     from community_gql.http.server import bounded, serve_alone, warn_of_open_trust
     from community_gql.http.workers import Workers
 

@@ -38,7 +38,6 @@ from community_gql.http.whole import whole_body
 from community_gql.operations.prepared import Prepared
 from community_gql.telemetry import tracing
 from community_gql.telemetry.correlation import current, request_id, trace_id
-from community_gql.telemetry.metrics import Requests
 
 PUBLIC_SECONDS = 5
 """How long anyone's copy of a public answer may be used."""
@@ -50,7 +49,7 @@ class GraphQLEndpoint:
     """Answers GraphQL over HTTP.
 
     ``streams`` answer subscriptions, if any are answered. ``page`` is the application that shows
-    browsers the explorer. ``requests`` counts what was asked, where somebody wants to know.
+    browsers the explorer.
     """
 
     def __init__(
@@ -59,10 +58,9 @@ class GraphQLEndpoint:
         authenticate: Authenticate,
         streams: Streams | None = None,
         page: ASGIApp | None = None,
-        requests: Requests | None = None,
     ) -> None:
         self.runner, self._authenticate = runner, authenticate
-        self._streams, self._page, self._requests = streams, page, requests
+        self._streams, self._page = streams, page
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request; never raises."""
@@ -106,16 +104,7 @@ class GraphQLEndpoint:
             await answer.run(scope, receive, send, is_tls=head.is_tls)
             return
         self._complete(exchange, scope, head, answer)
-        exchange.write_log(answer.http_status(accepted), answer)
-        if self._requests is not None:
-            self._requests.count(
-                log.type,
-                log.executor,
-                log.status,
-                log.milliseconds,
-                log.database_milliseconds,
-                log.codes,
-            )
+        self.runner.afterwards.note(exchange.fill_log(answer.http_status(accepted), answer))
         if span is not None:
             _describe(span, log)
         await answer.send(send, accepted, head=head.method == "HEAD", is_tls=head.is_tls)
@@ -165,6 +154,8 @@ class GraphQLEndpoint:
                 except Exception as error:
                     answer = self.runner.refused(exchange, error)
                     if streams is not None and answer.status in _MISTAKES:
+                        log = exchange.fill_log(200, answer)
+                        self.runner.afterwards.note(log, is_counted=False)
                         return streams.of_mistake(exchange, answer)
                     return answer
                 if streams is not None:

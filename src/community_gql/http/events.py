@@ -66,7 +66,6 @@ class Streams:
     def of_mistake(self, exchange: Exchange, answer: Answer) -> EventStream:
         """The stream that says what is wrong with a document, and no more."""
         stream = EventStream(self.connections, exchange)
-        exchange.write_log(200, answer)
         stream.next(answer.body(), None)
         stream.complete()
         return stream

@@ -21,10 +21,14 @@ def loads(text: bytes | str) -> Any:
     number in a text that is nested too deep for Python's own reader.
     """
     value = orjson.loads(text)
-    raw = text.encode() if isinstance(text, str) else text
-    if _LONG not in raw.translate(_DIGITS):  # a pattern would try at each byte anew
+    if not has_long_number(text.encode() if isinstance(text, str) else text):
         return value
     try:
         return json.loads(text)
     except RecursionError:
         raise BadRequest("The request is nested too deeply.") from None
+
+
+def has_long_number(text: bytes) -> bool:
+    """Whether there may be a number in it that orjson does not read exactly."""
+    return _LONG in text.translate(_DIGITS)  # a pattern would try at each byte anew

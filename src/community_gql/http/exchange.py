@@ -20,6 +20,7 @@ from community_gql.db.database import COMMIT_SECONDS
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
+from community_gql.http.afterwards import Afterwards
 from community_gql.http.head import Head
 from community_gql.http.rate_limit import Balance, Budget, MemoryBudget, RateLimited, key_of
 from community_gql.http.read_after import ReadAfter
@@ -38,6 +39,7 @@ from community_gql.operations.documents import Refused
 from community_gql.operations.pipeline import Operations, Outcome
 from community_gql.operations.prepared import Params, Prepared
 from community_gql.telemetry import tracing
+from community_gql.telemetry.metrics import Requests
 
 REFUSED_COST = 1000
 """What a document or variables that cannot be run are charged: reading them takes time too."""
@@ -58,6 +60,9 @@ class Authenticate(Protocol):
 
     async def bearer(self, authorization: str) -> Viewer:
         """The viewer that an ``Authorization`` field names."""
+
+    def remembered(self, authorization: bytes) -> Viewer | None:
+        """The viewer whom ``bearer`` found; None if that must be asked again."""
 
     async def __call__(self, request: Request) -> Viewer:
         """The viewer of a request with whatever credentials."""
@@ -103,25 +108,29 @@ class EndpointConfig:
         return "Sign in to be told more." if self.introspection == "signed-in" else ""
 
 
-@dataclass(slots=True)
 class Exchange:
     """One operation while it is answered."""
 
-    client: str | None
-    """The client's network address."""
-    is_safe: bool = False
-    """Whether it came by a method that only reads."""
-    log: RequestLog = field(default_factory=RequestLog)
     params: Params | None = None
     viewer: Viewer | None = None
     account_gone: bool = False
-    head: Head | None = None
-    """The head of its request, if it came in one of its own."""
     token: str | None = None
     """What a read must be after to see what was written."""
     balance: Balance | None = None
     """What the budget holds, once something was charged."""
-    started: float = field(default_factory=time.perf_counter)
+
+    def __init__(
+        self,
+        client: str | None,
+        is_safe: bool = False,
+        log: RequestLog | None = None,
+        head: Head | None = None,
+    ) -> None:
+        """``client`` is the network address, ``is_safe`` whether it came by a method that only
+        reads, ``head`` that of its request, if it came in one of its own."""
+        self.client, self.is_safe, self.head = client, is_safe, head
+        self.log = log or RequestLog()
+        self.started = time.perf_counter()
 
     @property
     def key(self) -> str:
@@ -133,23 +142,29 @@ class Exchange:
         """What no log may show."""
         return None if self.params is None else self.params.variables
 
-    def write_log(self, status: int, answer: Answer) -> None:
-        """Write the line of the log, for an answer that went out with that status."""
-        self.log.status = status
-        self.log.milliseconds = int((time.perf_counter() - self.started) * 10_000) / 10
+    def fill_log(self, status: int, answer: Answer) -> RequestLog:
+        """The line of the log, for an answer that goes out with that status."""
+        log = self.log
+        log.status = status
+        log.milliseconds = int((time.perf_counter() - self.started) * 10_000) / 10
         if answer.errors:
-            self.log.codes = tuple(error["extensions"]["code"] for error in answer.errors)
-        self.log.write()
+            log.codes = tuple(error["extensions"]["code"] for error in answer.errors)
+        return log
 
 
 class Runner:
     """Prepares, charges and executes what an exchange asks for."""
 
     def __init__(
-        self, operations: Operations, config: EndpointConfig, after: ReadAfter | None = None
+        self,
+        operations: Operations,
+        config: EndpointConfig,
+        after: ReadAfter | None = None,
+        requests: Requests | None = None,
     ) -> None:
-        """``after`` is there where standbys answer queries."""
+        """``after`` is there where standbys answer queries, ``requests`` where metrics are."""
         self.operations, self.config, self._read_after = operations, config, after
+        self.afterwards = Afterwards(requests)
 
     async def prepare(self, exchange: Exchange) -> Prepared:
         """Prepare the operation and charge its cost.
@@ -232,13 +247,7 @@ class Runner:
                 explained=explained,
             )
         finally:
-            milliseconds = stopwatch.seconds * 1000
-            # `round` takes ten times as long.
-            log.database_milliseconds = int(milliseconds * 100) / 100
-            log.pool_milliseconds = int(stopwatch.pool_seconds * 100_000) / 100
-            log.compile_milliseconds = int(stopwatch.compile_seconds * 100_000) / 100
-            if (beyond := int(milliseconds) - FREE_MILLISECONDS) > 0:
-                await self._debit(exchange, beyond * POINTS_PER_MILLISECOND)
+            await self.charge_time(exchange, stopwatch)
         if self._read_after is not None and prepared.kind is OperationType.MUTATION:
             exchange.token = await self._read_after.wrote(exchange.viewer.sub)
         log.executor, log.fallback_reason = outcome.executor, outcome.fallback_reason
@@ -255,6 +264,21 @@ class Runner:
             errors=written(outcome.errors, exchange.values) if outcome.errors else (),
             extensions=extensions,
         )
+
+    async def charge_time(self, exchange: Exchange, stopwatch: Stopwatch) -> None:
+        """Charge what the statements took, and note it."""
+        log = exchange.log
+        # `round` takes ten times as long.
+        log.database_milliseconds = int(stopwatch.seconds * 100_000) / 100
+        log.pool_milliseconds = int(stopwatch.pool_seconds * 100_000) / 100
+        log.compile_milliseconds = int(stopwatch.compile_seconds * 100_000) / 100
+        if (points := self.beyond(stopwatch)) > 0:
+            await self._debit(exchange, points)
+
+    @staticmethod
+    def beyond(stopwatch: Stopwatch) -> int:
+        """What the statements are charged, in points, where that is above 0."""
+        return (int(stopwatch.seconds * 1000) - FREE_MILLISECONDS) * POINTS_PER_MILLISECOND
 
     def refused(self, exchange: Exchange, error: Exception) -> Answer:
         """The answer to what this error refused or broke; a fault of ours is logged."""

@@ -28,3 +28,19 @@ def fault_of(fields: Sequence[tuple[bytes, bytes]], version: str) -> tuple[int, 
     if names.count(b"content-length") > 1:
         return 400, "The length of the body is said twice."
     return None
+
+
+def expects(fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether the client waits to be told to send the body."""
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in fields)
+
+
+def skipped_head(fields: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    """A head for the body of a request that asks to upgrade; None if it has no body."""
+    if b"upgrade" not in [name for name, _ in fields]:
+        return None
+    found = None
+    for name, value in fields:
+        if name == b"transfer-encoding" or (name == b"content-length" and int(value)):
+            found = b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % (name, value)
+    return found

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from community_gql.db.background import in_background
-from community_gql.db.database import Database
 from community_gql.db.housekeeping import NEEDS
 from community_gql.db.states import CANCELLED, NO_CONNECTION, POOL_WAIT
+from community_gql.http.afterwards import Afterwards
 from community_gql.http.connections import open_connections
 from community_gql.http.live_connections import LiveConnections
 from community_gql.lru import LruCache
@@ -27,13 +27,17 @@ class Gauges:
 
     def __init__(
         self,
+        afterwards: Afterwards,
         requests: metrics.Requests,
-        database: Database,
         operations: Operations,
         live: Live,
         connections: LiveConnections,
     ) -> None:
-        self._requests, self._pool = requests, database.pool
+        self._afterwards, self._requests, self._pool = (
+            afterwards,
+            requests,
+            operations.database.pool,
+        )
         self._live, self._live_connections = live, connections
         self._caches: dict[str, LruCache[Any]] = {
             "documents": operations.documents.kept,
@@ -59,6 +63,7 @@ class Gauges:
 
     def tell(self) -> None:
         """Tell them now."""
+        self._afterwards.catch_up()
         self._requests.hand_over()
         self._live.deliveries.hand_over()
         pool = self._pool

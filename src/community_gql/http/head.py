@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from starlette.types import Scope
 
@@ -17,14 +17,12 @@ def wants_signpost(path: str, accept: bytes) -> bool:
     return path == "/" and accept in (b"", b"*/*")
 
 
-@dataclass(slots=True)
 class Head:
-    """The fields of a request's head that decide how it is answered, as bytes."""
+    """The fields of a request's head that decide how it is answered, as bytes.
 
-    method: str
-    query_string: bytes
-    is_tls: bool
-    client: str | None
+    What a request does not bring is the class's: a head is made for each.
+    """
+
     accept: bytes = b""
     """All ``Accept`` lines as one list."""
     authorization: bytes | None = None
@@ -39,45 +37,57 @@ class Head:
     last_event_id: str | None = None
     read_after: bytes = b""
     cookie: bytes = b""
+    forwarded_for: bytes = b""
+    """All ``X-Forwarded-For`` lines as one list; of who it came from, see ``TrustedProxies``."""
+    forwarded_proto: bytes = b""
+
+    def __init__(self, method: str, query_string: bytes, is_tls: bool, client: str | None) -> None:
+        self.method, self.query_string = method, query_string
+        self.is_tls, self.client = is_tls, client
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
         """The head of the request with this ASGI scope."""
         client = scope.get("client")
-        head = cls(
-            scope["method"],
-            scope["query_string"],
-            scope.get("scheme") == "https",
-            client[0] if client else None,
-        )
-        for name, value in scope["headers"]:
+        is_tls = scope.get("scheme") == "https"
+        head = cls(scope["method"], scope["query_string"], is_tls, client[0] if client else None)
+        head.read(scope["headers"])
+        return head
+
+    def read(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take what they say; their names are in lower case."""
+        for name, value in fields:
             match name:
                 case b"accept":
-                    head.accept = b"%b, %b" % (head.accept, value) if head.accept else value
+                    self.accept = b"%b, %b" % (self.accept, value) if self.accept else value
                 case b"authorization":
-                    head.authorization = value
-                    head.authorizations += 1
+                    self.authorization = value
+                    self.authorizations += 1
                 case b"cookie":
-                    head.has_cookie = True
-                    head.cookie = b"%b; %b" % (head.cookie, value) if head.cookie else value
+                    self.has_cookie = True
+                    self.cookie = b"%b; %b" % (self.cookie, value) if self.cookie else value
                 case b"content-type":
-                    head.content_type = value
+                    self.content_type = value
                 case b"content-length":
-                    head.content_length = value
+                    self.content_length = value
                 case b"content-encoding":
-                    head.content_encoding = value
+                    self.content_encoding = value
                 case b"x-request-id":
-                    head.request_id = value
+                    self.request_id = value
                 case b"x-read-after":
-                    head.read_after = value
+                    self.read_after = value
                 case b"traceparent":
-                    head.traceparent = value
+                    self.traceparent = value
                 case b"last-event-id":
-                    head.last_event_id = value.decode("latin1") or None
+                    self.last_event_id = value.decode("latin1") or None
                 case b"if-none-match":
-                    lines = head.if_none_match
-                    head.if_none_match = b"%b, %b" % (lines, value) if lines else value
-        return head
+                    lines = self.if_none_match
+                    self.if_none_match = b"%b, %b" % (lines, value) if lines else value
+                case b"x-forwarded-for":
+                    lines = self.forwarded_for
+                    self.forwarded_for = b"%b, %b" % (lines, value) if lines else value
+                case b"x-forwarded-proto":
+                    self.forwarded_proto = value
 
     @property
     def is_safe(self) -> bool:

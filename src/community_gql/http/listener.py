@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
+import fcntl
 import socket
 import sys
+import termios
 
 SETTLE_SECONDS = 0.3
 """How long connections that the kernel has begun may take to become complete: a round trip."""
@@ -59,3 +62,9 @@ def accept_all(listener: socket.socket) -> list[socket.socket]:
             with contextlib.suppress(ConnectionError):  # it has gone already
                 accepted.append(listener.accept()[0])
     return accepted
+
+
+def has_unread(transport: asyncio.BaseTransport) -> bool:
+    """Whether bytes of a connection have arrived that were not read yet: closing resets them."""
+    connection = transport.get_extra_info("socket")
+    return fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)) != bytes(4)

@@ -9,27 +9,31 @@ GraphQL errors, and quiet in the log.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
-import termios
 from enum import Enum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from starlette.types import Scope
-from uvicorn import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from community_gql.http.connections import Connections
 from community_gql.http.events import BECOMES_STREAM
-from community_gql.http.framing import FRAMING, USUAL, fault_of
+from community_gql.http.framing import FRAMING, USUAL, expects, fault_of, skipped_head
 from community_gql.http.head import GRAPHQL_PATHS
 from community_gql.http.limits import ConnectionLimits, holder
+from community_gql.http.listener import has_unread
+from community_gql.http.quick import PATHS, QUICK, Quick
 from community_gql.http.requests import HttpError
 from community_gql.http.responses import raw_refusal
 from community_gql.http.sockets import SOCKETS, Sockets
+from community_gql.http.timer import LazyTimer
 from community_gql.http.websocket import keep_little
+from community_gql.http.whole import Whole
+
+if TYPE_CHECKING:
+    from community_gql.http.config import BoundedConfig
 
 MAX_URL_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 32 * 1024
@@ -51,18 +55,6 @@ class _Enough(Exception):
     """What still comes is not read: raised by a callback, it stops the parser."""
 
 
-class BoundedConfig(Config):
-    """uvicorn's configuration with our bounds; it travels to the worker processes as it is."""
-
-    def __init__(
-        self, app: Any, *, limits: ConnectionLimits, drain_seconds: float = 0, **options: Any
-    ) -> None:
-        super().__init__(
-            app, http=BoundedProtocol, ws="none", server_header=False, access_log=False, **options
-        )
-        self.limits, self.drain_seconds = limits, drain_seconds
-
-
 class Reading(Enum):
     """Which part of a request a connection reads."""
 
@@ -72,11 +64,7 @@ class Reading(Enum):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Its parser calls ``on_...`` in the order of the bytes.
-
-    A connection has one timer. It is set anew only where its time comes before the one that runs,
-    so that a request which arrives at once costs none.
-    """
+    """One connection. Its parser calls ``on_...`` in the order of the bytes."""
 
     config: BoundedConfig
     server_state: Connections
@@ -96,16 +84,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._field_bytes = 0
         self._framing: list[tuple[bytes, bytes]] = []
+        self._is_usual = True  # it has one Host and one Content-Length
+        self._expects = False  # to be told to go on
         self._skipped_head: bytes | None = None
         self._sockets: Sockets | None = app_state.get(SOCKETS)
+        self._quick: Quick | None = app_state.get(QUICK)
+        self._whole: Whole | None = None
+        """What is read now, if the quick way may answer it once it is whole."""
         self._becomes_socket = False  # once the head is complete that asks for it
         self._refused = False
         self._refusal: bytes | None = None  # to be sent after the answers that are owed
         self._lingers = False  # all is said; what still comes is thrown away
         self._has_ended = False  # the client sends no more
-        self._deadline = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._timer = LazyTimer(self.loop, self._time_has_come)
         self._write_timer: asyncio.TimerHandle | None = None
 
     # asyncio calls these
@@ -126,7 +117,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif more > 0 and more > state.beyond(limits.max_per_address):
             self._refuse(503, "There are too many connections. Try again shortly.")
         else:
-            self._expect(self._limits.header_timeout)
+            self._timer.expect(self._limits.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -148,14 +139,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._feed(data)
         if self._refused:
             return
+        if self._whole is not None:
+            self._begin()
         # What has arrived of a head that is not complete yet.
         if (
             self._reading is Reading.HEAD
             and self._head_bytes > MAX_URL_BYTES + MAX_HEAD_BYTES + len(data)
         ):
             self._refuse(431, "The header fields are too long.")
+        elif self._reading is Reading.NOTHING and self._owes():
+            self._timer.deadline = math.inf  # the time of an answer is the view's
         elif (self._reading, self._begun) != before:
-            self._expect(self._patience())
+            self._timer.expect(self._patience())
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more, but may still read: what it is owed is sent first."""
@@ -194,8 +189,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Enough
         if self._skipped_head is not None:
             return
-        super().on_message_begin()
-        self.scope["state"][BECOMES_STREAM] = self._become_stream
+        self.url, self.headers = b"", []
         self._reading = Reading.HEAD
         self._begun += 1
         self._field_bytes = 0
@@ -231,14 +225,43 @@ class BoundedProtocol(HttpToolsProtocol):
             if len(self.pipeline) >= MAX_AHEAD:
                 self._refuse(400, f"More than {MAX_AHEAD} requests wait for an answer.")
                 return
-            super().on_headers_complete()
+            if self._quick is not None and self.url in PATHS and self._may_be_quick():
+                keep_alive = self.parser.should_keep_alive() and not self.server_state.draining
+                self._whole = Whole(self, keep_alive)
+            else:
+                self._begin()  # its target may be no URL
             self._reading = Reading.BODY
-            if self.server_state.draining:
-                self.cycle.keep_alive = False
+
+    def _may_be_quick(self) -> bool:
+        """Whether it is a usual POST, and nothing is owed before it."""
+        parser = self.parser
+        is_post = self._is_usual and parser.get_method() == b"POST" and not self._owes()
+        return is_post and parser.get_http_version() == "1.1" and not parser.should_upgrade()
+
+    def _make_scope(self) -> None:
+        """Make ASGI's scope of what was read of the head, which is all but its first line."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, self._expects
+        scope: Any = self.scope
+        scope["headers"] = headers
+        scope["state"][BECOMES_STREAM] = self._become_stream
+
+    def _begin(self) -> None:
+        """Have uvicorn begin the request, with what is there of its body."""
+        whole, self._whole = self._whole, None
+        self._make_scope()
+        super().on_headers_complete()
+        if self.server_state.draining:
+            self.cycle.keep_alive = False
+        if whole is not None and whole.body:
+            self.on_body(whole.body)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
-        if not self._refused and not self.cycle.response_complete:
+        if self._whole is not None:
+            self._whole.body += body
+        elif not self._refused and not self.cycle.response_complete:
             self.cycle.body += body
             if len(self.cycle.body) > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
@@ -248,6 +271,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """The request is complete; the next one may follow."""
         if not self._refused and self._skipped_head is None and not self._becomes_socket:
             self._reading = Reading.NOTHING
+            if self._whole is not None:
+                assert self._quick is not None
+                if self._quick.start(self._whole):
+                    self.cycle, self._whole = self._whole, None  # type: ignore[assignment]
+                    return
+                self._begin()
             if not self.cycle.response_complete:
                 self.cycle.more_body = False
                 self.cycle.message_event.set()
@@ -264,14 +293,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             if not self.pipeline and self._reading is Reading.BODY:
-                self._expect(self._patience())  # we did not read before
+                self._timer.expect(self._patience())  # we did not read before
         elif self._refused:
             if self._refusal is not None:
                 self._write_last(self._refusal)
         elif self._reading is Reading.NOTHING:
-            self._expect(self._limits.idle_timeout)
+            self._timer.expect(self._limits.idle_timeout)
         elif self._reading is Reading.BODY:
-            self._expect(max(self._deadline - self.loop.time() - BODY_GRACE, 0.01))
+            self._timer.expect(max(self._timer.left - BODY_GRACE, 0.01))
 
     def shutdown(self) -> None:
         """The process ends: answer what was asked, and close."""
@@ -281,15 +310,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             if self.cycle.response_complete:
                 self._close()
-        elif self._reading is Reading.HEAD or self._begun == 0 or self._has_unread():
-            self._expect(min(FIRST_REQUEST_SECONDS, self._limits.header_timeout))
+        elif self._reading is Reading.HEAD or self._begun == 0 or has_unread(self.transport):
+            self._timer.expect(min(FIRST_REQUEST_SECONDS, self._limits.header_timeout))
         else:
             self._close()
-
-    def _has_unread(self) -> bool:
-        """Whether bytes have arrived that were not read yet: closing would reset them."""
-        socket = self.transport.get_extra_info("socket")
-        return fcntl.ioctl(socket.fileno(), termios.FIONREAD, bytes(4)) != bytes(4)
 
     # timers
 
@@ -303,28 +327,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # The time of an answer is the view's.
         return math.inf if self._owes() else self._limits.idle_timeout
 
-    def _expect(self, seconds: float) -> None:
-        if seconds == math.inf:
-            self._deadline = math.inf
-            return
-        self._deadline = self.loop.time() + seconds
-        if self._timer is not None:
-            if self._timer_at <= self._deadline:
-                return
-            self._timer.cancel()
-        self._set_timer(seconds)
-
-    def _set_timer(self, seconds: float) -> None:
-        self._timer_at = self._deadline
-        self._timer = self.loop.call_later(seconds, self._time_has_come)
-
     def _time_has_come(self) -> None:
-        self._timer = None
-        left = self._deadline - self.loop.time()
-        if left > 0.001:
-            if left < math.inf:
-                self._set_timer(left)
-        elif self._refused:
+        if self._refused:
             if self.transport.is_closing() or not self.transport.get_write_buffer_size():
                 self.transport.abort()
             else:
@@ -334,7 +338,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._reading is Reading.NOTHING:
             self._close()  # a browser that connects ahead, or has asked all that it wanted
         elif self.flow.read_paused:
-            self._expect(self._limits.body_timeout)  # we are the ones who do not read
+            self._timer.expect(self._limits.body_timeout)  # we are the ones who do not read
         else:
             seconds = self._limits.body_timeout
             self._refuse(408, f"The body did not arrive within {seconds:g} seconds.")
@@ -351,6 +355,7 @@ class BoundedProtocol(HttpToolsProtocol):
             b"websocket",
         ):
             return False
+        self._make_scope()
         self.scope |= {"method": "GET", "http_version": self.parser.get_http_version()}
         self.scope |= {"path": path, "raw_path": path.encode(), "query_string": b""}
         return True
@@ -386,10 +391,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         """Nothing is read here any more, and no timer runs."""
-        for timer in (self._timer, self._write_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._write_timer = None
+        self._timer.cancel()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
         self._give_up_share()
         self.server_state.streams.discard(self)
         self._refused = True
@@ -436,21 +441,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_framed_well(self) -> bool:
         """Whether nobody can doubt where the request ends; one that leaves a doubt is refused."""
-        framing = self._framing
-        if len(framing) == 2 and {framing[0][0], framing[1][0]} == USUAL:
+        framing, self._expects = self._framing, False
+        self._is_usual = len(framing) == 2 and {framing[0][0], framing[1][0]} == USUAL
+        if self._is_usual:
             return True
         if fault := fault_of(framing, self.parser.get_http_version()):
             self._refuse(*fault)
             return False
-        names = {name for name, _ in framing}
-        if b"expect" in names:
-            self.expect_100_continue = (b"expect", b"100-continue") in [
-                (name, value.lower()) for name, value in self._framing
-            ]
-        if b"upgrade" in names and self.parser.should_upgrade():
-            for name, value in self._framing:
-                if name == b"transfer-encoding" or (name == b"content-length" and int(value)):
-                    self._skipped_head = b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % (name, value)
+        self._expects = expects(framing)
+        if self.parser.should_upgrade():
+            self._skipped_head = skipped_head(framing)
         return True
 
     def _refuse(self, status: int, message: str) -> None:
@@ -458,8 +458,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        self._deadline = math.inf
-        if self._reading is Reading.BODY:
+        self._timer.deadline = math.inf
+        if self._whole is not None:
+            self._write_last(raw_refusal(status, message))
+        elif self._reading is Reading.BODY:
             if self.pipeline:
                 self.pipeline.popleft()  # it has not begun
             elif self.cycle.response_complete:
@@ -489,10 +491,10 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._expect(LINGER_SECONDS)
+        self._timer.expect(LINGER_SECONDS)
 
     def _close(self) -> None:
         """Close when all is written, which the client has WRITE_SECONDS to read."""
         self._refused = True
         self.transport.close()
-        self._expect(WRITE_SECONDS)
+        self._timer.expect(WRITE_SECONDS)

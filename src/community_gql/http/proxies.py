@@ -25,6 +25,10 @@ class TrustedProxies:
         nothing: Any = None  # stands behind it: only its comparison of addresses is used
         self._trusted = ProxyHeadersMiddleware(nothing, list(trusted)).trusted_hosts
 
+    def __contains__(self, address: str | None) -> bool:
+        """Whether it is one of them."""
+        return address in self._trusted
+
     def apply(self, scope: Scope) -> None:
         """Have the scope say who the client is, and over what it came."""
         client = scope.get("client")
@@ -34,12 +38,17 @@ class TrustedProxies:
         for name, value in scope["headers"]:
             if name == b"x-forwarded-for":
                 addresses.append(value)
-            elif name == b"x-forwarded-proto":
-                scheme = value.decode("latin1").partition(",")[0].strip().lower()
-                if scheme in _SCHEMES:
-                    scope["scheme"] = _SCHEMES[scheme]
-        if addresses:
-            listed = b", ".join(addresses).decode("latin1")
-            host, port = self._trusted.get_trusted_client_address(listed)
-            if host:
-                scope["client"] = (host[:_LONGEST], port)
+            elif name == b"x-forwarded-proto" and (scheme := self.scheme(value)) is not None:
+                scope["scheme"] = scheme
+        if addresses and (found := self.client(b", ".join(addresses))) is not None:
+            scope["client"] = found
+
+    @staticmethod
+    def scheme(forwarded_proto: bytes) -> str | None:
+        """The scheme that the client used; None where that is not one of ours."""
+        return _SCHEMES.get(forwarded_proto.decode("latin1").partition(",")[0].strip().lower())
+
+    def client(self, forwarded_for: bytes) -> tuple[str, int] | None:
+        """The client's address and port, as the proxies tell them."""
+        host, port = self._trusted.get_trusted_client_address(forwarded_for.decode("latin1"))
+        return (host[:_LONGEST], port) if host else None

@@ -49,6 +49,9 @@ class Budget(Protocol):
     async def charge(self, key: str, cost: int) -> Balance:
         """Spend ``cost``. Raises RateLimited."""
 
+    def charge_now(self, key: str, cost: int) -> Balance | None:
+        """Spend ``cost``; None if it is not there, or if somebody must be asked."""
+
     async def debit(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` on what was done already, also below nothing, down to an empty minute."""
 
@@ -68,13 +71,19 @@ class MemoryBudget:
 
     async def charge(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` points. Raises RateLimited when the bucket holds less."""
+        balance = self.charge_now(key, cost)
+        if balance is not None:
+            return balance
         now = time.monotonic()
         held = self._held(key, now)
-        enough = cost <= held
-        balance = self._keep(key, held - cost if enough else held, now)
-        if not enough:
-            raise RateLimited(balance, max(1, math.ceil((cost - held) / self._rate)))
-        return balance
+        balance = self._keep(key, held, now)
+        raise RateLimited(balance, max(1, math.ceil((cost - held) / self._rate)))
+
+    def charge_now(self, key: str, cost: int) -> Balance | None:
+        """Spend ``cost`` points; None if the bucket holds less."""
+        now = time.monotonic()
+        held = self._held(key, now)
+        return self._keep(key, held - cost, now) if cost <= held else None
 
     async def debit(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` points on what was done already; at worst a minute has to pass."""

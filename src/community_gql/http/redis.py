@@ -79,6 +79,9 @@ class RedisBudget:
                 self._failed(error)
         return await self._own.charge(key, cost)
 
+    def charge_now(self, key: str, cost: int) -> None:
+        """Redis must be asked."""
+
     async def debit(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` points on what was done already, or all that the minute still holds."""
         if self._recovery is None:

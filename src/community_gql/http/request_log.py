@@ -15,12 +15,11 @@ from community_gql.logs import write_event
 from community_gql.operations.live import Subscription
 from community_gql.operations.pipeline import Executor
 
-_log = logging.getLogger("community_gql.requests")
 _pid = os.getpid()  # a worker is a process that was started anew, not a copy of another
 _subscriptions = logging.getLogger("community_gql.subscriptions")
 
 
-@dataclass(slots=True)
+@dataclass
 class RequestLog:
     """The fields of the line, filled while the request is answered."""
 
@@ -56,10 +55,13 @@ class RequestLog:
     cause: str | None = None
     """Why the database could not serve: a SQLSTATE, or words."""
 
-    def write(self) -> None:
-        """Write it."""
-        if _log.isEnabledFor(logging.INFO):
-            write_event(_log, f"{self.operation or '-'} {self.status}", self.fields())
+    def line(self) -> RequestLog:
+        """Itself: it is filled."""
+        return self
+
+    def message(self) -> str:
+        """What the line says first."""
+        return f"{self.operation or '-'} {self.status}"
 
     def fields(self) -> dict[str, Any]:
         """What the line holds, by name."""

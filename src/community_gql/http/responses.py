@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from community_gql.errors import BadRequest, PublicError
 from community_gql.http import whole
-from community_gql.http.rate_limit import RateLimited
+from community_gql.http.rate_limit import Balance, RateLimited
 from community_gql.http.requests import JSON_TYPE, RESPONSE_TYPE
 from community_gql.http.security import OVER_TLS, PLAIN, RawHeaders
 from community_gql.operations.shown import public, unexpected
@@ -92,20 +92,30 @@ class Answer:
         self, send: Send, accepted: str | None, *, head: bool = False, is_tls: bool = False
     ) -> None:
         """Answer a client that accepts ``accepted``; with ``head`` without the body."""
+        cycle = whole.cycle_of(send)
+        if cycle is not None and "Connection" not in self.headers:
+            status, fields, body = self.written(accepted, is_tls)
+            await whole.answer(cycle, status, fields, b"" if head else body)
+            return
         status = self.http_status(accepted)
         body = self.body() if status != 304 else b""
-        media = self.media(accepted)
+        own = self._own_fields(status, body)
+        headers = [*_CONSTANT[self.media(accepted), is_tls], *own]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else body})
+
+    def written(self, accepted: str | None, is_tls: bool) -> tuple[int, bytes, bytes]:
+        """Status, fields and body for that client, as ``whole.answer`` takes them."""
+        status = self.http_status(accepted)
+        body = self.body() if status != 304 else b""
+        own = whole.written(self._own_fields(status, body))
+        return status, WRITTEN[self.media(accepted), is_tls] + own, body
+
+    def _own_fields(self, status: int, body: bytes) -> RawHeaders:
         own = self.raw_headers()
         if status != 304:
             own.append((b"content-length", b"%d" % len(body)))
-        cycle = whole.cycle_of(send)
-        if cycle is not None and "Connection" not in self.headers:
-            fields = _WRITTEN[media, is_tls] + whole.written(own)
-            await whole.answer(cycle, status, fields, b"" if head else body)
-            return
-        headers = [*_CONSTANT[media, is_tls], *own]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else body})
+        return own
 
     def raw_headers(self) -> RawHeaders:
         """Its own fields, and that nobody may keep it unless they say otherwise."""
@@ -137,7 +147,24 @@ _CONSTANT: dict[tuple[str, bool], RawHeaders] = {
     for is_tls in (False, True)
 }
 """The fields that every answer has, by its media type and whether it goes over TLS."""
-_WRITTEN = {key: whole.written(fields) for key, fields in _CONSTANT.items()}
+WRITTEN = {key: whole.written(fields) for key, fields in _CONSTANT.items()}
+"""The same as they go out."""
+
+
+def quick_fields(media: str, is_tls: bool, balance: Balance, request_id: str, length: int) -> bytes:
+    """The fields of the most usual answer: 200, with what is left of the budget."""
+    fields = WRITTEN[media, is_tls] + _BALANCE % balance
+    fields += b"x-request-id: %b\r\n" % request_id.encode()
+    fields += b"cache-control: no-store\r\ncontent-length: %d\r\n" % length
+    return fields
+
+
+_BALANCE = b"ratelimit-limit: %d\r\nratelimit-remaining: %d\r\nratelimit-reset: %d\r\n"
+
+
+def quick_body(data: bytes, cost: int) -> bytes:
+    """The body of that answer, with the JSON text of its data."""
+    return b'{"data":%b,"extensions":{"cost":{"requested":%d}}}' % (data, cost)
 
 
 def etag(answer: Answer, media: str) -> str:

@@ -10,11 +10,12 @@ import socket
 
 from uvicorn import Server
 
+from community_gql.http.config import BoundedConfig
 from community_gql.http.connections import Connections
 from community_gql.http.limits import OWN_FILES, ConnectionLimits, open_files
 from community_gql.http.listener import SETTLE_SECONDS, accept_all, refuse_newcomers
 from community_gql.http.live_connections import LEAVE_SECONDS, LiveConnections
-from community_gql.http.protocol import BoundedConfig, BoundedProtocol
+from community_gql.http.protocol import BoundedProtocol
 from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.settings import OperatorError
 from community_gql.settings.checks import trusts_everyone

@@ -349,7 +349,8 @@ class Operation:
                 answer = await runner.run(exchange, prepared, limit)
         except Exception as error:
             answer = runner.refused(exchange, error)
-        exchange.write_log(answer.status, answer)
+        log = exchange.fill_log(answer.status, answer)
+        runner.afterwards.note(log, is_counted=False)
         self._answer(answer)
         if exchange.account_gone and exchange.viewer is not None and exchange.viewer.sub:
             socket.sockets.authenticate.forget(exchange.viewer.sub)

@@ -7,8 +7,13 @@ are known here. Whoever stands between (CORS, tests) gets the messages of ASGI.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from starlette.types import Receive, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from community_gql.http.protocol import BoundedProtocol
 
 Cycle = RequestResponseCycle
 TOGETHER = 64 * 1024
@@ -17,6 +22,59 @@ TOGETHER = 64 * 1024
 _default_fields: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 """The list of fields that uvicorn adds to each answer, and how they are written. It makes another
 list every second."""
+
+
+class _Nobody:
+    """Waits for no message."""
+
+    def set(self) -> None:
+        """Nobody is woken."""
+
+
+_NOBODY = _Nobody()
+
+
+class Whole:
+    """A POST that has arrived whole, and its answer, for whoever needs no messages of ASGI.
+
+    To its connection it is what uvicorn's cycle is for other requests.
+    """
+
+    __slots__ = ("body", "disconnected", "keep_alive", "protocol", "response_complete", "task")
+
+    message_event = _NOBODY
+    more_body = False
+    response_started = False
+    """It goes out in one piece."""
+
+    def __init__(self, protocol: BoundedProtocol, keep_alive: bool) -> None:
+        self.protocol, self.keep_alive = protocol, keep_alive
+        self.body = b""
+        self.disconnected = self.response_complete = False
+        self.task: Any = None
+        """What answers it."""
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough of what was written before."""
+        if self.protocol.flow.write_paused and not self.disconnected:
+            await self.protocol.flow.drain()
+
+    def answer(self, status: int, fields: bytes, body: bytes) -> None:
+        """Write the answer; see ``answer`` below for ``fields``."""
+        protocol = self.protocol
+        if self.disconnected:
+            return
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        head = STATUS_LINE[status] + _written(protocol.server_state.default_headers) + fields + end
+        if len(body) <= TOGETHER:
+            protocol.transport.write(head + body)
+        else:
+            protocol.transport.write(head)
+            protocol.transport.write(body)
+        self.response_complete = True
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
 
 
 def cycle_of(call: Receive | Send) -> Cycle | None:

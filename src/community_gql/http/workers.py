@@ -19,7 +19,7 @@ import threading
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from community_gql.http.protocol import BoundedConfig
+from community_gql.http.config import BoundedConfig
 from community_gql.http.server import NOT_STARTED, DrainingServer
 from community_gql.settings import OperatorError
 from community_gql.telemetry import metrics

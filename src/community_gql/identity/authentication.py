@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,10 +15,23 @@ from community_gql.errors import CsrfHeaderRequired, Unauthenticated
 from community_gql.graph.visibility import ANONYMOUS, Viewer
 from community_gql.identity.provisioning import Provisioning
 from community_gql.identity.sessions import Sessions, recall
-from community_gql.identity.tokens import Identity, TokenVerifier
+from community_gql.identity.tokens import Good, Identity, TokenVerifier
+from community_gql.lru import LruCache
 
 CSRF_HEADER = "X-Requested-With"
 """A request with a session must have this header, with any value: other sites cannot send it."""
+
+
+REMEMBERED_BYTES = 8 * 2**20
+_ENTRY_BYTES = 500
+
+
+class _Remembered(NamedTuple):
+    """Whom an ``Authorization`` field names, and when nothing more was to be found out."""
+
+    viewer: Viewer
+    good: Good
+    forgotten: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,7 @@ class Authentication:
     verifier: TokenVerifier | None
     provisioning: Provisioning
     sessions: Sessions | None = None
+    _remembered: LruCache[_Remembered] = field(default_factory=lambda: LruCache(REMEMBERED_BYTES))
 
     async def __call__(self, request: Request) -> Viewer:
         """The viewer; anonymous without a token and without a session.
@@ -44,7 +59,28 @@ class Authentication:
 
     async def bearer(self, authorization: str) -> Viewer:
         """The viewer that an ``Authorization`` header names. Raises as above."""
-        return await self._provisioned(await self._verified(authorization))
+        forgotten = self.provisioning.forgotten
+        identity = await self._verified(authorization)
+        viewer = await self._provisioned(identity)
+        if self.verifier is not None and identity.token and self.provisioning.knows(identity):
+            good = self.verifier.good(identity.token)
+            if good is not None:
+                found = _Remembered(viewer, good, forgotten)
+                key = authorization.encode("latin1")
+                self._remembered.put(key, found, len(key) + _ENTRY_BYTES)
+        return viewer
+
+    def remembered(self, authorization: bytes) -> Viewer | None:
+        """The viewer whom ``bearer`` found; None if that must be asked again."""
+        found = self._remembered.get(authorization)
+        if (
+            found is None
+            or found.forgotten != self.provisioning.forgotten
+            or self.verifier is None
+            or not self.verifier.holds(found.good)
+        ):
+            return None
+        return found.viewer
 
     async def admission(
         self, authorization: str | None, session: Request | None

@@ -97,6 +97,10 @@ class ProviderKeys:
             )
         return None
 
+    def held(self, kid: str) -> RSAKey | None:
+        """The key with this id, if it was fetched."""
+        return self._keys.get(kid)
+
     def _too_soon(self) -> float:
         """Seconds until an unknown key id may cause a fetch again; 0 if it may now."""
         now = time.monotonic()

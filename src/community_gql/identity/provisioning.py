@@ -99,6 +99,9 @@ class Provisioning:
         """By the hash of the ``sub``, which is what ``deleted_accounts`` has."""
         self._refused: LruCache[Refusal] = LruCache(MAX_PEOPLE * PERSON_BYTES)
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self.forgotten = 0
+        """How often somebody was forgotten, or may have been: what ``knows`` said before that
+        counts no more."""
         self._looked = time.monotonic()
         self._ending = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -118,6 +121,19 @@ class Provisioning:
     def forget(self, sub: str) -> None:
         """Ask the database again at the next request of ``sub``: their row may be gone."""
         self._known.drop(sub_hash(sub))
+        self.forgotten += 1
+
+    def knows(self, identity: Identity) -> bool:
+        """Whether there is nothing more to find out about whoever has this token, or ever will be,
+        until somebody is ``forgotten``."""
+        if identity.is_machine:
+            return True
+        known = self._known.get(sub_hash(identity.sub))
+        return (
+            known is not None
+            and identity.issued_at <= known.email_as_of
+            and (known.deleted_at is None or not may_be_older(identity.issued_at, known.deleted_at))
+        )
 
     async def __call__(self, identity: Identity) -> None:
         """Make sure that the person has a row, and that it has the address of their provider.
@@ -292,8 +308,9 @@ class Provisioning:
         seconds = now - self._looked + OVERLAP
         for gone, epoch in await self._database.value(_DELETED_SINCE, (seconds,)) or ():
             known = self._known.get(gone)
-            if known is not None and (known.deleted_at or 0) < epoch:
+            if known is None or (known.deleted_at or 0) < epoch:
                 self._known.drop(gone)
+                self.forgotten += 1
         self._looked = now
 
 

@@ -59,8 +59,11 @@ class Keys(Protocol):
     async def find(self, kid: str) -> RSAKey | None:
         """The key with this id, or None."""
 
+    def held(self, kid: str) -> RSAKey | None:
+        """The same, if nobody has to be asked for it."""
 
-class _Good(NamedTuple):
+
+class Good(NamedTuple):
     """A token that was verified: by which key, and whom it names."""
 
     kid: str
@@ -76,7 +79,7 @@ class TokenVerifier:
     issuer: str
     audience: str
     email_claim: str = EMAIL_CLAIM
-    _good: LruCache[_Good] = field(default_factory=lambda: LruCache(REMEMBERED_BYTES))
+    _good: LruCache[Good] = field(default_factory=lambda: LruCache(REMEMBERED_BYTES))
 
     async def verify(self, token: str) -> Identity:
         """The identity that the token names. Raises Unauthenticated with the reason.
@@ -102,8 +105,16 @@ class TokenVerifier:
             raise Unauthenticated("The token's signature is not valid.") from error
         self._check(claims)
         identity = self._identity(token, claims)
-        self._good.put(token, _Good(kid, key, identity), len(token) + _GOOD_BYTES)
+        self._good.put(token, Good(kid, key, identity), len(token) + _GOOD_BYTES)
         return identity
+
+    def good(self, token: str) -> Good | None:
+        """What is remembered of a token, see ``holds``."""
+        return self._good.get(token)
+
+    def holds(self, good: Good) -> bool:
+        """Whether what was good still is, for all that is known without asking."""
+        return good.identity.expires_at > time.time() and self.keys.held(good.kid) is good.key
 
     def _identity(self, token: str, claims: dict[str, Any]) -> Identity:
         return Identity(

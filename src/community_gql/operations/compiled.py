@@ -224,6 +224,15 @@ class Pushdown:
             found = self._keep(key, self._job(prepared, near_rows, part)(), prepared)
         return found or _MISSING
 
+    def ready(self, prepared: Prepared) -> Statement | None:
+        """The statement of a query, to run once more; None if it is to be found by ``run``."""
+        found = self.statements.get(self._key(prepared, None))
+        if found is None or self._mode == "off":
+            return None
+        if found.statement is not None:
+            found.uses += 1
+        return found.statement
+
     def may_be_long(self, prepared: Prepared) -> bool:
         """Whether its texts could be longer together than half an answer, in characters."""
         return prepared.cost * CHARACTERS > self._max_bytes // 2

@@ -114,18 +114,25 @@ class Document:
 
     def operation(self, name: str | None) -> Operation:
         """The operation of that name, or the only one. Raises BadRequest without such a one."""
+        found = self.named(name)
+        if found is not None:
+            return found
         if name is not None:
-            for operation in self.operations:
-                if operation.name == name:
-                    return operation
             raise BadRequest("The document has no operation of the name in 'operationName'.")
-        if len(self.operations) != 1:
-            raise BadRequest(
-                "The document has several operations: say which with 'operationName'."
-                if self.operations
-                else "The document has no operation."
-            )
-        return self.operations[0]
+        raise BadRequest(
+            "The document has several operations: say which with 'operationName'."
+            if self.operations
+            else "The document has no operation."
+        )
+
+    def named(self, name: str | None) -> Operation | None:
+        """The operation of that name, or the only one; None without such a one."""
+        if name is None:
+            return self.operations[0] if len(self.operations) == 1 else None
+        for operation in self.operations:
+            if operation.name == name:
+                return operation
+        return None
 
 
 Mode = Literal["off", "allow", "enforce"]

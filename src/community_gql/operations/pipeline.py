@@ -119,7 +119,7 @@ class Operations:
         In ``development`` events say which executor made them.
         """
         self.development = development
-        self._database, self._cost_limit = database, cost_limit
+        self.database, self._cost_limit = database, cost_limit
         self.near_rows, self.breadth_first = near_rows, breadth_first
         self.trusted = trusted or TrustedDocuments()
         self.persisted = PersistedQueries(
@@ -182,6 +182,38 @@ class Operations:
             read_tokens,
         )
 
+    def recall(
+        self, query: str | None, name: str | None, variables: dict[str, Any], *, open_schema: bool
+    ) -> tuple[Prepared, Statement] | None:
+        """A query that came before, as ``prepare`` gives it, and its statement.
+
+        None if there is anything to find out, to compile or to refuse. Then nothing has happened.
+        ``query`` and ``name`` are members of ``Params``.
+        """
+        document = self.documents.kept.get(query)
+        if document is None or self.trusted.mode != "off":
+            return None
+        if document.introspects and not open_schema:
+            return None
+        operation = document.named(name)
+        if operation is None or operation.kind is not OperationType.QUERY:
+            return None
+        given = operation.variables(variables)
+        if isinstance(given, list):
+            return None
+        try:
+            switched = self.cache.of(operation, given)
+            plans = switched.plans(given)
+        except (PublicError, GraphQLError):
+            return None
+        cost = switched.cost(given, plans)
+        if cost > self._cost_limit:
+            return None
+        kind = operation.kind
+        prepared = Prepared(document.hash, operation, switched, given, plans, cost, kind)
+        statement = self.pushdown.ready(prepared)
+        return None if statement is None else (prepared, statement)
+
     def knows(self, params: Params) -> bool:
         """Whether the request's own text was read before, or it brings none."""
         return params.query is None or params.query in self.documents
@@ -241,7 +273,7 @@ class Operations:
         stopwatch = stopwatch or Stopwatch()
         context = Context(
             viewer,
-            self._database,
+            self.database,
             caller=caller,
             deadline=deadline,
             stopwatch=stopwatch,
@@ -283,7 +315,7 @@ class Operations:
 
     def _may_use_replica(self, prepared: Prepared) -> bool:
         """Whether a standby may answer: only the primary knows what a moment shows."""
-        if self._database.replicas is None or prepared.kind is not OperationType.QUERY:
+        if self.database.replicas is None or prepared.kind is not OperationType.QUERY:
             return False
         return not prepared.plans.tells_moment
 

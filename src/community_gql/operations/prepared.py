@@ -277,7 +277,7 @@ class SwitchedOperation:
         return cost
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen, it would take four times as long to make
 class Prepared:
     """An operation that is ready to run, for whichever viewer."""
 

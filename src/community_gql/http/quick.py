@@ -1,0 +1,253 @@
+"""The quick way: a POST that has arrived whole, for a query that came before, of someone known.
+
+All that its answer needs is looked up here, in one go and without waiting; then the statement runs,
+and the answer is written. Whatever is to be found out, to be compiled or to be refused beforehand
+goes the long way of ``endpoint.py``, which does not know this one. The answers are the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import asyncpg
+import orjson
+
+from community_gql.db.stopwatch import Stopwatch
+from community_gql.errors import AnswerTooLarge
+from community_gql.graph.visibility import ANONYMOUS, Viewer
+from community_gql.http.exact_json import has_long_number
+from community_gql.http.exchange import Authenticate, Exchange, Runner
+from community_gql.http.head import Head
+from community_gql.http.proxies import TrustedProxies
+from community_gql.http.rate_limit import Balance, key_of
+from community_gql.http.request_log import RequestLog, client_class, digest
+from community_gql.http.requests import EVENTS_TYPE, JSON_TYPE, RESPONSE_TYPE, negotiate
+from community_gql.http.responses import Answer, quick_body, quick_fields
+from community_gql.http.whole import Whole
+from community_gql.operations.pipeline import Executor
+from community_gql.operations.prepared import Params, Prepared
+from community_gql.operations.statement import Statement, arguments_of
+from community_gql.telemetry import tracing
+from community_gql.telemetry.correlation import current, request_id, trace_id
+
+QUICK = "quick"
+"""Where the state of the application has it."""
+PATHS = frozenset({b"/graphql", b"/"})
+
+
+class Asked:
+    """One request on the quick way."""
+
+    __slots__ = (
+        *("balance", "ended", "head", "key", "media", "path", "prepare_seconds", "prepared"),
+        *("request_id", "started", "statement", "stopwatch", "viewer"),
+    )
+    balance: Balance | None
+    """What the budget holds, once something was charged."""
+    prepare_seconds: float
+    key: str
+    """Whose budget it is, and whose share of the connections."""
+
+    def __init__(self, head: Head, path: str, media: str, viewer: Viewer, started: float) -> None:
+        """``started`` is by ``time.perf_counter``."""
+        self.head, self.path, self.media, self.viewer = head, path, media, viewer
+        self.started = self.ended = started
+        self.request_id = request_id(head.request_id)
+        self.stopwatch = Stopwatch()
+
+    def found(self, prepared: Prepared, statement: Statement) -> None:
+        """That is what it asks for."""
+        self.prepared, self.statement = prepared, statement
+
+    def line(self) -> RequestLog:
+        """What the log says of it."""
+        log = self.begun_log()
+        log.statements, log.executor = 1, Executor.COMPILED
+        log.database_milliseconds = int(self.stopwatch.seconds * 100_000) / 100
+        log.pool_milliseconds = int(self.stopwatch.pool_seconds * 100_000) / 100
+        log.status = 200
+        log.milliseconds = int((self.ended - self.started) * 10_000) / 10
+        return log
+
+    def begun_log(self) -> RequestLog:
+        """The same before anything has run."""
+        prepared, head, operation = self.prepared, self.head, self.prepared.operation
+        log = RequestLog("POST", self.path, self.request_id)
+        if head.traceparent:
+            log.trace_id = trace_id(head.traceparent)
+        log.operation, log.type = operation.name and operation.name[:100], operation.type_name
+        log.document, log.cost = prepared.document_hash, prepared.cost
+        if self.viewer.sub is not None:
+            log.viewer = digest(self.viewer.sub)
+        log.client = client_class(head.client)
+        log.prepare_milliseconds = int(self.prepare_seconds * 100_000) / 100
+        return log
+
+
+class Quick:
+    """Answers those that can be answered so."""
+
+    def __init__(self, runner: Runner, authenticate: Authenticate, proxies: TrustedProxies) -> None:
+        self._runner, self._authenticate, self._proxies = runner, authenticate, proxies
+        self._operations, self._config = runner.operations, runner.config
+        self._budget, self._value = runner.config.budget, runner.operations.database.value
+        self._running: dict[asyncio.Task[None], float] = {}
+        """What runs, the oldest first, with the time of the loop's clock at which it is late."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, request: Whole) -> bool:
+        """Have it answered; False if it must go the long way. Then nothing has happened."""
+        asked = self._asked(request)
+        if asked is None:
+            return False
+        protocol = request.protocol
+        loop = protocol.loop
+        request.task = task = loop.create_task(self._answer(request, asked))
+        protocol.tasks.add(task)
+        deadline = self._running[task] = loop.time() + self._config.request_timeout
+        if self._timer is None:
+            self._timer = loop.call_at(deadline, self._look, loop)
+        return True
+
+    def _asked(self, request: Whole) -> Asked | None:
+        """The request with all that is known of it; None if it must go the long way."""
+        started = time.perf_counter()
+        protocol, body = request.protocol, request.body
+        client = protocol.client[0] if protocol.client else None
+        head = Head("POST", b"", protocol.scheme == "https", client)
+        head.read(protocol.headers)
+        if (head.forwarded_for or head.forwarded_proto) and client in self._proxies:
+            self._take_forwarded(head)
+        media = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE, EVENTS_TYPE)
+        if (
+            head.content_type != b"application/json"
+            or head.content_encoding
+            or media is None
+            or media is EVENTS_TYPE
+            or len(body) > self._config.max_body_bytes
+        ):
+            return None
+        if tracing.on:
+            return None
+        if head.authorizations == 1 and head.authorization is not None:
+            viewer = self._authenticate.remembered(head.authorization)
+        else:
+            viewer = ANONYMOUS if head.is_public else None
+        params = None if viewer is None else _params(body)
+        if viewer is None or params is None:
+            return None
+        read = time.perf_counter()
+        opens = self._config.opens_schema_to(viewer)
+        found = self._operations.recall(*params, open_schema=opens)
+        if found is None:
+            return None
+        asked = Asked(head, protocol.url.decode(), media, viewer, started)
+        asked.found(*found)
+        asked.prepare_seconds = time.perf_counter() - read
+        asked.key = key_of(viewer.sub, head.client)
+        asked.balance = self._budget.charge_now(asked.key, max(asked.prepared.cost, 1))
+        return asked
+
+    def _take_forwarded(self, head: Head) -> None:
+        """Believe the proxy."""
+        if head.forwarded_for and (found := self._proxies.client(head.forwarded_for)) is not None:
+            head.client = found[0]
+        if head.forwarded_proto:
+            scheme = self._proxies.scheme(head.forwarded_proto)
+            head.is_tls = scheme == "https" if scheme else head.is_tls
+
+    async def _answer(self, request: Whole, asked: Asked) -> None:
+        """Run the statement, and answer; never raises but when it is cancelled."""
+        current.set(asked.request_id)
+        prepared, statement = asked.prepared, asked.statement
+        try:
+            if asked.balance is None:
+                asked.balance = await self._budget.charge(asked.key, max(prepared.cost, 1))
+            data = await self._value(
+                statement.text,
+                arguments_of(statement, prepared.plans, asked.viewer.binds()),
+                custom_plan=statement.custom_plan,
+                caller=asked.key,
+                stopwatch=asked.stopwatch,
+            )
+            if data is None or len(data) > self._operations.max_answer_bytes:
+                raise AnswerTooLarge(self._operations.max_answer_bytes)
+            if (beyond := self._runner.beyond(asked.stopwatch)) > 0:
+                asked.balance = await self._budget.debit(asked.key, beyond)
+        except (Exception, asyncio.CancelledError) as error:
+            await self._end_differently(request, asked, error)
+        else:
+            asked.ended = time.perf_counter()
+            self._runner.afterwards.note(asked)
+            if request.protocol.flow.write_paused:
+                await request.drain()
+            body = quick_body(data, prepared.cost)
+            head, balance = asked.head, asked.balance
+            fields = quick_fields(asked.media, head.is_tls, balance, asked.request_id, len(body))
+            request.answer(200, fields, body)
+        finally:
+            del self._running[request.task]
+            request.protocol.tasks.discard(request.task)
+
+    async def _end_differently(self, request: Whole, asked: Asked, error: BaseException) -> None:
+        """Answer where no data came of the statement."""
+        if isinstance(error, asyncio.CancelledError):
+            if self._running[request.task] > request.protocol.loop.time():
+                request.protocol.transport.close()  # the process ends
+                raise error
+            request.task.uncancel()
+            error = TimeoutError()
+        exchange = Exchange(asked.head.client, False, asked.begun_log(), asked.head)
+        exchange.started, exchange.balance = asked.started, asked.balance
+        exchange.viewer = asked.viewer
+        query, name, variables = _params(request.body) or ("", None, {})
+        exchange.params = Params(query, None, variables, name)
+        answer = await self._other_answer(exchange, asked, error)
+        if exchange.balance is not None:
+            answer.headers = {**exchange.balance.headers(), **answer.headers}
+        answer.headers["X-Request-Id"] = asked.request_id
+        accepted = negotiate(asked.head.accept, RESPONSE_TYPE, JSON_TYPE)
+        status, fields, body = answer.written(accepted, asked.head.is_tls)
+        self._runner.afterwards.note(exchange.fill_log(status, answer))
+        await request.drain()
+        request.answer(status, fields, body)
+
+    async def _other_answer(self, exchange: Exchange, asked: Asked, error: BaseException) -> Answer:
+        runner = self._runner
+        try:
+            if isinstance(error, asyncpg.PostgresError):
+                # The loaders find out what is wrong.
+                async with asyncio.timeout(self._config.request_timeout) as limit:
+                    return await runner.run(exchange, asked.prepared, limit)
+            await runner.charge_time(exchange, asked.stopwatch)
+            raise error
+        except Exception as second:
+            return runner.refused(exchange, second)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel what takes too long, and look again when the next may."""
+        now, self._timer = loop.time(), None
+        for task, deadline in self._running.items():
+            if deadline > now:
+                self._timer = loop.call_at(deadline, self._look, loop)
+                break
+            task.cancel()
+
+
+def _params(body: bytes) -> tuple[str, str | None, dict[str, Any]] | None:
+    """Query, name of the operation and variables, if the body is JSON and has nothing else."""
+    if b"\\u0000" in body or has_long_number(body):
+        return None
+    try:
+        members = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(members) is not dict or members.get("documentId") is not None:
+        return None
+    query, name = members.get("query"), members.get("operationName") or None
+    variables = members.get("variables") or {}
+    if type(query) is not str or type(variables) is not dict or members.get("extensions"):
+        return None
+    return (query, name, variables) if name is None or type(name) is str else None

@@ -1,0 +1,303 @@
+"""The quick way beside the long one: the same answers, and who goes which way."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import asyncpg
+import orjson
+import pytest
+
+from community_gql.app import endpoint_config
+from community_gql.http import quick
+from community_gql.http.quick import QUICK, Quick
+from community_gql.http.whole import Whole
+from community_gql.identity.development import DevelopmentIssuer
+from tests.support import factories as make
+from tests.support.listening import HOST, Listening, listening
+from tests.support.waiting import until
+
+VARYING = {"date", "x-request-id", "ratelimit-remaining", "ratelimit-reset"}
+LINE = (
+    *("method", "path", "operation", "type", "document", "viewer", "client", "cost"),
+    *("statements", "executor", "fallback_reason", "status", "codes", "cause", "trace_id"),
+)
+"""What the lines of both ways must say alike."""
+NONE: Mapping[str, str] = {}
+USER = "query One($id: ID!) { user(id: $id) { id profile { displayName } } }"
+PAGE = "query Page($n: Int) { tags(first: $n) { nodes { name } pageInfo { endCursor } } }"
+
+
+@dataclass
+class Answered:
+    """An answer, and which way it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+    was_quick: bool
+    line: dict[str, Any]
+
+    @property
+    def codes(self) -> list[str]:
+        return [error["extensions"]["code"] for error in self.body["errors"]]
+
+    @property
+    def told(self) -> Any:
+        """What is the same whenever it is asked."""
+        headers = {name: value for name, value in self.headers.items() if name not in VARYING}
+        return self.status, headers, self.body, [self.line[name] for name in LINE]
+
+
+@dataclass
+class Ways:
+    """A server as in production, and what it has answered quickly."""
+
+    server: Listening
+    taken: list[bool] = field(default_factory=list)
+
+    async def ask(
+        self, body: Any, headers: Mapping[str, str] = NONE, *, apart: bool = False
+    ) -> Answered:
+        """The answer to a POST; one whose body comes ``apart`` goes the long way."""
+        text = body if isinstance(body, bytes) else orjson.dumps(body)
+        fields = {
+            "Host": "x",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(text)),
+            "Connection": "close",
+        } | dict(headers)
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        whole = f"POST /graphql HTTP/1.1\r\n{head}\r\n".encode() + text
+        parts = [whole[:-1], whole[-1:]] if apart else [whole]
+        self.taken.clear()
+        lines = len(self.server.log.of("requests"))
+        reader, writer = await asyncio.open_connection(HOST, self.server.port)
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.01 if apart else 0)
+        async with asyncio.timeout(20):
+            received = await reader.read()
+        writer.close()
+        await until(lambda: len(self.server.log.of("requests")) > lines)
+        start, _, rest = received.partition(b"\r\n\r\n")
+        status, *given = start.decode().split("\r\n")
+        found = dict(line.lower().split(": ", 1) for line in given)
+        line = self.server.log.of("requests")[-1]
+        return Answered(
+            int(status.split()[1]), found, orjson.loads(rest), self.taken == [True], line
+        )
+
+    async def twice(
+        self, body: Any, headers: Mapping[str, str] = NONE
+    ) -> tuple[Answered, Answered]:
+        """The answer by whichever way is taken, and by the long one."""
+        return await self.ask(body, headers), await self.ask(body, headers, apart=True)
+
+    async def compiled(self, body: Any, headers: Mapping[str, str] = NONE) -> None:
+        """Ask until the quick way is taken."""
+        for _ in range(200):
+            if (await self.ask(body, headers)).was_quick:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("it never goes the quick way")
+
+
+@pytest.fixture
+async def ways(
+    request: pytest.FixtureRequest,
+    database_url: str,
+    issuer: DevelopmentIssuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Ways]:
+    """A server that answers as in production, though its tokens are the development issuer's."""
+    settings: Mapping[str, Any] = getattr(request, "param", {})
+    start, taken = Quick.start, []
+
+    def noted(self: Quick, whole: Whole) -> bool:
+        taken.append(start(self, whole))
+        return bool(taken[-1])
+
+    monkeypatch.setattr(Quick, "start", noted)
+    with patch("community_gql.app.endpoint_config", lambda given, **_: endpoint_config(given)):
+        async with listening(database_url, issuer, **settings) as server:
+            yield Ways(server, taken)
+
+
+@pytest.fixture
+async def anna(db: asyncpg.Connection) -> make.Person:
+    await make.tag(db, "moss")
+    return await make.person(db, "Anna")
+
+
+USUAL: list[dict[str, str]] = [
+    {},
+    {"Accept": "application/json"},
+    {"Accept": "application/graphql-response+json", "X-Request-Id": "mine"},
+    {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"},
+    {"Traceparent": f"00-{'1' * 32}-{'2' * 16}-01"},
+]
+
+
+@pytest.mark.parametrize("is_signed_in", [True, False])
+async def test_the_answer_is_the_same(ways: Ways, anna: make.Person, is_signed_in: bool) -> None:
+    bodies: list[Any] = [
+        {"query": USER, "variables": {"id": anna.id}},
+        {"query": PAGE, "variables": {"n": 1}, "operationName": "Page", "extensions": None},
+        {"query": "{ viewer { user { id profile { displayName } } } }"},
+    ]
+    token = {"Authorization": ways.server.bearer(anna.sub)} if is_signed_in else {}
+    for body in bodies:
+        await ways.compiled(body, token)
+    for body, more in [(bodies[0], more) for more in USUAL] + [(one, {}) for one in bodies]:
+        headers = token | more
+        one, other = await ways.twice(body, headers)
+        assert (one.was_quick, other.was_quick) == (True, False)
+        assert one.told == other.told
+        assert one.status == 200
+        assert one.line["executor"] == "compiled"
+        assert one.line["milliseconds"] > 0
+        assert one.line["database_milliseconds"] > 0
+        assert one.line["request_id"] == one.headers["x-request-id"]
+        given = headers.get("X-Request-Id")
+        assert given is None or one.headers["x-request-id"] == given
+
+
+LONG: dict[str, tuple[Any, dict[str, str]]] = {
+    "another document": ({"query": USER + " "}, {}),
+    "a mutation": ({"query": "mutation { endFriendship { userErrors { code } } }"}, {}),
+    "another operation": ({"query": PAGE, "operationName": "No"}, {}),
+    "a number for a name": ({"query": PAGE, "operationName": 1}, {}),
+    "variables that do not fit": ({"query": PAGE, "variables": {"n": "many"}}, {}),
+    "a page too long": ({"query": PAGE, "variables": {"n": 1000}}, {}),
+    "extensions": ({"query": PAGE, "extensions": {"persistedQuery": {"version": 1}}}, {}),
+    "an id": ({"documentId": "x"}, {}),
+    "no object": ([], {}),
+    "no JSON": (b"{", {}),
+    "nothing": (b"", {}),
+    "NUL": (b'{"query": "{ a }", "variables": {"n": "\\u0000"}}', {}),
+    "a long number": (b'{"query": "{ a }", "variables": {"n": 12345678901234567890}}', {}),
+    "another type": ({"query": PAGE}, {"Content-Type": "text/plain"}),
+    "an encoding": ({"query": PAGE}, {"Content-Encoding": "gzip"}),
+    "a page": ({"query": PAGE}, {"Accept": "text/html"}),
+    "events": ({"query": PAGE}, {"Accept": "text/event-stream"}),
+    "a bad token": ({"query": PAGE}, {"Authorization": "Bearer x"}),
+}
+
+
+async def test_what_is_unusual_goes_the_long_way(ways: Ways) -> None:
+    await ways.compiled({"query": PAGE})
+    for name, (body, headers) in LONG.items():
+        one, other = await ways.twice(body, headers)
+        assert not one.was_quick, name
+        assert (one.status, one.body.get("errors")) == (other.status, other.body.get("errors"))
+
+
+async def test_requests_in_one_piece_are_answered_in_turn(ways: Ways) -> None:
+    await ways.compiled({"query": PAGE})
+    text = orjson.dumps({"query": PAGE})
+    one = (
+        b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(text), text)
+    )
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    reader, writer = await asyncio.open_connection(HOST, ways.server.port)
+    writer.write(one * 3 + last)
+    async with asyncio.timeout(20):
+        received = await reader.read()
+    writer.close()
+    assert received.count(b"HTTP/1.1 200") == 4
+    assert received.count(b'{"data":{"tags"') == 3
+    assert received.endswith(b"ok\n")
+
+
+async def test_a_person_who_is_forgotten_is_looked_up_again(ways: Ways, anna: make.Person) -> None:
+    token, body = {"Authorization": ways.server.bearer(anna.sub)}, {"query": PAGE}
+    await ways.compiled(body, token)
+    ways.server.sockets.authenticate.forget(anna.sub)
+
+    assert not (await ways.ask(body, token)).was_quick
+    assert (await ways.ask(body, token)).was_quick
+
+
+async def test_a_token_that_expires_is_verified_again(ways: Ways, anna: make.Person) -> None:
+    token, body = {"Authorization": ways.server.bearer(anna.sub, 2)}, {"query": PAGE}
+    await ways.compiled(body)
+    await ways.ask(body, token)
+    assert (await ways.ask(body, token)).was_quick
+    await asyncio.sleep(2.1)
+    assert not (await ways.ask(body, token)).was_quick
+
+
+@pytest.mark.parametrize("ways", [{"cost_per_minute": 100_000}], indirect=True)
+async def test_a_spent_budget_refuses(ways: Ways) -> None:
+    runner = ways.server.sockets.runner
+    await ways.compiled({"query": PAGE})
+    await runner.config.budget.debit("address:127.0.0.1", 10**9)
+
+    one, other = await ways.twice({"query": PAGE})
+    assert one.was_quick
+    assert one.codes == other.codes == ["RATE_LIMITED"]
+    assert (one.status, one.headers.keys()) == (other.status, other.headers.keys())
+    assert one.line["codes"] == ("RATE_LIMITED",)
+
+
+@pytest.mark.parametrize(
+    "ways", [{"request_timeout": 1, "statement_timeout": 0.9, "lock_timeout": 0.9}], indirect=True
+)
+async def test_what_takes_too_long_is_given_up(ways: Ways, db: asyncpg.Connection) -> None:
+    body = {"query": PAGE}
+    await ways.compiled(body)
+    found: Quick = ways.server.server.lifespan.state[QUICK]
+    found._config = dataclasses.replace(found._config, request_timeout=0.5)
+    async with db.transaction():
+        await db.execute("LOCK TABLE tags")
+        one = await ways.ask(body)
+    assert one.was_quick
+    assert (one.status, one.codes) == (503, ["UNAVAILABLE"])
+    assert one.line["milliseconds"] >= 500
+    assert (await ways.ask(body)).status == 200
+
+
+async def test_an_answer_may_be_too_large(ways: Ways, anna: make.Person) -> None:
+    body = {"query": USER, "variables": {"id": anna.id}}
+    await ways.compiled(body)
+    ways.server.sockets.runner.operations.max_answer_bytes = 10
+
+    one, other = await ways.twice(body)
+    assert one.was_quick
+    assert one.told == other.told
+    assert one.codes == ["ANSWER_TOO_LARGE"]
+
+
+async def test_the_loaders_answer_where_the_statement_fails(ways: Ways) -> None:
+    body = {"query": PAGE, "variables": {"n": 2}}
+    await ways.compiled(body)
+    for _, found in ways.server.sockets.runner.operations.pushdown.statements.items():
+        assert found.statement is not None
+        broken = dataclasses.replace(found.statement, text="SELECT 1 / 0", arguments=[])
+        found.statement = dataclasses.replace(broken, viewer=[], varying=[])
+
+    one, other = await ways.twice(body)
+    assert (one.was_quick, one.status) == (True, 200)
+    assert one.told == other.told
+    assert one.line["fallback_reason"] == "the statement failed: 22012"
+
+
+async def test_a_fault_is_answered(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ways.compiled({"query": PAGE})
+    monkeypatch.setattr(quick, "arguments_of", None)
+    one = await ways.ask({"query": PAGE})
+    assert (one.was_quick, one.status, one.codes) == (True, 500, ["INTERNAL"])
+
+
+@pytest.mark.parametrize("ways", [{"cors_origins": "https://app.example"}], indirect=True)
+async def test_where_something_is_added_all_go_the_long_way(ways: Ways) -> None:
+    assert QUICK not in ways.server.server.lifespan.state
+    for _ in range(3):
+        assert not (await ways.ask({"query": PAGE})).was_quick
