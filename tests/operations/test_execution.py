@@ -338,19 +338,19 @@ PLANNED = {
 async def test_what_filters_select_is_planned_for_its_values(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, fetch = Pool.plan_on, Pool.fetch
+    plan, fetch = Pool.plan, Pool.fetch
     asked = []
 
-    async def noted(self: Pool, connection: Any, anew: bool) -> None:
-        asked.append(anew)
-        await plan(self, connection, anew)
+    async def noted(self: Pool, lent: Lent, custom_plan: bool) -> None:
+        asked.append(custom_plan)
+        await plan(self, lent, custom_plan)
 
     def fetched(self: Pool, lent: Lent, text: str, values: Any, *, custom_plan: bool) -> Any:
         asked.append(custom_plan)
         lent.custom_plan = custom_plan  # so that it is not noted twice
         return fetch(self, lent, text, values, custom_plan=custom_plan)
 
-    monkeypatch.setattr(Pool, "plan_on", noted)
+    monkeypatch.setattr(Pool, "plan", noted)
     monkeypatch.setattr(Pool, "fetch", fetched)
     for query in PLANNED:
         assert (await api(query)).status == 200

@@ -269,17 +269,11 @@ class Pool:
         Left to itself PostgreSQL compares guesses, and plans many a page anew each time.
         """
         if lent.custom_plan is not custom_plan:
-            await self.plan_on(lent.connection, custom_plan)
+            # Behind PgBouncer a setting would be left to other clients: there the role has it.
+            if not self.config.pgbouncer:
+                mode = "force_custom_plan" if custom_plan else "force_generic_plan"
+                await lent.driver.execute(f"SET {PLANS} = {mode}")  # unscoped: a setting
             lent.custom_plan = custom_plan
-
-    async def plan_on(self, connection: PoolProxiedConnection, custom_plan: bool) -> None:
-        """The same for a connection that SQLAlchemy has lent."""
-        mode = "force_custom_plan" if custom_plan else "force_generic_plan"
-        # Behind PgBouncer a setting would be left to other clients: there the role has it.
-        if not self.config.pgbouncer and connection.info.get(PLANS) != mode:
-            driver: Any = connection.driver_connection
-            await driver.execute(f"SET {PLANS} = {mode}")  # unscoped: a setting
-            connection.info[PLANS] = mode
 
     def keep(self, lent: Lent) -> None:
         """Take a connection that works back, for the next statement."""
