@@ -199,7 +199,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """A part of the request's target."""
         if self._skipped_head is not None:
             return
-        super().on_url(url)
+        self.url += url
         if len(self.url) > MAX_URL_BYTES:
             self._refuse(414, "The URL is too long: use POST.")
 

@@ -6,8 +6,10 @@ have run it, and resolvers find ready what each field node asks for.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from graphql import (
@@ -38,18 +40,22 @@ from community_gql.schema.executable import core, schema
 from community_gql.schema.kinds import EdgeField, declared
 from community_gql.schema.scalars import CONFIG
 
+Missing = tuple[tuple[str, Any], ...]
+"""Arguments with what stands for their variable: null, or ``_ABSENT``."""
+_ABSENT = object()
+_MOST_KNOWN = 16
 
-@dataclass(slots=True)
+
+@dataclass
 class FieldArguments:
     """A field node of the operation whose value is loaded."""
 
     node: FieldNode
     definition: GraphQLField
     field: EdgeField[Any]
-    _known: dict[str, Any] | None = None
-    """The arguments of a request that brought each of ``_variables``: the others never change."""
-    _variables: Mapping[str, str] | None = None
-    """The variables by argument, if each is a whole argument and a scalar or an enum."""
+    _known: dict[Missing, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """The arguments that were read, by which variables a request did not bring, or brought as
+    null: what it brings takes their place, the others never change."""
 
     def alone(self) -> FieldArguments:
         """The same without what is selected below, so that nothing holds the tree."""
@@ -57,37 +63,38 @@ class FieldArguments:
 
     def plan(self, variables: VariableValues) -> Plan:
         """What its arguments ask for. Raises BadRequest, or GraphQLError for a null too many."""
-        plan: Plan = self.field.plan(self._from_variables(variables) or self._read(variables))
+        plan: Plan = self.field.plan(self._arguments(variables))
         return plan
 
-    def _from_variables(self, variables: VariableValues) -> dict[str, Any] | None:
-        """The known arguments with these values, if that is all there is to read.
-
-        Converting them anew takes four times as long.
-        """
-        if self._known is None or self._variables is None:
-            return None
-        arguments = self._known.copy()
-        for argument, variable in self._variables.items():
-            value = variables.coerced.get(variable)
-            if value is None:
-                return None
-            arguments[argument] = value
-        return arguments
+    def _arguments(self, variables: VariableValues) -> dict[str, Any]:
+        """The arguments with these values. Converting them anew takes ten times as long."""
+        whole = self._variables
+        if whole is None:
+            return self._read(variables)
+        coerced, given = variables.coerced, {}
+        missing: Missing = ()
+        for argument, variable in whole.items():
+            value = coerced.get(variable, _ABSENT)
+            if value is None or value is _ABSENT:
+                missing += ((argument, value),)
+            else:
+                given[argument] = value
+        known = self._known.get(missing)
+        if known is None:
+            known = self._read(variables)
+            if len(self._known) < _MOST_KNOWN:
+                self._known[missing] = known
+        return known | given
 
     def _read(self, variables: VariableValues) -> dict[str, Any]:
         """The arguments as graphql-core and Strawberry read them."""
         values = get_argument_values(self.definition, self.node, variables)
         registry = schema.schema_converter.scalar_registry
-        arguments = convert_arguments(values, self.field.arguments, registry, CONFIG)
-        if self._known is None:
-            self._variables = self._whole_variables()
-            names = self._variables.values() if self._variables is not None else ()
-            if all(variables.coerced.get(name) is not None for name in names):
-                self._known = arguments.copy()
-        return arguments
+        return convert_arguments(values, self.field.arguments, registry, CONFIG)
 
-    def _whole_variables(self) -> dict[str, str] | None:
+    @cached_property
+    def _variables(self) -> Mapping[str, str] | None:
+        """The variables by argument, if each is a whole argument and a scalar or an enum."""
         names = {
             CONFIG.name_converter.from_argument(a): a.python_name for a in self.field.arguments
         }

@@ -156,6 +156,7 @@ class _Defined:
     """Its type, if that is a scalar or an enum."""
     takes_texts: bool
     """Whether any text is a value of it, and stays as it is."""
+    takes_null: bool
     signature: Any
     absent: VariableValues | None
     """What it is when a request does not bring it; None where it must."""
@@ -169,6 +170,7 @@ class _Defined:
             node.variable.name.value,
             type_ if is_leaf_type(get_nullable_type(type_)) else None,
             get_nullable_type(type_) in (GraphQLString, GraphQLID),
+            get_nullable_type(type_) is type_,
             get_variable_signature(core, node),
             absent if isinstance(absent, VariableValues) else None,
         )
@@ -178,7 +180,9 @@ class _Defined:
         value = raw.get(self.name, Undefined)
         if self.leaf is not None and value is not Undefined:
             coerced = value
-            if not (self.takes_texts and type(value) is str):
+            if not (self.takes_texts and type(value) is str) and not (
+                self.takes_null and value is None
+            ):
                 coerced = coerce_input_value(value, self.leaf)
                 if coerced is Undefined:
                     return False

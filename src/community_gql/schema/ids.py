@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as QuickUUID
 from sqlalchemy import BigInteger, ColumnElement, String, Uuid, cast, literal_column
 
 from community_gql.graph.edges import Shape
@@ -46,7 +47,7 @@ def _key(shape: Shape, text: str) -> int | UUID | None:
 def _kind(shape: Shape) -> Callable[[str], int | UUID]:
     column_type = getattr(shape.model, shape.model.__global_key__).type
     if isinstance(column_type, Uuid):
-        return UUID
+        return QuickUUID  # a UUID that is read eight times as fast, and sent without being copied
     if isinstance(column_type, BigInteger):
         return _integer
     raise TypeError(f"no global ids over {column_type!r}")

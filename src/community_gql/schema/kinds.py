@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
 
 from graphql import GraphQLField, GraphQLResolveInfo
@@ -391,7 +391,12 @@ def plan_of_id(text: str, shapes: dict[str, Shape]) -> LookupPlan:
     if found is None:
         return NOWHERE
     shape, key = found
-    return LookupPlan(Lookup(shape, shape.model.__global_key__), key)
+    return LookupPlan(_by_id(shape), key)
+
+
+@cache
+def _by_id(shape: Shape) -> Lookup:
+    return Lookup(shape, shape.model.__global_key__)
 
 
 @dataclass(frozen=True)
