@@ -1,4 +1,4 @@
-"""Running queries breadth first: what it knows, what it asks, and what it leaves to graphql-core."""
+"""Queries run breadth first: what is known, what is asked, and what is left to graphql-core."""
 
 from __future__ import annotations
 

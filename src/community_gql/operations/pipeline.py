@@ -270,13 +270,12 @@ class Operations:
         data is longer than an answer may be, and BadRequest for a subscription, see ``Live``.
         """
         _check_kind(kind := prepared.kind)
-        stopwatch = stopwatch or Stopwatch()
         context = Context(
             viewer,
             self.database,
             caller=caller,
             deadline=deadline,
-            stopwatch=stopwatch,
+            stopwatch=stopwatch or Stopwatch(),
             texts=texts,
             explained=explained,
             near_rows=self.near_rows,
@@ -304,7 +303,7 @@ class Operations:
             Executor.of(reason),
             reason,
             context.statements,
-            stopwatch.seconds,
+            context.stopwatch.seconds,
             bool(errors) and any(isinstance(_origin(error), AccountGone) for error in errors),
         )
 

@@ -2,8 +2,8 @@
 
 ``column`` copies a column of the row, ``one``, ``page`` and ``through`` follow a relationship of
 the models, ``computed`` is an SQL expression of the parent. ``entity`` makes a GraphQL type of a
-class that declares such fields. The batched executor and the SQL compiler read the same
-declarations: ``field.source`` of the Strawberry field, see ``kinds.py``.
+class that declares such fields. The loaders and the SQL compiler read the same declarations:
+``field.source`` and ``field.batch`` of the Strawberry field, see ``kinds.py``.
 """
 
 from __future__ import annotations
