@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 import asyncpg
 import numpy as np
+from numpy.typing import NDArray
 
 from community_gql.graph.exclusions import MATCH_ROWS
 from community_gql.matching import sql, stored, unchecked
-from community_gql.matching.lists import UNIT, Scorer, best_lists
+from community_gql.matching.lists import UNIT, Ints, Lists, Scorer, best_lists, empty
+from community_gql.matching.merging import Merger
 from community_gql.matching.pacing import Pace
-from community_gql.matching.stored import Change, Loaded, StoredList, Version
+from community_gql.matching.stored import NO_LIST, Batch, Change, Loaded, StoredList, Version
 from community_gql.matching.unchecked import PersonDeleted
 
 Progress = Callable[[str, int, int], None]
@@ -52,6 +55,8 @@ class Report:
 
     vectors: int = 0
     looked_at: int = 0
+    merged: int = 0
+    """Of these, lists that were made of what they were before."""
     lists: int = 0
     matches: int = 0
     """In those lists."""
@@ -90,6 +95,9 @@ class Batches:
     pace: Pace
     first: Sequence[str] = ()
     """Whose lists are made before all others."""
+    merger: Merger | None = None
+    marked_at: datetime | None = None
+    """Of a mark that nobody renewed: such a list was right but for the merger's people."""
     done: int = 0
     rows: int = 0
     """How many rows of lists went and came."""
@@ -159,8 +167,9 @@ class Batches:
             if owner in rows and other in rows:
                 excluded.setdefault(rows[owner], []).append(rows[other])
         before = await stored.stored_lists(connection, owners)
+        fresh = {row["user_id"] for row in claimed if row["at"] == self.marked_at}
         async with self._turn:
-            lists = await asyncio.to_thread(self._lists, owners, excluded)
+            lists = await asyncio.to_thread(self._lists, owners, excluded, before, fresh)
         changes: dict[str, Change] = {}
         for owner, wanted in lists.items():
             change = stored.change(before.get(owner), wanted, is_stored=owner in before)
@@ -206,13 +215,21 @@ class Batches:
         return again
 
     def _lists(
-        self, owners: Sequence[str], excluded: dict[int, list[int]]
+        self,
+        owners: Sequence[str],
+        excluded: dict[int, list[int]],
+        before: Mapping[str, Batch | None],
+        fresh: Collection[str],
     ) -> dict[str, StoredList]:
+        """New lists; ``fresh`` are those of ``owners`` whose list before can be gone by."""
         people = self.loaded.people
         known = [owner for owner in owners if owner in self.loaded.rows]
         rows = np.array([self.loaded.rows[owner] for owner in known], np.int64)
+        made = empty(len(rows), self.version.top)
+        right = self._merged(known, rows, excluded, before, fresh, made)
         threads = 1 if self.pace.rests else None
-        made = best_lists(self.scorer, rows, excluded, self.version.top, threads=threads)
+        anew = best_lists(self.scorer, rows[~right], excluded, self.version.top, threads=threads)
+        made.people[~right], made.scores[~right] = anew.people, anew.scores
         lists: dict[str, StoredList] = {owner: [] for owner in owners}
         for owner, others, scores in zip(
             known, made.people.tolist(), made.scores.tolist(), strict=True
@@ -223,3 +240,38 @@ class Batches:
                 if row >= 0
             ]
         return lists
+
+    def _merged(
+        self,
+        known: Sequence[str],
+        rows: Ints,
+        excluded: dict[int, list[int]],
+        before: Mapping[str, Batch | None],
+        fresh: Collection[str],
+        made: Lists,
+    ) -> NDArray[np.bool_]:
+        """Put into ``made`` what can be made of the lists before; for which that is right."""
+        right = np.zeros(len(rows), bool)
+        if self.merger is None or not fresh:
+            return right
+        lists = empty(len(rows), self.version.top)
+        usable = []
+        place = self.loaded.rows
+        for number, owner in enumerate(known):
+            if owner not in fresh:
+                continue
+            batch = before.get(owner, NO_LIST)
+            matches = batch.matches if batch is not None else []
+            others = [place.get(sub, -1) for sub, _ in matches]
+            if batch is None or len(others) > self.version.top or -1 in others:
+                continue
+            usable.append(number)
+            lists.people[number, : len(others)] = others
+            lists.scores[number, : len(others)] = [score for _, score in matches]
+        at = np.array(usable, np.int64)
+        some = Lists(lists.people[at], lists.scores[at])
+        found, is_right = self.merger.merged(rows[at], some, excluded, self.version.top)
+        made.people[at], made.scores[at] = found.people, found.scores
+        right[at] = is_right
+        self.report.merged += int(is_right.sum())
+        return right

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,11 @@ class Lists:
     """In millionths; 0 where there is nobody."""
 
 
+def empty(count: int, top: int) -> Lists:
+    """So many lists that hold nobody."""
+    return Lists(np.full((count, top), -1, np.int32), np.zeros((count, top), np.int32))
+
+
 class Scorer:
     """Scores of some people with all people, block by block."""
 
@@ -113,13 +119,28 @@ class Scorer:
         order = np.argsort(rare_columns, kind="stable")
         self._holders, self._held = rare_rows[order], values[order]
         self._column_starts = np.searchsorted(rare_columns[order], np.arange(vectors.length + 1))
-        self._gone: frozenset[int] = frozenset()
+        self.gone: frozenset[int] = frozenset()
         self._memory: list[Scores] = []
         """What blocks of scores were written to, and is free again."""
 
     def forget(self, people: Sequence[int]) -> None:
         """Keep these rows out of all lists from now on."""
-        self._gone = self._gone.union(people)  # never changed: others may be reading it
+        self.gone = self.gone.union(people)  # never changed: others may be reading it
+
+    def dense(self, rows: Ints) -> Scores:
+        """The vectors of some people, with all numbers."""
+        vectors = self._vectors
+        counts = np.diff(vectors.starts)[rows]
+        at = np.repeat(np.arange(len(rows)), counts)
+        places = np.arange(len(at)) - np.repeat(counts.cumsum() - counts, counts)
+        places += np.repeat(vectors.starts[rows], counts)
+        found = np.zeros((len(rows), vectors.length), np.float32)
+        found[at, vectors.columns[places]] = vectors.values[places]
+        return found
+
+    def steps(self, found: NDArray[Any], rows: Ints) -> Ints:
+        """How far ``found`` come after ``rows`` in the order of all people, round to the first."""
+        return (found.astype(np.int64) - rows - 1) % self.width
 
     def blocks(self, rows: Ints, threads: int, block_bytes: int) -> Iterator[Ints]:
         """``rows`` in parts, whose scores take ``block_bytes`` when ``threads`` work at once."""
@@ -148,8 +169,8 @@ class Scorer:
                 held = slice(self._column_starts[column], self._column_starts[column + 1])
                 scores[self._holders[held]] += self._row_values[at] * self._held[held]
         block[:, self.people :] = -1
-        if self._gone:
-            block[:, sorted(self._gone)] = -1
+        if self.gone:
+            block[:, sorted(self.gone)] = -1
         try:
             yield block
         finally:
@@ -162,7 +183,7 @@ class Scorer:
             for scores, row in zip(block, rows.tolist(), strict=True):
                 if out := excluded.get(row):
                     scores[list(out)] = -1
-            return self._cut(*self._reaching(block, top), rows, top)
+            return self.cut(*self._reaching(block, top), rows, top)
 
     def _reaching(self, block: Scores, top: int) -> tuple[Ints, Ints, Scores]:
         """All matches that can be in the lists: rows of the block, people, scores.
@@ -182,19 +203,18 @@ class Scorer:
         at, step = np.nonzero(scores >= floors[rows, None])
         return rows[at], step * self._groups + group[at], scores[at, step]
 
-    def _cut(self, at: Ints, found: Ints, scores: Scores, rows: Ints, top: int) -> Lists:
+    def cut(self, at: Ints, found: Ints, scores: Scores, rows: Ints, top: int) -> Lists:
         """The best ``top`` of the people ``found`` for each row of a block, in order."""
-        steps = (found - rows[at] - 1) % self.width
+        steps = self.steps(found, rows[at])
         whole = scores.astype(np.int64)
         order = np.lexsort((steps - whole * self.width, at))
         at = at[order]
         place = np.arange(len(at)) - np.searchsorted(at, np.arange(len(rows)))[at]
         kept = place < top
         at, place, order = at[kept], place[kept], order[kept]
-        people = np.full((len(rows), top), -1, np.int32)
-        counted = np.zeros((len(rows), top), np.int32)
-        people[at, place], counted[at, place] = found[order], whole[order]
-        return Lists(people, counted)
+        lists = empty(len(rows), top)
+        lists.people[at, place], lists.scores[at, place] = found[order], whole[order]
+        return lists
 
 
 def best_lists(

@@ -33,6 +33,7 @@ from community_gql.matching.batches import (
 )
 from community_gql.matching.lists import MAX_TOP, TOP, Scorer, reached
 from community_gql.matching.material import HABIT_PEOPLE, Material, blocks, holders, holders_of
+from community_gql.matching.merging import Merger
 from community_gql.matching.pacing import VECTORS_SHARE, Pace
 from community_gql.matching.recipe import RECIPE, Key, NoPlace, Recipe, as_json
 from community_gql.matching.steps import Steps
@@ -139,6 +140,9 @@ class Run:
         self._scorer: Scorer | None = None
         self._changed: list[str] = []
         """Whose lists come first: the few whose vectors changed."""
+        self._merger: Merger | None = None
+        self._marked_at: datetime | None = None
+        """Of the marks of lists that nothing but the changes of the merger concern."""
         self._ends = False
         self.report = Report()
 
@@ -424,15 +428,17 @@ class Run:
             scorer = self._scorer
             found = await asyncio.to_thread(reached, scorer, rows.astype(np.int64), floors)
             concerned = [self._loaded.people[row] for row in np.flatnonzero(found).tolist()]
+            self._merger = Merger.of(scorer, rows.astype(np.int64))
 
         async def mark() -> None:
             await lock_rows(self._connection)
             await connection.execute(sql.SEEN, people, [at for _, at in changed])
+            self._marked_at = at = await connection.fetchval("SELECT clock_timestamp()")
             if concerned is None:
                 await connection.execute(sql.ALL_LISTS, version.version, False)
             else:
-                await connection.execute(sql.MARK_CONCERNED, concerned)
-            await connection.execute(sql.MARK_HOLDING, people)
+                await connection.execute(sql.MARK_CONCERNED, concerned, at)
+            await connection.execute(sql.MARK_HOLDING, people, at)
 
         await self._transaction(mark)
 
@@ -471,10 +477,10 @@ class Run:
         self._rests = pace.rests
         batches = Batches(
             self._known(), self._loaded, self._scorer, self.report, self._progress, total,
-            pace, self._changed if pace.rests else (),
+            pace, self._changed if pace.rests else (), self._merger, self._marked_at,
         )  # fmt: skip
         self._ends = await batches.make(
             self._connection, self._steps.helper if self._another else None
         )
-        self._loaded, self._changed = None, []
+        self._loaded, self._merger, self._changed = None, None, []
         return batches.many and batches.rows > 0.2 * len(batches.loaded.people) * self._known().top

@@ -76,16 +76,18 @@ UNMARK_FEATURES = """
     USING unnest($1::varchar[], $2::timestamptz[]) AS done (user_id, at)
     WHERE s.user_id = done.user_id AND s.at = done.at
 """
+# Who is marked already keeps that mark: nobody makes lists while these run. So `at` tells the lists
+# that nothing else concerns.
 MARK_CONCERNED = """
     INSERT INTO stale_lists (user_id, at)
-    SELECT auth0_sub, clock_timestamp() FROM users WHERE auth0_sub = ANY ($1) ORDER BY auth0_sub
-    ON CONFLICT (user_id) DO UPDATE SET at = excluded.at
+    SELECT auth0_sub, $2 FROM users WHERE auth0_sub = ANY ($1) ORDER BY auth0_sub
+    ON CONFLICT (user_id) DO NOTHING
 """
 MARK_HOLDING = """
     INSERT INTO stale_lists (user_id, at)
-    SELECT user_id, clock_timestamp() FROM match_results WHERE target_user_id = ANY ($1)
+    SELECT user_id, $2 FROM match_results WHERE target_user_id = ANY ($1)
     GROUP BY user_id ORDER BY user_id
-    ON CONFLICT (user_id) DO UPDATE SET at = excluded.at
+    ON CONFLICT (user_id) DO NOTHING
 """
 SEEN = """
     UPDATE stale_lists s SET vector_changed = false

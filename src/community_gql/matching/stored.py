@@ -173,6 +173,10 @@ class Batch(NamedTuple):
     moment: datetime
 
 
+NO_LIST = Batch([], datetime.min)
+"""Of whoever has no rows."""
+
+
 STORED = """
     SELECT user_id,
       array_agg(target_user_id ORDER BY score DESC, id DESC),
