@@ -54,6 +54,8 @@ LEFT = """
          + (SELECT count(*) FROM stale_lists WHERE vector_changed),
       (SELECT count(*) FROM stale_lists)
 """
+LOOK = 4.0
+"""Seconds between two looks at what is left, which cost something too."""
 SIZES = """
     SELECT pg_table_size(oid) / 1e6, pg_indexes_size(oid) / 1e6 FROM pg_class
     WHERE relname = 'match_results'
@@ -192,7 +194,7 @@ async def watched(connection: asyncpg.Connection, most: float) -> Stages:
     """Wait for the end of the batch that others make, or for ``most`` seconds of its lists."""
     found = Stages(time.monotonic())
     while True:
-        await asyncio.sleep(1)
+        await asyncio.sleep(LOOK)
         vectors, lists = tuple(await connection.fetchrow(LEFT) or (0, 0))
         if vectors or not (lists or found.total):
             continue
