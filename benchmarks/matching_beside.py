@@ -255,7 +255,7 @@ async def measure(
         try:
             requests = [request(issuer, who, query) for who in people for query in QUERIES]
             load = Load(port, requests, rate)
-            await load.send(5)  # every document is compiled after this
+            await load.send(15)  # every document is compiled after this, and all plans are made
             before = await load.send(seconds)
             await connection.execute(CHANGE)
             done = asyncio.Event()

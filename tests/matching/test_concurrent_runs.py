@@ -10,9 +10,12 @@ import asyncpg
 import pytest
 
 from community_gql.actions import accounts, friendships, match_choices
+from community_gql.db import migrate
 from community_gql.matching import running
+from community_gql.settings.checks import plain_address
 from tests.actions.conftest import Writer
 from tests.matching.conftest import community, lists, made_anew, matched, quiet
+from tests.support.postgres import own_server
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("small_steps")]
 
@@ -146,3 +149,38 @@ async def test_a_database_that_goes_away(db: asyncpg.Connection, database_url: s
     await running.run(database_url, "built-in", quiet)
     whole = await lists(db)
     assert await made_anew(db, database_url) == whole
+
+
+async def test_a_server_that_crashes_takes_marks_and_lists_away_together() -> None:
+    with own_server() as server:
+        await asyncio.to_thread(migrate.upgrade, server.url("postgres"))
+        url = plain_address(server.url("postgres"))
+        db = await asyncpg.connect(url)
+        # What was committed last is not in the log yet.
+        await db.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        await db.execute("SELECT pg_reload_conf()")
+        await community(db, 60, random.Random(5))
+        committed = 0
+
+        def progress(what: str, done: int, total: int) -> None:
+            nonlocal committed
+            if what == "lists" and done >= 30 and not committed:
+                committed = done
+                server.stop()
+
+        with pytest.raises(running.MatchingError, match="the database failed"):
+            await running.run(url, "built-in", progress)
+        await db.close()
+        with server.again():
+            db = await asyncpg.connect(url)
+            assert await db.fetchval("SELECT count(*) FROM users") == 60
+            there = len(await lists(db))
+            left = await db.fetchval("SELECT count(*) FROM stale_lists")
+            left += await db.fetchval("SELECT count(*) FROM stale_features")
+            assert there < committed  # else nothing was lost, and this shows nothing
+            assert left > 0
+            await matched(url)
+            found = await lists(db)
+            assert len(found) > committed
+            assert await made_anew(db, url) == found
+            await db.close()
