@@ -231,14 +231,13 @@ class Batches:
         anew = best_lists(self.scorer, rows[~right], excluded, self.version.top, threads=threads)
         made.people[~right], made.scores[~right] = anew.people, anew.scores
         lists: dict[str, StoredList] = {owner: [] for owner in owners}
-        for owner, others, scores in zip(
-            known, made.people.tolist(), made.scores.tolist(), strict=True
+        counts = (made.people >= 0).sum(axis=1).tolist()
+        scores = np.minimum(made.scores, UNIT).tolist()
+        for owner, count, others, scored in zip(
+            known, counts, made.people.tolist(), scores, strict=True
         ):
-            lists[owner] = [
-                (people[row], min(score, UNIT))
-                for row, score in zip(others, scores, strict=True)
-                if row >= 0
-            ]
+            subs = map(people.__getitem__, others[:count])
+            lists[owner] = list(zip(subs, scored[:count], strict=True))
         return lists
 
     def _merged(

@@ -106,7 +106,7 @@ class Scorer:
         is_common = common[vectors.columns]
         rows = np.repeat(np.arange(self.people), np.diff(vectors.starts))
         place = np.cumsum(common) - 1
-        # A column of the vectors is a row of this: so it takes an eighth less to multiply.
+        # A column of the vectors is a row of this: so it takes a tenth less to multiply.
         self._matrix = np.zeros((int(common.sum()), self.width), np.float32)
         columns = vectors.columns[is_common]
         self._matrix[place[columns], rows[is_common]] = vectors.values[is_common]

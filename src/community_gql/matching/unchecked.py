@@ -72,8 +72,8 @@ async def copied(
 
     Raises PersonDeleted.
     """
-    owners = sorted({row[0] for row in written})
-    people = sorted({row[1] for row in written}.union(owners))
+    owners = list({row[0] for row in written})
+    people = list({row[1] for row in written}.union(owners))
     if await connection.fetchval(LOCKED, people) != len(people):
         raise PersonDeleted
     await connection.execute(OFF)
