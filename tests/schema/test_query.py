@@ -735,6 +735,41 @@ async def test_counts_by_tags_are_those_of_the_lists(api: Client, db: asyncpg.Co
             assert tag["page"]["nodes"] == [{"id": n["id"]} for n in tag["found"]["nodes"][:2]]
 
 
+@pytest.mark.both_ways
+async def test_counts_of_words_are_exact_in_any_window(api: Client, db: asyncpg.Connection) -> None:
+    """Counting begins with the last days, goes further back, and ends with everything."""
+    ada, ben = await make.people(db, 2)
+    await db.execute(
+        "INSERT INTO stories (user_id, title, content, visibility, created_at) SELECT $1, 't', "
+        "  CASE WHEN n % 100 = 0 THEN 'rare moss' WHEN n % 2 = 0 THEN 'moss' ELSE 'fern' END, "
+        "  CASE WHEN n % 3 = 0 THEN 'private' ELSE 'public' END, "
+        "  $2::timestamptz - n * '1 h'::interval "
+        "FROM generate_series(0, 3299) AS n",
+        ada.sub, day(200),
+    )  # fmt: skip
+    query = """query ($word: String!, $after: DateTime, $before: DateTime) {
+      stories(filter: {search: $word, createdAfter: $after, createdBefore: $before}) {
+        totalCount totalCountIsExact } }"""
+    ends = [None, *(day(200) - timedelta(hours=hours) for hours in (-9, 0, 1, 30, 400, 2600, 4000))]
+    seen = set()
+    for who, word, after, before in itertools.product((ben, ada), ("moss", "rare"), ends, ends):
+        given = {"word": word, "after": after, "before": before}
+        times = {"after": after and after.isoformat(), "before": before and before.isoformat()}
+        found = (await api(query, who, word=word, **times)).data["stories"]
+        number = await db.fetchval(
+            "SELECT count(*) FROM stories WHERE content ~ $1 AND (visibility = 'public' OR "
+            "user_id = $2) AND created_at > coalesce($3, '-infinity'::timestamptz) "
+            "AND created_at < coalesce($4, 'infinity'::timestamptz)",
+            word, who.sub, after, before,
+        )  # fmt: skip
+        assert found == {
+            "totalCount": min(number, 1000),
+            "totalCountIsExact": number <= 1000,
+        }, given
+        seen.add(number > 1000)
+    assert seen == {True, False}
+
+
 async def test_a_list_is_counted_once_whatever_asks_for_its_count(
     api: Client, db: asyncpg.Connection
 ) -> None:

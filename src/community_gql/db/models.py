@@ -311,7 +311,17 @@ class Story(Base):
             text("id DESC"),
             postgresql_where=text("visibility = 'public'"),
         ),
-        Index("idx_stories_words_tags", "search", "tags_cached", postgresql_using="gin"),
+        Index(
+            "idx_stories_words_tags_time",
+            "search",
+            "tags_cached",
+            text(
+                "(ARRAY[date_bin('24:00:00'::interval, created_at, '2000-01-01 00:00:00+00'"
+                "::timestamptz), date_bin('336:00:00'::interval, created_at, "
+                "'2000-01-01 00:00:00+00'::timestamptz)])"
+            ),
+            postgresql_using="gin",
+        ),
     )
 
     author: Mapped[User] = relationship(back_populates="stories", lazy="raise")

@@ -103,6 +103,19 @@ class Walk(NamedTuple):
     """Of the entity, where the source may name it twice: at which of them it counts."""
 
 
+class Recent(NamedTuple):
+    """Which rows are recent, in steps of which each goes further back than the one before it."""
+
+    steps: Any
+    """A FROM item with a row for each step."""
+    predicate: Callable[[Any, Mapping[str, ColumnElement[Any]]], ColumnElement[bool]]
+    """Which rows of an entity are of the step, within the windows of a filter's binds."""
+    is_complete: Callable[[Mapping[str, ColumnElement[Any]]], ColumnElement[bool]]
+    """Whether all rows within the windows are of the step."""
+    ends: frozenset[str]
+    """The windows that the steps end with: most rows of a step lie in these."""
+
+
 @dataclass(frozen=True, eq=False)
 class Filter:
     """One member of a filter input: its bind type and what it demands of a row."""
@@ -225,6 +238,8 @@ class ToPage(Edge):
     filters: Mapping[str, Filter]
     found_by: Callable[[Any, Any], ColumnElement[bool]] | None = None
     """What ``arrives`` says, for an index that can be combined with those of scarce filters."""
+    recent: Recent | None = None
+    """Which rows are recent, by the same index."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     inspect,
     literal_column,
     not_,
+    or_,
     select,
     true,
     union_all,
@@ -30,7 +31,16 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from community_gql.db.changes import MOMENT_SQL
-from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue, Walk, primary_key
+from community_gql.graph.edges import (
+    Recent,
+    Shape,
+    ToMany,
+    ToOne,
+    ToPage,
+    ToValue,
+    Walk,
+    primary_key,
+)
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order, beyond, cursor_binds
 from community_gql.graph.visibility import is_everyones, rule, visible
 
@@ -184,13 +194,49 @@ def listed(
 def count_of(
     edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
 ) -> Select[Any]:
-    """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent."""
-    most = literal_column(str(MAX_COUNT + 1), Integer)
-    rows = _countable(edge, parent, child, binds).limit(most)
+    """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent.
+
+    Where an index finds the recent rows that a filter leaves, those are counted first. Mostly they
+    are more than MAX_COUNT, or all; what has fewer recent rows has few.
+    """
+    whole = _counted(_countable(edge, parent, child, binds), parent)
+    if parent is not None or edge.recent is None or not _is_scarce(edge, binds):
+        return whole
+    if _walk(edge, None, child, binds) is not None:
+        return whole
+    recent = _counted(_recent_hits(edge, edge.recent, binds), None).lateral("counted")
+    # unscoped: numbers of scoped rows
+    enough = select(recent.c.n).select_from(edge.recent.steps.join(recent, true()))
+    is_known = or_(recent.c.n > literal_column(str(MAX_COUNT)), edge.recent.is_complete(binds))
+    enough = enough.where(is_known).limit(literal_column("1"))
+    number = func.coalesce(enough.scalar_subquery(), whole.scalar_subquery()).label("n")
+    # OFFSET keeps it from being put in the place of each mention, and counted twice.
+    return select(number).offset(literal_column("0"))  # unscoped: one number
+
+
+def _counted(rows: Select[Any], parent: Any) -> Select[Any]:
+    rows = rows.limit(literal_column(str(MAX_COUNT + 1), Integer))
     if parent is not None:
         rows = rows.correlate(parent)
     # unscoped: counts rows that are scoped
     return select(func.count().label("n")).select_from(rows.subquery())
+
+
+def _recent_hits(
+    edge: ToPage, recent: Recent, binds: Mapping[str, ColumnElement[Any]]
+) -> Select[Any]:
+    """A row for each row of a root list that is recent, as far as a row of the steps says."""
+    entity = aliased(edge.target.model)
+    one: Any = literal_column("1").label("one")
+    ends = [name for name in binds if name in recent.ends]
+    others = {name: value for name, value in binds.items() if name not in recent.ends}
+    # "is true" has no index: PostgreSQL would read that of a long window as well.
+    inside = [found.is_(True) for found in _demands(edge, entity, binds, ends)]
+    rows = _by_filter(edge, None, entity, [one], others)
+    # A CTE is planned to be read whole, see ``_hits_to_count``.
+    hits = rows.where(recent.predicate(entity, binds), *inside).cte(nesting=True)
+    # unscoped: of rows that are scoped
+    return select(one).select_from(hits.prefix_with("MATERIALIZED"))
 
 
 def _countable(

@@ -21,7 +21,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from community_gql.db import models as m
-from community_gql.graph.edges import Expression, Filter, Shape, Walk
+from community_gql.graph.edges import Expression, Filter, Recent, Shape, Walk
 from community_gql.graph.paging import Order
 from community_gql.schema.ids import write_id
 from community_gql.schema.kinds import (
@@ -106,13 +106,14 @@ def page(
     filter: type | None = None,
     description: str,
     found_by: Callable[[Any, Any], Any] | None = None,
+    recent: Recent | None = None,
 ) -> Any:
     """A connection over the rows that the relationship leads to; None makes it a root list.
 
-    For ``found_by`` see ``ToPage``.
+    For ``found_by`` and ``recent`` see ``ToPage``.
     """
     key = relationship.key if relationship is not None else None
-    return PageField(key, orders, filter, description, found_by)
+    return PageField(key, orders, filter, description, found_by, recent)
 
 
 def computed(expression: Expression, description: str, **arguments: Argument) -> Any:

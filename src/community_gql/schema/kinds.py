@@ -25,7 +25,16 @@ from strawberry.types.field import StrawberryField
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
-from community_gql.graph.edges import Expression, Filter, Shape, ToMany, ToOne, ToPage, ToValue
+from community_gql.graph.edges import (
+    Expression,
+    Filter,
+    Recent,
+    Shape,
+    ToMany,
+    ToOne,
+    ToPage,
+    ToValue,
+)
 from community_gql.graph.loaders import ROOT
 from community_gql.graph.paging import MAX_PAGE_SIZE, Order, Window
 from community_gql.graph.plans import (
@@ -283,6 +292,7 @@ class PageField(EdgeField[PagePlan]):
         filter_type: type | None,
         description: str,
         found_by: Callable[[Any, Any], Any] | None = None,
+        recent: Recent | None = None,
     ) -> None:
         size = f"At most {MAX_PAGE_SIZE}"
         listed = orders_of(orders)
@@ -301,7 +311,7 @@ class PageField(EdgeField[PagePlan]):
         super().__init__(description, arguments)
         self._relationship, self._orders, self._default = relationship, listed, default
         self._filters = filters_of(filter_type) if filter_type is not None else {}
-        self._found_by = found_by
+        self._found_by, self._recent = found_by, recent
 
     @cached_property
     def source(self) -> ToPage:
@@ -315,6 +325,7 @@ class PageField(EdgeField[PagePlan]):
             self._default,
             {name: member.filter for name, member in self._filters.items()},
             self._found_by,
+            self._recent,
         )
 
     def plan(self, arguments: Mapping[str, Any]) -> PagePlan:

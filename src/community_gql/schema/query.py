@@ -119,6 +119,7 @@ class Query:
         orders=filters.StoryOrder,
         filter=filters.StoryFilter,
         description="The feed: all stories that the viewer may see.",
+        recent=filters.RECENT_STORIES,
     )
     tag: Tag | None = lookup(
         "A tag by its name.", "name", "The name, in any case.", by="name", read=fold_tag
