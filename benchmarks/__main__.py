@@ -226,12 +226,12 @@ def grow(people: int, output: Path | None) -> None:
     whole = people >= growth.LARGE
     folder = output or (HERE if whole else DRAFT)
     with ended_by_signals(), by_ourselves(), databases.started(FOLDER / "postgres", say) as server:
-        small = databases.filled(server, growth.SMALL, say)
-        large = databases.filled(server, people, say)
-        kept, cases = growth.Kept(FOLDER / "growth.json", small, large), list(growth.cases())
+        sizes = {"small": growth.SMALL, "between": growth.BETWEEN, "large": people}
+        filled = {name: databases.filled(server, size, say) for name, size in sizes.items()}
+        kept, cases = growth.Kept(FOLDER / "growth.json", *filled.values()), list(growth.cases())
         with growth.progress(err) as step:
-            found = asyncio.run(growth.measured(small, large, cases, step, kept))
-        text = growth.table(found, small.sizes(), large.sizes())
+            found = asyncio.run(growth.measured(filled, cases, step, kept))
+        text = growth.table(found, {name: at.sizes() for name, at in filled.items()})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "GROWTH.md").write_text(text, encoding="utf-8")
     kept.forget()

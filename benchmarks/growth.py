@@ -4,6 +4,10 @@ The cases are made from the schema: every field of the root, and every list in e
 with each member of its filter, and counted. A new argument without a value here is an error. What
 is measured is the processor time of PostgreSQL's sessions, which other work on the machine changes
 little, and not the time that passes.
+
+A request that finds more in the larger database, such as a count of 80 that becomes 1,000, has more
+to do there however it is done. It is also compared with a database between the two, where it finds
+as much, and that comparison counts.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +39,14 @@ from community_gql.schema.ids import write_id
 from community_gql.schema.kinds import PageField
 from community_gql.settings import Settings
 
-SMALL, LARGE = 2_000, 100_000
-"""People of the two databases."""
+SMALL, BETWEEN, LARGE = 2_000, 20_000, 100_000
+"""People of the databases."""
 MOST_GROWTH, MOST_MS = 1.5, 100.0
 """What is promised."""
 BATCHES = 3
 """Of two requests each."""
+MOST_BATCHES = 21
+"""Where the error leaves open whether a request grows more than is promised."""
 FLOOR_MS = 0.25
 """Growth below this much processor time is not told from noise."""
 
@@ -104,6 +110,8 @@ class Case:
     name: str
     selection: str
     signed_in: bool
+    finds: str = ""
+    """A selection that counts what it has to find, where that is not what it answers."""
 
     @property
     def query(self) -> str:
@@ -116,22 +124,78 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Milliseconds of the database's processor time for a request, measured several times."""
+
+    times: tuple[float, ...]
+    rows: int = 0
+    """How many rows it finds: those of its page, of its count, or those that it ranks."""
+
+    @property
+    def ms(self) -> float:
+        """The median."""
+        return statistics.median(self.times)
+
+    @property
+    def error(self) -> float:
+        """Twice the standard error of the median, estimated from the deviations from it."""
+        deviation = statistics.median(abs(time - self.ms) for time in self.times)
+        return float(3.7 * deviation / len(self.times) ** 0.5)
+
+
+@dataclass(frozen=True)
 class Growth:
-    """Milliseconds of the database's processor time for a request to each database."""
+    """What a request costs on each database."""
 
     case: Case
-    small: float
-    large: float
+    small: Cost
+    large: Cost
+    between: Cost | None = None
+    """Where it finds as much as on the large one, or comes closest to that."""
 
     @property
     def factor(self) -> float:
         """How many times as dear the larger one is."""
-        return max(self.large, FLOOR_MS) / max(self.small, FLOOR_MS)
+        return _times(self.small.ms, self.large.ms)
+
+    @property
+    def finds_more(self) -> bool:
+        """Whether it finds more rows on the larger one than its cost may grow by."""
+        return self.large.rows > MOST_GROWTH * max(self.small.rows, 1)
+
+    @property
+    def like(self) -> Cost:
+        """What the larger one is compared with."""
+        if self.between is None or not self.finds_more:
+            return self.small
+        return self.between
+
+    @property
+    def fair(self) -> float:
+        """The factor, compared with a database where it finds as much, as far as there is one."""
+        return _times(self.like.ms, self.large.ms)
+
+    @property
+    def grows_by_rows(self) -> bool:
+        """Whether it grows no more than the number of rows that it finds."""
+        return self.finds_more and self.fair <= self.large.rows / max(self.like.rows, 1)
 
     @property
     def holds(self) -> bool:
         """Whether it is what is promised."""
-        return self.factor <= MOST_GROWTH and self.large <= MOST_MS
+        return self.fair <= MOST_GROWTH and self.large.ms <= MOST_MS
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the errors leave the same answer."""
+        like, large = self.like, self.large
+        least = _times(like.ms + like.error, large.ms - large.error)
+        most = _times(like.ms - like.error, large.ms + large.error)
+        return not least <= MOST_GROWTH <= most
+
+
+def _times(small: float, large: float) -> float:
+    return max(large, FLOOR_MS) / max(small, FLOOR_MS)
 
 
 def declared(field: GraphQLField) -> Any:
@@ -167,18 +231,24 @@ def _list_cases(parent: str, name: str, field: GraphQLField, signed_in: bool) ->
     assert isinstance(orders, GraphQLEnumType)
     who = "" if signed_in else ", signed out"
 
-    def case(about: str, arguments: Sequence[str], members: str) -> Case:
+    def asked(arguments: Sequence[str], members: str) -> str:
         given = f"({', '.join(arguments)})" if arguments else ""
+        return str(route % f"{name}{given} {{ {members} }}")
+
+    def case(about: str, arguments: Sequence[str], members: str, finds: str = "") -> Case:
         label = f"{'' if parent == 'Query' else parent + '.'}{name} {about}".strip()
-        return Case(f"{label}{who}", route % f"{name}{given} {{ {members} }}", signed_in)
+        return Case(f"{label}{who}", asked(arguments, members), signed_in, finds)
 
     for order in orders.values:
         needs = edge.orders[order].needs
         for about, written in _filters(field):
             if needs is not None and needs not in written:
                 continue
-            given = [f"orderBy: {order}", *([f"filter: {{{written}}}"] if written else [])]
-            yield case(f"{order} {about}".strip(), [*given, "first: 20"], "nodes { id }")
+            filters = [f"filter: {{{written}}}"] if written else []
+            given = [f"orderBy: {order}", *filters]
+            # The best of many are found by ranking all of them.
+            ranked = asked(filters, "totalCount") if edge.orders[order].pool is not None else ""
+            yield case(f"{order} {about}".strip(), [*given, "first: 20"], "nodes { id }", ranked)
             if not written:
                 yield case(f"{order} from the end", [*given, "last: 20"], "nodes { id }")
     for about, written in _filters(field):
@@ -246,8 +316,8 @@ class Asking:
         )
         return [int(pid) for pid in found.split()]
 
-    async def ask(self, case: Case) -> None:
-        """Send it once. Raises Failed when it is not answered."""
+    async def ask(self, case: Case) -> Any:
+        """Send it once, and return its data. Raises Failed when it is not answered."""
         variables = {name: value for name, value in self.variables.items() if f"${name}" in case}
         answer = await self._http.post(
             "/graphql",
@@ -256,9 +326,16 @@ class Asking:
         )
         if answer.status_code != 200 or "errors" in answer.json():
             raise Failed(f"{case.name}: {answer.text[:500]}")
+        return answer.json()["data"]
 
-    async def cost(self, case: Case, batches: int, size: int = 2) -> float:
-        """Milliseconds of the database's processor time: the median of a few batches."""
+    async def rows(self, case: Case) -> int:
+        """How many rows the request finds."""
+        if case.finds:
+            case = replace(case, selection=case.finds, finds="")
+        return rows_of(await self.ask(case))
+
+    async def times(self, case: Case, batches: int, size: int = 2) -> tuple[float, ...]:
+        """Milliseconds of the database's processor time for a request, of each batch."""
         for _ in range(2):
             await self.ask(case)
         found = []
@@ -267,7 +344,23 @@ class Asking:
             for _ in range(size):
                 await self.ask(case)
             found.append(sum(on_cpu(pid) - ns for pid, ns in before.items()) / size / 1e6)
-        return statistics.median(found)
+        return tuple(found)
+
+    async def cost(self, case: Case, batches: int, more: Cost | None = None) -> Cost:
+        """What a request costs here; with ``more``, together with what was measured before."""
+        rows, before = (await self.rows(case), ()) if more is None else (more.rows, more.times)
+        return Cost((*before, *await self.times(case, batches)), rows)
+
+
+def rows_of(data: Any) -> int:
+    """The number in an answer: of a count, or of the nodes of the longest list."""
+    if not isinstance(data, dict):
+        return 0
+    if "totalCount" in data:
+        return int(data["totalCount"])
+    nodes = data.get("nodes")
+    inside = nodes if isinstance(nodes, list) else list(data.values())
+    return max([len(nodes) if isinstance(nodes, list) else 0, *map(rows_of, inside)])
 
 
 def _give_one_story_its_word(database: Database) -> None:
@@ -329,20 +422,25 @@ class Kept:
 
     def __init__(self, file: Path, *databases: Database) -> None:
         self._file, self._of = file, _state_of(databases)
-        self._found: dict[str, list[float]] = {}
+        self._found: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(OSError, ValueError):
             kept = json.loads(file.read_text(encoding="utf-8"))
             if kept["of"] == self._of:
                 self._found = kept["found"]
 
-    def of(self, case: Case, batches: int) -> Growth | None:
-        """The figures of a case, if it was measured with at least so many batches."""
-        small, large, had = self._found.get(case.name, (0.0, 0.0, 0))
-        return Growth(case, small, large) if had >= batches else None
+    def of(self, case: Case) -> Growth | None:
+        """What is known of a case."""
+        found = self._found.get(case.name)
+        if found is None:
+            return None
+        return Growth(case, **{name: Cost(tuple(times), n) for name, (times, n) in found.items()})
 
-    def keep(self, growth: Growth, batches: int) -> None:
-        """Keep the figures of a case."""
-        self._found[growth.case.name] = [growth.small, growth.large, batches]
+    def keep(self, growth: Growth) -> None:
+        """Keep what is known of a case."""
+        costs = {"small": growth.small, "large": growth.large, "between": growth.between}
+        self._found[growth.case.name] = {
+            name: [cost.times, cost.rows] for name, cost in costs.items() if cost is not None
+        }
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps({"of": self._of, "found": self._found}), encoding="utf-8")
 
@@ -359,40 +457,60 @@ def _state_of(databases: Sequence[Database]) -> str:
 
 
 async def measured(
-    small: Database,
-    large: Database,
-    chosen: Sequence[Case],
-    step: Step,
-    kept: Kept | None = None,
+    databases: Mapping[str, Database], chosen: Sequence[Case], step: Step, kept: Kept | None = None
 ) -> list[Growth]:
-    """What each case takes on both; ``step`` is told of each that is done, and how many are left.
+    """What each case takes on the databases ``small``, ``large``, and maybe ``between``.
 
-    Cases that do not hold are measured again at the end, with more batches, and that counts.
+    ``step`` is told of each that is done, and how many are left. Cases that seem not to hold are
+    measured again at the end, until that is sure.
     """
     found: dict[str, Growth] = {}
-    async with asking(small) as few, asking(large) as many:
+    async with contextlib.AsyncExitStack() as stack:
+        on = {name: await stack.enter_async_context(asking(at)) for name, at in databases.items()}
 
-        async def take(case: Case, batches: int, left: int) -> None:
-            growth = kept.of(case, batches) if kept is not None else None
-            if growth is None:
-                small_ms, large_ms = await few.cost(case, batches), await many.cost(case, batches)
-                growth = Growth(case, small_ms, large_ms)
-                if kept is not None:
-                    kept.keep(growth, batches)
-            found[case.name] = growth
-            step(case.name, left)
+        def note(growth: Growth, left: int) -> None:
+            found[growth.case.name] = growth
+            if kept is not None:
+                kept.keep(growth)
+            step(growth.case.name, left)
 
         for number, case in enumerate(chosen, 1):
-            await take(case, BATCHES, len(chosen) - number)
+            growth = kept.of(case) if kept is not None else None
+            if growth is None:
+                small, large = [await on[n].cost(case, BATCHES) for n in ("small", "large")]
+                growth = Growth(case, small, large)
+            if growth.finds_more and growth.between is None and "between" in on:
+                growth = replace(growth, between=await on["between"].cost(case, BATCHES))
+            note(growth, len(chosen) - number)
         again = [case for case in chosen if not found[case.name].holds]
         for number, case in enumerate(again, 1):
-            await take(case, 3 * BATCHES, len(again) - number)
+            growth = found[case.name]
+            while not growth.holds and len(growth.large.times) < MOST_BATCHES:
+                growth = await _longer(growth, on)
+                if growth.is_sure:
+                    break
+            note(growth, len(again) - number)
     return [found[case.name] for case in chosen]
 
 
-def table(found: Sequence[Growth], small: Mapping[str, int], large: Mapping[str, int]) -> str:
-    """The tables as Markdown: each list, what does not hold, and everything."""
+async def _longer(growth: Growth, on: Mapping[str, Asking]) -> Growth:
+    """Measure the two that are compared some more."""
+    is_small = growth.like is growth.small
+    like = await on["small" if is_small else "between"].cost(growth.case, 6, growth.like)
+    large = await on["large"].cost(growth.case, 6, growth.large)
+    if is_small:
+        return replace(growth, small=like, large=large)
+    return replace(growth, between=like, large=large)
+
+
+def table(found: Sequence[Growth], sizes: Mapping[str, Mapping[str, int]]) -> str:
+    """The tables as Markdown: each list, what does not hold, and everything.
+
+    ``sizes`` are the rows of the tables of each database, by its name.
+    """
     broken = [growth for growth in found if not growth.holds]
+    by_rows = sum(growth.grows_by_rows for growth in broken)
+    plain = sum(growth.factor > MOST_GROWTH or growth.large.ms > MOST_MS for growth in found)
     lines = [
         "# Growth",
         "",
@@ -400,16 +518,23 @@ def table(found: Sequence[Growth], small: Mapping[str, int], large: Mapping[str,
         "processor time of PostgreSQL's sessions, medians, made by `make bench ARGS=--growth`.",
         "",
         *(
-            f"- {name}: " + ", ".join(f"{count:,} {what}" for what, count in sizes.items())
-            for name, sizes in (("before", small), ("after", large))
+            f"- {name}: " + ", ".join(f"{count:,} {what}" for what, count in rows.items())
+            for name, rows in sizes.items()
         ),
         "",
         f"{len(found)} requests: every field of the root, every list in each of its orders, with "
         "each member",
-        f"of its filter, and counted. {len(found) - len(broken)} grow at most {MOST_GROWTH} times "
-        f"and take at most {MOST_MS:.0f} ms;",
-        f"below {FLOOR_MS} ms growth is not told from noise. "
-        + (f"{len(broken)} do not." if broken else "None does not."),
+        f"of its filter, and counted. Below {FLOOR_MS} ms growth is not told from noise.",
+        "",
+        f"From small to large {plain} grow more than {MOST_GROWTH} times (*growth*), but some of "
+        "them find more",
+        "there: a count of 80 becomes one of 1,000, and the best of 80 matches become the best of",
+        f"1,000 (*rows*). Where a request finds more than {MOST_GROWTH} times as many, it is "
+        "compared with *between*,",
+        f"where it finds as many or comes closest (*alike*). So compared "
+        f"{len(found) - len(broken)} grow at most {MOST_GROWTH} times and",
+        f"take at most {MOST_MS:.0f} ms, and {len(broken)} do not; {by_rows} of these grow no more "
+        "than what they find.",
         "",
         *_by_list(found),
     ]
@@ -420,8 +545,8 @@ def table(found: Sequence[Growth], small: Mapping[str, int], large: Mapping[str,
 
 def _by_list(found: Sequence[Growth]) -> Iterator[str]:
     """A row for each list, in each order or counted: the first two words of the names."""
-    yield "| list | requests | grow more | median growth | most | longest, ms |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    yield "| list | requests | grow more | grow more, alike | median growth | most | longest, ms |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
     groups: dict[str, list[Growth]] = {}
     for growth in found:
         words = growth.case.name.replace(",", "").split()
@@ -429,19 +554,29 @@ def _by_list(found: Sequence[Growth]) -> Iterator[str]:
     for name, group in groups.items():
         factors = [growth.factor for growth in group]
         yield (
-            f"| {name} | {len(group)} | {sum(not growth.holds for growth in group)} "
+            f"| {name} | {len(group)} | {sum(factor > MOST_GROWTH for factor in factors)} "
+            f"| {sum(not growth.holds for growth in group)} "
             f"| {statistics.median(factors):.1f} | {max(factors):.1f} "
-            f"| {max(growth.large for growth in group):.1f} |"
+            f"| {max(growth.large.ms for growth in group):.1f} |"
         )
 
 
 def _rows(found: Sequence[Growth]) -> Iterator[str]:
     """Each request signed in or out, whichever grows more; the fastest growing first."""
     worst: dict[str, Growth] = {}
-    for growth in sorted(found, key=lambda growth: growth.factor):
+    for growth in sorted(found, key=lambda growth: growth.fair):
         worst[growth.case.name.removesuffix(", signed out")] = growth
-    yield "| request | before | after | growth |"
-    yield "|---|---:|---:|---:|"
-    for name, growth in sorted(worst.items(), key=lambda item: -item[1].factor):
+    yield "| request | small | rows | large | rows | growth | between | rows | alike |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    for name, growth in sorted(worst.items(), key=lambda item: -item[1].fair):
+        small, large, like = growth.small, growth.large, growth.like
         mark = "" if growth.holds else " **!**"
-        yield (f"| {name} | {growth.small:.2f} | {growth.large:.2f} | {growth.factor:.1f}{mark} |")
+        between = f"{_ms(like)} | {like.rows:,}" if like is not small else "|"
+        yield (
+            f"| {name} | {_ms(small)} | {small.rows:,} | {_ms(large)} | {large.rows:,} "
+            f"| {growth.factor:.1f} | {between} | {growth.fair:.1f}{mark} |"
+        )
+
+
+def _ms(cost: Cost) -> str:
+    return f"{cost.ms:.2f} ± {cost.error:.2f}"

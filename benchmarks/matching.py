@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ async def time_reads(database: Database, found: Found, say: Say) -> None:
     async with asking(database) as api:
         for name, selection in (("without reasons", WITHOUT), ("with all reasons", WITH)):
             case = Case(name, f"viewer {{ user {{ {selection} }} }}", True)
-            found.reads[name] = await api.cost(case, batches=9, size=20)
+            found.reads[name] = statistics.median(await api.times(case, batches=9, size=20))
 
 
 async def time_writes(database: Database, found: Found) -> None:

@@ -179,32 +179,64 @@ def test_growth_covers_every_list_of_the_schema_in_every_order() -> None:
 
 async def test_growth_is_measured_and_told(database: Database) -> None:
     case = growth.Case("users NEWEST", "users(first: 20) { nodes { id } }", True)
-    (found,) = await growth.measured(database, database, [case], lambda name, left: None)
+    both = {"small": database, "large": database}
+    (found,) = await growth.measured(both, [case], lambda name, left: None)
 
-    assert found.small > 0
+    assert found.small.ms > 0
+    assert found.small.rows > 0
     assert found.factor < 1.5
-    broken = growth.Growth(case, 1.0, 1.6)
-    text = growth.table([found, broken], database.sizes(), database.sizes())
-    assert "| users NEWEST | 1.00 | 1.60 | 1.6 **!** |" in text
-    assert "1 do not" in text
+    broken = growth.Growth(case, cost(1.0, rows=20), cost(1.6, rows=20))
+    text = growth.table([found, broken], {"small": database.sizes(), "large": database.sizes()})
+    assert "| users NEWEST | 1.00 ± 0.00 | 20 | 1.60 ± 0.00 | 20 | 1.6 | | | 1.6 **!** |" in text
+    assert "and 1 do not" in text
+
+
+def cost(*times: float, rows: int = 0) -> growth.Cost:
+    return growth.Cost(times, rows)
+
+
+def test_growth_compares_requests_that_find_as_much() -> None:
+    case = growth.Case("stories counted", "stories { totalCount }", True)
+    small, between, large = cost(1.0, rows=80), cost(4.0, rows=960), cost(5.0, rows=1000)
+    found = growth.Growth(case, small, large, between)
+    assert (found.finds_more, found.like, found.factor, found.fair) == (True, between, 5.0, 1.25)
+    assert found.holds
+    assert not growth.Growth(case, small, large).holds
+    # What finds as much is not compared with anything nearer.
+    same = growth.Growth(case, cost(1.0, rows=700), large, between)
+    assert (same.like, same.fair, same.holds) == (same.small, 5.0, False)
+    scarce = growth.Growth(case, cost(1.0), cost(9.0, rows=238), cost(2.0, rows=40))
+    assert (scarce.holds, scarce.grows_by_rows) == (False, True)
+
+
+def test_growth_is_measured_until_it_is_sure() -> None:
+    case = growth.Case("stories counted", "stories { totalCount }", True)
+    noisy = growth.Growth(case, cost(1.0, 0.8, 1.2), cost(1.6, 1.3, 1.9))
+    assert not noisy.is_sure
+    steady = growth.Growth(case, cost(1.0, 0.99, 1.01), cost(1.6, 1.58, 1.61))
+    assert steady.is_sure
+
+
+def test_growth_counts_the_rows_of_an_answer() -> None:
+    assert growth.rows_of({"tag": {"users": {"nodes": [{"id": "a"}, {"id": "b"}]}}}) == 2
+    assert growth.rows_of({"stories": {"totalCount": 80, "totalCountIsExact": True}}) == 80
+    assert growth.rows_of({"user": None, "moment": "1"}) == 0
 
 
 async def test_growth_goes_on_where_it_was_interrupted(database: Database, tmp_path: Path) -> None:
     case = growth.Case("moment", "moment", True)
+    both = {"small": database, "large": database}
     file = tmp_path / "growth.json"
     kept = growth.Kept(file, database, database)
-    (first,) = await growth.measured(database, database, [case], lambda name, left: None, kept)
+    (first,) = await growth.measured(both, [case], lambda name, left: None, kept)
 
-    (again,) = await growth.measured(
-        database, database, [case], lambda name, left: None, growth.Kept(file, database, database)
-    )
-    assert again == first
-    (grown,) = [growth.Growth(case, 1.0, 9.0)]
-    kept.keep(grown, growth.BATCHES)
-    (mended,) = await growth.measured(database, database, [case], lambda name, left: None, kept)
-    assert mended.holds  # what does not hold is measured once more
+    again = growth.Kept(file, database, database)
+    assert await growth.measured(both, [case], lambda name, left: None, again) == [first]
+    kept.keep(growth.Growth(case, cost(1.0, 1.0, 1.0), cost(9.0, 9.0, 1.0)))
+    (longer,) = await growth.measured(both, [case], lambda name, left: None, kept)
+    assert len(longer.large.times) > 3  # what does not hold is measured longer
     other = Database(database.server, database.name + "_", 0)
-    assert growth.Kept(file, database, other).of(case, 1) is None
+    assert growth.Kept(file, database, other).of(case) is None
 
 
 async def test_attacks_are_what_they_are_called(
