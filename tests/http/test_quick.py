@@ -225,6 +225,23 @@ async def test_a_person_who_is_forgotten_is_looked_up_again(ways: Ways, anna: ma
     assert (await ways.ask(body, token)).was_quick
 
 
+async def test_an_account_that_another_process_deletes_is_noticed(
+    ways: Ways, anna: make.Person, db: asyncpg.Connection
+) -> None:
+    token, body = {"Authorization": ways.server.bearer(anna.sub)}, {"query": PAGE}
+    await ways.compiled(body, token)
+    await db.execute("DELETE FROM users WHERE auth0_sub = $1", anna.sub)
+    await db.execute(
+        "INSERT INTO deleted_accounts (sub_hash) VALUES (encode(sha256($1), 'hex'))",
+        anna.sub.encode(),
+    )
+    authentication: Any = ways.server.sockets.authenticate
+    await authentication.provisioning.look_for_deletions()
+
+    gone = await ways.ask(body, token)
+    assert (gone.was_quick, gone.status, gone.codes) == (False, 401, ["UNAUTHENTICATED"])
+
+
 async def test_a_token_that_expires_is_verified_again(ways: Ways, anna: make.Person) -> None:
     token, body = {"Authorization": ways.server.bearer(anna.sub, 2)}, {"query": PAGE}
     await ways.compiled(body)
