@@ -15,12 +15,15 @@ import httpx
 import orjson
 import pytest
 
+from community_gql.app import create_app
 from community_gql.http import afterwards
 from community_gql.http.afterwards import SECONDS, TOGETHER, Afterwards
 from community_gql.http.request_log import RequestLog
+from community_gql.identity.development import DevelopmentIssuer
 from community_gql.logs import JsonLinesHandler
 from community_gql.telemetry.metrics import Requests
 from tests.http.server import served
+from tests.support.configured import settings_of
 from tests.support.waiting import until
 
 
@@ -98,6 +101,24 @@ async def test_who_asks_for_metrics_sees_what_was_answered(writes: list[bytes]) 
     given.catch_up()
     assert counted == ["query"]
     assert len(lines(writes)) == 2
+
+
+async def test_the_application_ends_with_every_line_written(
+    database_url: str,
+    issuer: DevelopmentIssuer,
+    writes: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(afterwards, "SECONDS", 3600)
+    settings = settings_of(database_url=database_url, hot_documents=0)
+    app = create_app(settings, development=issuer)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http,
+    ):
+        await http.post("/graphql", json={"query": "query Last { __typename }"})
+        assert "Last 200" not in lines(writes)
+    assert "Last 200" in lines(writes)
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])

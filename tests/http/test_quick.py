@@ -269,15 +269,16 @@ async def test_a_spent_budget_refuses(ways: Ways) -> None:
 )
 async def test_what_takes_too_long_is_given_up(ways: Ways, db: asyncpg.Connection) -> None:
     body = {"query": PAGE}
-    await ways.compiled(body)
     found: Quick = ways.server.server.lifespan.state[QUICK]
     found._config = dataclasses.replace(found._config, request_timeout=0.5)
+    await ways.compiled(body)
     async with db.transaction():
         await db.execute("LOCK TABLE tags")
         one = await ways.ask(body)
     assert one.was_quick
     assert (one.status, one.codes) == (503, ["UNAVAILABLE"])
     assert one.line["milliseconds"] >= 500
+    assert one.line["cause"] is None, "PostgreSQL has given up first"
     assert (await ways.ask(body)).status == 200
 
 
