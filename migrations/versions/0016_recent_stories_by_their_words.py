@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from community_gql.db.concurrently import create_indexes, drop_indexes
 
-revision = "0017"
+revision = "0016"
 down_revision: str | None = "0015"
 branch_labels = None
 depends_on = None
