@@ -23,13 +23,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import MANYTOONE
 from sqlalchemy.sql import operators
-from sqlalchemy.types import TypeEngine
 
 from community_gql.db import models as m
 from community_gql.graph.paging import Order
+from community_gql.graph.terms import Entity, FromItem, Sql, SqlType
 from community_gql.graph.texts import if_wanted
 
-Expression = Callable[..., ColumnElement[Any]]
+Expression = Callable[..., Sql]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Shape:
         """The primary key's attribute: what edges from a row of this shape start from."""
         return primary_key(self.model)
 
-    def select_list(self, entity: Any) -> list[ColumnElement[Any]]:
+    def select_list(self, entity: Entity) -> list[Sql]:
         """The columns of ``entity`` in the order of ``row``'s fields."""
         return [
             self.expressions[name](entity).label(name)
@@ -93,9 +93,9 @@ def primary_key(model: type[m.Base]) -> str:
 class Walk(NamedTuple):
     """A way to the rows that a filter leaves, which can be read row by row."""
 
-    source: Any
+    source: FromItem
     """What is read: a FROM item."""
-    key: ColumnElement[Any]
+    key: Sql
     """The primary key of the row, a column of the source that is never NULL and refers to it."""
     where: ColumnElement[bool]
     """Which rows of the source."""
@@ -108,9 +108,9 @@ class Recent(NamedTuple):
 
     steps: Any
     """A FROM item with a row for each step."""
-    predicate: Callable[[Any, Mapping[str, ColumnElement[Any]]], ColumnElement[bool]]
+    predicate: Callable[[Entity, Mapping[str, Sql]], ColumnElement[bool]]
     """Which rows of an entity are of the step, within the windows of a filter's binds."""
-    is_complete: Callable[[Mapping[str, ColumnElement[Any]]], ColumnElement[bool]]
+    is_complete: Callable[[Mapping[str, Sql]], ColumnElement[bool]]
     """Whether all rows within the windows are of the step."""
     ends: frozenset[str]
     """The windows that the steps end with: most rows of a step lie in these."""
@@ -120,8 +120,8 @@ class Recent(NamedTuple):
 class Filter:
     """One member of a filter input: its bind type and what it demands of a row."""
 
-    type: TypeEngine[Any]
-    predicate: Callable[[Any, ColumnElement[Any]], ColumnElement[bool]]
+    type: SqlType
+    predicate: Callable[[Entity, Sql], ColumnElement[bool]]
     selective: bool = False
     """Whether the best plan depends on its value."""
     scarce: bool = False
@@ -130,7 +130,7 @@ class Filter:
     """Of a scarce one: how many times as long as others it takes to check row by row."""
     window: bool = False
     """Whether it bounds what the default order goes by, so that its index finds these rows."""
-    walk: Callable[[Any, ColumnElement[Any]], Walk] | None = None
+    walk: Callable[[Entity, Sql], Walk] | None = None
     """Of a scarce one whose index is read whole: how to count without that, for the entity."""
 
 
@@ -144,7 +144,7 @@ class Edge:
     relationship: str | None
     target: Shape
 
-    def arrives(self, parent: Any, child: Any) -> ColumnElement[bool]:
+    def arrives(self, parent: Entity, child: Entity) -> ColumnElement[bool]:
         """The join condition between an alias of the parent and one of the target."""
         if parent is None:
             return true()
@@ -157,7 +157,7 @@ class Edge:
         )
         return joined
 
-    def links(self, parent: Any) -> Walk | None:
+    def links(self, parent: Entity) -> Walk | None:
         """The rows of a table between, if the relationship has one and each names its target."""
         if self.relationship is None or parent is None:
             return None
@@ -201,7 +201,7 @@ class ToOne(Edge):
         ((_, remote),) = relation.local_remote_pairs or ((None, None),)
         return remote is not None and bool(remote.unique or _is_whole_key(remote))
 
-    def key_in(self, parent: Any) -> ColumnElement[Any] | None:
+    def key_in(self, parent: Entity) -> Sql | None:
         """The target's primary key as a foreign key of ``parent`` that is never NULL, if it is one.
 
         The target's row is then there whenever the parent's is.
@@ -216,7 +216,7 @@ class ToOne(Edge):
         is_key = remote.primary_key and any(f.column is remote for f in local.foreign_keys)
         if local.nullable or not is_key:
             return None
-        key: ColumnElement[Any] = getattr(parent, mapper.get_property_by_column(local).key)
+        key: Sql = getattr(parent, mapper.get_property_by_column(local).key)
         return key
 
 
@@ -236,7 +236,7 @@ class ToPage(Edge):
     orders: Mapping[str, Order]
     default_order: str
     filters: Mapping[str, Filter]
-    found_by: Callable[[Any, Any], ColumnElement[bool]] | None = None
+    found_by: Callable[[Entity, Entity], ColumnElement[bool]] | None = None
     """What ``arrives`` says, for an index that can be combined with those of scarce filters."""
     recent: Recent | None = None
     """Which rows are recent, by the same index."""
@@ -249,4 +249,4 @@ class ToValue:
     coordinate: str
     shape: Shape
     expression: Expression
-    arguments: Mapping[str, TypeEngine[Any]]
+    arguments: Mapping[str, SqlType]

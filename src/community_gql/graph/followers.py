@@ -31,7 +31,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import visitors
-from sqlalchemy.types import TypeEngine
 
 from community_gql.db import models as m
 from community_gql.db.changes import Change
@@ -39,6 +38,7 @@ from community_gql.db.texts import Fixed
 from community_gql.graph.edges import ToPage
 from community_gql.graph.for_many import EACH, ForMany, for_many
 from community_gql.graph.statements import all_columns, filter_binds
+from community_gql.graph.terms import Entity, Sql, SqlType
 from community_gql.graph.visibility import audience, rule
 
 KEPT = frozenset({"id", "user_id", "visibility", "tags_cached", "created_at"})
@@ -112,7 +112,7 @@ class _Pair:
     """The changed stories as they were and as they are, in one row each."""
 
     def __init__(self) -> None:
-        names: dict[str, TypeEngine[Any]] = {
+        names: dict[str, SqlType] = {
             "keys": BigInteger(),
             "xids": BigInteger(),
             "ids": BigInteger(),
@@ -154,7 +154,7 @@ class _Pair:
         )
         earlier = renamed.correlate(self.rows).lateral("was")
         self.was: Any = aliased(m.Story, earlier, adapt_on_names=True)
-        self.story: Any = aliased(m.Story, self.rows)
+        self.story: Entity = aliased(m.Story, self.rows)
         self.source = self.rows.join(earlier, true())
 
     @property
@@ -172,7 +172,7 @@ def audiences() -> Fixed:
     pair = _Pair()
     sides = ((pair.was_there, audience(pair.was)), (pair.is_there, audience(pair.story)))
     everyone = or_(*(and_(there, who.is_(None)) for there, who in sides))
-    empty: ColumnElement[Any] = literal_column("'{}'::varchar[]")
+    empty: Sql = literal_column("'{}'::varchar[]")
     people = [case((there, func.coalesce(who, empty)), else_=empty) for there, who in sides]
     # unscoped: narrows whom to ask for, and is shown to nobody
     found = select(pair.key, everyone, people[0].op("||")(people[1])).select_from(pair.source)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
+from community_gql.graph.terms import SqlSelect
 from community_gql.graph.visibility import Viewer
 
 EACH = "each_"
@@ -48,7 +48,7 @@ class ForMany:
     """The bind parameters that have become columns."""
     places: tuple[str, ...]
     """The other ones, in the order of ``$1``, ``$2``, ..."""
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     """Of those, the values that belong to the statement."""
 
     @property
@@ -60,14 +60,14 @@ class ForMany:
         columns = ", ".join(f'"{name}"' for name in self.names or ("nothing",))
         return f"unnest({arrays}) WITH ORDINALITY AS v$({columns}, n)"
 
-    def columns(self, rows: Sequence[Mapping[str, Any]]) -> list[list[str | None]]:
+    def columns(self, rows: Sequence[Mapping[str, object]]) -> list[list[str | None]]:
         """The values of those arrays: ``n`` is the place of a row, from 1."""
         if not self.names:
             return [[None] * len(rows)]
         return [[written(row[name]) for row in rows] for name in self.names]
 
 
-def for_many(statement: Select[Any]) -> ForMany:
+def for_many(statement: SqlSelect) -> ForMany:
     """Compile the statement: ``viewer`` and its like, and names with ``each_``, are columns."""
     compiled: Any = statement.compile(dialect=_DIALECT)
     names = tuple(getattr(compiled, "columns", ()))

@@ -13,7 +13,6 @@ from typing import Any
 
 import asyncpg
 from aiodataloader import DataLoader
-from sqlalchemy import Select
 
 from community_gql.db.database import Snapshot
 from community_gql.db.texts import Fixed
@@ -21,6 +20,7 @@ from community_gql.errors import AnswerTooLarge
 from community_gql.graph.paging import Page
 from community_gql.graph.plans import Batch, Counts, MomentPlan, PagePlan
 from community_gql.graph.statements import KEYS, NEAR_ROWS
+from community_gql.graph.terms import SqlSelect
 from community_gql.graph.texts import TOO_MUCH, LongTexts
 from community_gql.graph.visibility import Viewer
 
@@ -101,6 +101,6 @@ class Loaders:
 
 
 @lru_cache(maxsize=2048)
-def _fixed(statement: Select[Any]) -> Fixed:
+def _fixed(statement: SqlSelect) -> Fixed:
     """A statement of a batch, which ``statements.py`` keeps as well."""
     return Fixed(statement)

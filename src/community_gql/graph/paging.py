@@ -33,9 +33,9 @@ from sqlalchemy import (
     literal_column,
     tuple_,
 )
-from sqlalchemy.types import TypeEngine
 
 from community_gql.errors import BadRequest
+from community_gql.graph.terms import Entity, Sql, SqlType
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
@@ -88,7 +88,7 @@ def _micros(value: datetime) -> str:
     return str((value - _EPOCH) // _MICROSECOND)
 
 
-def _micros_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+def _micros_sql(value: Sql) -> ColumnElement[str]:
     # Exact: PostgreSQL extracts the epoch as numeric.
     return cast(cast(func.extract("epoch", value) * literal_column("1000000"), BigInteger), String)
 
@@ -108,7 +108,7 @@ def _flag(text: str) -> bool:
     return bool(("0", "1").index(text))
 
 
-def _flag_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+def _flag_sql(value: Sql) -> ColumnElement[str]:
     return cast(cast(value, Integer), String)
 
 
@@ -116,7 +116,7 @@ def _float_bits(value: float) -> str:
     return struct.pack(">d", value).hex()
 
 
-def _float_bits_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+def _float_bits_sql(value: Sql) -> ColumnElement[str]:
     return func.encode(func.float8send(value), literal_column("'hex'"))
 
 
@@ -134,20 +134,20 @@ def _text(text: str) -> str:
     return value
 
 
-def _hex_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+def _hex_sql(value: Sql) -> ColumnElement[str]:
     return func.encode(_bytes_sql(value), literal_column("'hex'"))
 
 
-def _plain_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+def _plain_sql(value: Sql) -> ColumnElement[str]:
     return cast(value, String)
 
 
 @dataclass(frozen=True, slots=True)
 class _KeyKind:
-    type: type[TypeEngine[Any]]
+    type: type[SqlType]
     write: Callable[[Any], str]
     read: Callable[[str], Any]
-    sql: Callable[[ColumnElement[Any]], ColumnElement[str]]
+    sql: Callable[[Sql], ColumnElement[str]]
 
 
 _KEY_KINDS = (
@@ -160,7 +160,7 @@ _KEY_KINDS = (
 )
 
 
-def _key_kind(key: ColumnElement[Any]) -> _KeyKind:
+def _key_kind(key: Sql) -> _KeyKind:
     for kind in _KEY_KINDS:
         if isinstance(key.type, kind.type):
             return kind
@@ -175,7 +175,7 @@ class Order:
     by name. ``pool`` limits the order to that many of the newest hits.
     """
 
-    keys: Callable[[Any, Mapping[str, ColumnElement[Any]]], tuple[ColumnElement[Any], ...]]
+    keys: Callable[[Entity, Mapping[str, Sql]], tuple[Sql, ...]]
     descending: bool = False
     pool: Order | None = None
     needs: str | None = None
@@ -222,14 +222,12 @@ class Cursors:
     digest: str
 
     @classmethod
-    def of(
-        cls, keys: Sequence[ColumnElement[Any]], coordinate: str, order: str, filters: Any
-    ) -> Cursors:
+    def of(cls, keys: Sequence[Sql], coordinate: str, order: str, filters: object) -> Cursors:
         """Cursors over ``keys``, bound to the list's coordinate, its order and its filter."""
         kinds = tuple(_key_kind(key) for key in keys)
         return cls(kinds, "").bound(coordinate, order, filters)
 
-    def bound(self, coordinate: str, order: str, filters: Any) -> Cursors:
+    def bound(self, coordinate: str, order: str, filters: object) -> Cursors:
         """The same for another list, order or filter with the same keys."""
         bound = orjson.dumps([coordinate, order, filters], default=str)
         return Cursors(self.kinds, hashlib.blake2b(bound, digest_size=6).hexdigest())
@@ -238,7 +236,7 @@ class Cursors:
         """The same for the list, order and filter that another's ``digest`` names."""
         return Cursors(self.kinds, digest)
 
-    def write(self, values: Sequence[Any]) -> str:
+    def write(self, values: Sequence[object]) -> str:
         """The cursor of the row with these key values."""
         texts = (kind.write(value) for kind, value in zip(self.kinds, values, strict=True))
         return encode_opaque("~".join((self.digest, *texts)))
@@ -264,9 +262,7 @@ class Cursors:
         )
 
 
-def cursor_sql(
-    digest: ColumnElement[str], keys: Sequence[ColumnElement[Any]]
-) -> ColumnElement[str]:
+def cursor_sql(digest: ColumnElement[str], keys: Sequence[Sql]) -> ColumnElement[str]:
     """``Cursors.write`` as SQL: the cursor of the row with these keys; ``digest`` is a bind."""
     text = digest
     for key in keys:
@@ -274,15 +270,13 @@ def cursor_sql(
     return opaque_sql(text)
 
 
-def beyond(
-    keys: Sequence[ColumnElement[Any]], cursor: Sequence[ColumnElement[Any]], descending: bool
-) -> ColumnElement[bool]:
+def beyond(keys: Sequence[Sql], cursor: Sequence[Sql], descending: bool) -> ColumnElement[bool]:
     """The rows after ``cursor`` when reading ``keys`` in the given direction."""
     here, there = tuple_(*keys), tuple_(*cursor)
     return here < there if descending else here > there
 
 
-def cursor_binds(keys: Sequence[ColumnElement[Any]], prefix: str = "") -> list[ColumnElement[Any]]:
+def cursor_binds(keys: Sequence[Sql], prefix: str = "") -> list[Sql]:
     """Bind parameters ``cursor_0``, ``cursor_1``, ... of the keys' types, after ``prefix``."""
     return [bindparam(f"{prefix}cursor_{i}", type_=key.type) for i, key in enumerate(keys)]
 

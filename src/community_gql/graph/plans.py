@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select
-
 from community_gql.db.changes import Moment
 from community_gql.errors import BadRequest
 from community_gql.graph import statements
 from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue
 from community_gql.graph.paging import Cursors, Window
+from community_gql.graph.terms import SqlSelect
 
 Values = tuple[tuple[str, Any], ...]
 """Filter members or arguments that were given, hashable: ``(("search", "moss"), ...)``."""
@@ -51,7 +50,7 @@ class _Simple:
     weight = _LIGHT
     custom_plan = False
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """Nothing to bind."""
         return {}
 
@@ -63,15 +62,15 @@ class Lookup:
     shape: Shape
     by: str
 
-    def statement(self, near_rows: int) -> Select[Any]:
+    def statement(self, near_rows: int) -> SqlSelect:
         """Finds the rows of many keys."""
         return statements.lookup_rows(self.shape, self.by)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """Nothing to bind but the keys."""
         return {}
 
-    def collect(self, rows: Iterable[Row], keys: Sequence[Any]) -> list[Any]:
+    def collect(self, rows: Iterable[Row], keys: Sequence[object]) -> list[Any]:
         """A row or None for each key."""
         found = {row[0]: self.shape.row._make(row[1:]) for row in rows}
         return [found.get(key) for key in keys]
@@ -82,7 +81,7 @@ class LookupPlan:
     """One row by a key. Without a lookup there is nothing to find: the id names no such type."""
 
     lookup: Lookup | None
-    key: Any = None
+    key: object = None
 
     custom_plan = False
     weight = _LIGHT
@@ -92,7 +91,7 @@ class LookupPlan:
         """Which type is looked up."""
         return self.lookup
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """The key."""
         return {"key": self.key}
 
@@ -118,9 +117,9 @@ class LookupsPlan:
         """As many rows as there are keys."""
         return PlanWeight(len(self.items))
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """The keys and their places in the list per type, and the places of what is nowhere."""
-        values: dict[str, Any] = {"places": []}
+        values: dict[str, list[object]] = {"places": []}
         for place, item in enumerate(self.items):
             if item.lookup is None:
                 values["places"].append(place)
@@ -151,11 +150,11 @@ class RowsPlan(_Simple):
 
     edge: ToOne | ToMany
 
-    def statement(self, near_rows: int) -> Select[Any]:
+    def statement(self, near_rows: int) -> SqlSelect:
         """Finds the rows of many parents."""
         return statements.edge_rows(self.edge)
 
-    def collect(self, rows: Iterable[Row], keys: Sequence[Any]) -> list[Any]:
+    def collect(self, rows: Iterable[Row], keys: Sequence[object]) -> list[Any]:
         """A row or None for each key, or a list of rows."""
         found: dict[Any, list[Any]] = {key: [] for key in keys}
         make = self.edge.target.row._make
@@ -181,15 +180,15 @@ class ValuePlan:
         """The length that it is given."""
         return PlanWeight(characters=dict(self.arguments).get("length", 0))
 
-    def statement(self, near_rows: int) -> Select[Any]:
+    def statement(self, near_rows: int) -> SqlSelect:
         """Computes the values of many parents."""
         return statements.values_of(self.edge)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """The arguments."""
         return _bound(self.arguments)
 
-    def collect(self, rows: Iterable[Row], keys: Sequence[Any]) -> list[Any]:
+    def collect(self, rows: Iterable[Row], keys: Sequence[object]) -> list[Any]:
         """A value or None for each key."""
         found = {row[0]: row[1] for row in rows}
         return [found.get(key) for key in keys]
@@ -202,15 +201,15 @@ class Counts:
     edge: ToPage
     filters: Values
 
-    def statement(self, near_rows: int) -> Select[Any]:
+    def statement(self, near_rows: int) -> SqlSelect:
         """Counts the lists of many parents."""
         return statements.counts(self.edge, _names(self.filters))
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """The filter's."""
         return _bound(self.filters)
 
-    def collect(self, rows: Iterable[Row], keys: Sequence[Any]) -> list[int]:
+    def collect(self, rows: Iterable[Row], keys: Sequence[object]) -> list[int]:
         """A number for each key."""
         found = {row[0]: row[1] for row in rows}
         return [found.get(key, 0) for key in keys]
@@ -284,11 +283,11 @@ class PagePlan:
         near = near and not any(f.window for f in given)
         return any(f.selective or (f.scarce and not near) for f in given)
 
-    def statement(self, near_rows: int) -> Select[Any]:
+    def statement(self, near_rows: int) -> SqlSelect:
         """Finds the pages of many parents; for ``near_rows`` see ``page_of``."""
         return statements.pages(self.edge, *self.form, near_rows)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """The filter's, the cursor's, and the digest that the page's own cursors begin with."""
         values = _bound(self.filters) if self.filters else {}
         for i, value in enumerate(self.cursor or ()):
@@ -296,7 +295,7 @@ class PagePlan:
         values["digest"] = self.cursors.digest
         return values
 
-    def collect(self, rows: Iterable[Row], keys: Sequence[Any]) -> list[Any]:
+    def collect(self, rows: Iterable[Row], keys: Sequence[object]) -> list[Any]:
         """The rows of each key's page, each with the keys of its order."""
         found: dict[Any, list[tuple[Any, Row]]] = {key: [] for key in keys}
         make, end = self.edge.target.row._make, 1 + self.edge.target.width
@@ -309,11 +308,11 @@ class PagePlan:
 class MomentPlan(_Simple):
     """The moment that the answer shows."""
 
-    def statement(self, near_rows: int) -> Select[Any]:
+    def statement(self, near_rows: int) -> SqlSelect:
         """Reads it."""
         return statements.moment()
 
-    def collect(self, rows: Iterable[Row], keys: Sequence[Any]) -> list[str]:
+    def collect(self, rows: Iterable[Row], keys: Sequence[object]) -> list[str]:
         """The same text for each key."""
         ((_, moment),) = rows
         return [moment] * len(keys)
@@ -339,7 +338,7 @@ class ChangesPlan:
         """The members of the filter that were given."""
         return _names(self.filters)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """The filter's."""
         return _bound(self.filters)
 
@@ -426,6 +425,6 @@ def _names(values: Values) -> tuple[str, ...]:
     return tuple([name for name, _ in values]) if values else ()
 
 
-def _bound(values: Values) -> dict[str, Any]:
+def _bound(values: Values) -> dict[str, object]:
     # asyncpg takes arrays as lists; what is hashable in a plan is a tuple.
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values}

@@ -15,7 +15,6 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Integer,
-    Select,
     String,
     any_,
     bindparam,
@@ -42,6 +41,7 @@ from community_gql.graph.edges import (
     primary_key,
 )
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order, beyond, cursor_binds
+from community_gql.graph.terms import Entity, Sql, SqlSelect
 from community_gql.graph.visibility import is_everyones, rule, visible
 
 NEAR_ROWS = 5000
@@ -49,7 +49,7 @@ NEAR_ROWS = 5000
 KEYS = "keys"
 """The bind parameter that holds the keys of a batch."""
 
-Columns = Callable[[Any], Sequence[Any]]
+Columns = Callable[[Entity], Sequence[Sql]]
 """What is selected of an entity."""
 
 
@@ -63,7 +63,7 @@ def _root_key() -> ColumnElement[str]:
 
 
 @lru_cache(maxsize=1)
-def moment() -> Select[Any]:
+def moment() -> SqlSelect:
     """The moment that the statement shows, behind an empty key."""
     # unscoped: no table, but what the answer's snapshot is
     found: Any = select(_root_key(), literal_column(MOMENT_SQL, String))
@@ -71,7 +71,7 @@ def moment() -> Select[Any]:
 
 
 @lru_cache(maxsize=256)
-def lookup_rows(shape: Shape, by: str) -> Select[Any]:
+def lookup_rows(shape: Shape, by: str) -> SqlSelect:
     """The rows with one of the keys, each behind its key."""
     entity = aliased(shape.model)
     key = getattr(entity, by)
@@ -79,7 +79,7 @@ def lookup_rows(shape: Shape, by: str) -> Select[Any]:
 
 
 @lru_cache(maxsize=256)
-def edge_rows(edge: ToOne | ToMany) -> Select[Any]:
+def edge_rows(edge: ToOne | ToMany) -> SqlSelect:
     """The rows that hang on one of the keys, each behind the key."""
     assert edge.parent is not None
     parent, child = aliased(edge.parent), aliased(edge.target.model)
@@ -106,7 +106,7 @@ def edge_rows(edge: ToOne | ToMany) -> Select[Any]:
     return query
 
 
-def few(edge: ToMany, parent: Any, child: Any, columns: Sequence[Any]) -> Select[Any]:
+def few(edge: ToMany, parent: Entity, child: Entity, columns: Sequence[Sql]) -> SqlSelect:
     """The first rows that hang on a parent alias, at most ``edge.limit``. Correlated to it."""
     query = (
         visible(child, *columns)
@@ -119,7 +119,7 @@ def few(edge: ToMany, parent: Any, child: Any, columns: Sequence[Any]) -> Select
 
 
 @lru_cache(maxsize=256)
-def values_of(edge: ToValue) -> Select[Any]:
+def values_of(edge: ToValue) -> SqlSelect:
     """The computed value of each row with one of the keys, behind the key."""
     entity = aliased(edge.shape.model)
     key = getattr(entity, edge.shape.key_name)
@@ -128,7 +128,7 @@ def values_of(edge: ToValue) -> Select[Any]:
 
 
 @lru_cache(maxsize=1024)
-def counts(edge: ToPage, filters: tuple[str, ...]) -> Select[Any]:
+def counts(edge: ToPage, filters: tuple[str, ...]) -> SqlSelect:
     """How many rows the list of each of the keys has, behind the key."""
     child = aliased(edge.target.model)
     binds = filter_binds(edge, filters)
@@ -150,7 +150,7 @@ def pages(
     filters: tuple[str, ...],
     size: int,
     near_rows: int,
-) -> Select[Any]:
+) -> SqlSelect:
     """The rows of the page of each of the keys: key, row, keys of the order."""
     parent = aliased(edge.parent) if edge.parent is not None else None
     child = aliased(edge.target.model)
@@ -158,7 +158,7 @@ def pages(
     there = cursor_binds(order.keys(child, binds)) if has_cursor else ()
     cut = Cut(order, backward, binds, there, size + 1, "key_")
 
-    def columns(entity: Any) -> list[ColumnElement[Any]]:
+    def columns(entity: Entity) -> list[Sql]:
         return [*([] if parent else [_root_key()]), *edge.target.select_list(entity)]
 
     query = page_of(edge, parent, child, columns, cut, near_rows)
@@ -176,12 +176,12 @@ def pages(
 
 def listed(
     edge: ToPage,
-    parent: Any,
-    child: Any,
-    columns: Sequence[Any],
-    binds: Mapping[str, ColumnElement[Any]],
+    parent: Entity,
+    child: Entity,
+    columns: Sequence[Sql],
+    binds: Mapping[str, Sql],
     known: Iterable[str] = (),
-) -> Select[Any]:
+) -> SqlSelect:
     """The list's visible, filtered rows, for a parent alias (to correlate or join) or none.
 
     ``known`` are members of the filter that all rows of the child are known to meet.
@@ -191,9 +191,7 @@ def listed(
     return visible(child, *columns).where(edge.arrives(parent, child), *demands)
 
 
-def count_of(
-    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
-) -> Select[Any]:
+def count_of(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> SqlSelect:
     """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent.
 
     Where an index finds the recent rows that a filter leaves, those are counted first. Mostly they
@@ -214,7 +212,7 @@ def count_of(
     return select(number).offset(literal_column("0"))  # unscoped: one number
 
 
-def _counted(rows: Select[Any], parent: Any) -> Select[Any]:
+def _counted(rows: SqlSelect, parent: Entity) -> SqlSelect:
     rows = rows.limit(literal_column(str(MAX_COUNT + 1), Integer))
     if parent is not None:
         rows = rows.correlate(parent)
@@ -222,9 +220,7 @@ def _counted(rows: Select[Any], parent: Any) -> Select[Any]:
     return select(func.count().label("n")).select_from(rows.subquery())
 
 
-def _recent_hits(
-    edge: ToPage, recent: Recent, binds: Mapping[str, ColumnElement[Any]]
-) -> Select[Any]:
+def _recent_hits(edge: ToPage, recent: Recent, binds: Mapping[str, Sql]) -> SqlSelect:
     """A row for each row of a root list that is recent, as far as a row of the steps says."""
     entity = aliased(edge.target.model)
     one: Any = literal_column("1").label("one")
@@ -239,9 +235,7 @@ def _recent_hits(
     return select(one).select_from(hits.prefix_with("MATERIALIZED"))
 
 
-def _countable(
-    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
-) -> Select[Any]:
+def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> SqlSelect:
     """A row for each of ``listed``, by a way that can stop at any of them."""
     one: ColumnElement[int] = literal_column("1")
     walk = _walk(edge, parent, child, binds)
@@ -263,9 +257,7 @@ def _countable(
     return rows
 
 
-def _hits_to_count(
-    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
-) -> Any:
+def _hits_to_count(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Any:
     """A row for each of ``listed``, found by the filters' own indexes, as far as somebody reads."""
     rows = _by_filter(edge, parent, child, [literal_column("1").label("one")], binds)
     if parent is None:
@@ -277,11 +269,11 @@ def _hits_to_count(
 
 def _by_filter(
     edge: ToPage,
-    parent: Any,
-    entity: Any,
-    columns: Sequence[Any],
-    binds: Mapping[str, ColumnElement[Any]],
-) -> Select[Any]:
+    parent: Entity,
+    entity: Entity,
+    columns: Sequence[Sql],
+    binds: Mapping[str, Sql],
+) -> SqlSelect:
     """The rows of ``listed``, with no other index to find them than those of the filter.
 
     PostgreSQL would combine the index of a word with that of what everyone may see: half of the
@@ -293,9 +285,7 @@ def _by_filter(
     return rows.where(finds(parent, entity), *_demands(edge, entity, binds, binds))
 
 
-def _walk(
-    edge: ToPage, parent: Any, child: Any, binds: Mapping[str, ColumnElement[Any]]
-) -> Walk | None:
+def _walk(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Walk | None:
     """What names the rows of the list one by one, if something does."""
     if parent is not None:
         return None if binds else edge.links(parent)
@@ -316,12 +306,12 @@ class Cut:
 
     order: Order
     backward: bool
-    binds: Mapping[str, ColumnElement[Any]]
-    there: Sequence[ColumnElement[Any]]
+    binds: Mapping[str, Sql]
+    there: Sequence[Sql]
     limit: int
     key_name: str
 
-    def names(self, entity: Any) -> list[str]:
+    def names(self, entity: Entity) -> list[str]:
         """The names of the keys."""
         return [f"{self.key_name}{i}" for i, _ in enumerate(self.order.keys(entity, self.binds))]
 
@@ -330,7 +320,7 @@ class Cut:
         """The limit, written into the statement."""
         return literal_column(str(self.limit), Integer)
 
-    def ordered(self, query: Select[Any], keys: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    def ordered(self, query: SqlSelect, keys: Sequence[Sql]) -> SqlSelect:
         """The rows of ``query`` behind the cursor, in the order of ``keys``."""
         if self.there:
             descending = self.order.descending != self.backward
@@ -340,12 +330,12 @@ class Cut:
 
 def page_of(
     edge: ToPage,
-    parent: Any,
-    child: Any,
+    parent: Entity,
+    child: Entity,
     columns: Columns,
     cut: Cut,
     near_rows: int = NEAR_ROWS,
-) -> Select[Any]:
+) -> SqlSelect:
     """A page of ``listed`` in reading order: ``columns`` of the child, and the order's keys.
 
     Correlated to the parent. A long list whose filter may leave few rows is looked through in two
@@ -357,8 +347,13 @@ def page_of(
 
 
 def _cut_out(
-    edge: ToPage, parent: Any, child: Any, columns: Columns, cut: Cut, known: Iterable[str] = ()
-) -> Select[Any]:
+    edge: ToPage,
+    parent: Entity,
+    child: Entity,
+    columns: Columns,
+    cut: Cut,
+    known: Iterable[str] = (),
+) -> SqlSelect:
     """The page, in one way: the list's rows, ordered and cut. For ``known`` see ``listed``."""
     order, binds = cut.order, cut.binds
     if order.pool is not None:
@@ -372,8 +367,8 @@ def _cut_out(
 
 
 def _best_of_newest(
-    edge: ToPage, parent: Any, columns: Columns, cut: Cut, pool: Order
-) -> Select[Any]:
+    edge: ToPage, parent: Entity, columns: Columns, cut: Cut, pool: Order
+) -> SqlSelect:
     """The page of the newest rows of the list, ordered once these are found."""
     binds, model = cut.binds, edge.target.model
     recent = aliased(model)
@@ -393,8 +388,8 @@ def _best_of_newest(
 
 
 def _near_or_far(
-    edge: ToPage, parent: Any, child: Any, columns: Columns, cut: Cut, near_rows: int
-) -> Select[Any]:
+    edge: ToPage, parent: Entity, child: Entity, columns: Columns, cut: Cut, near_rows: int
+) -> SqlSelect:
     """The page of a long list, looked for in two ways.
 
     PostgreSQL cannot know how many rows have some word, and would look through a whole table in
@@ -440,12 +435,12 @@ def _is_scarce(edge: ToPage, names: Iterable[str]) -> bool:
     return any(edge.filters[name].scarce for name in names)
 
 
-def _finds_hits(edge: ToPage, parent: Any, names: Iterable[str]) -> bool:
+def _finds_hits(edge: ToPage, parent: Entity, names: Iterable[str]) -> bool:
     """Whether the filters' own indexes should find the rows."""
     return _is_scarce(edge, names) and (parent is None or edge.found_by is not None)
 
 
-def _hits(edge: ToPage, binds: Mapping[str, ColumnElement[Any]], parent: Any) -> Any:
+def _hits(edge: ToPage, binds: Mapping[str, Sql], parent: Entity) -> Any:
     """All rows of the list that the filters' own indexes find; whoever may see them."""
     entity = aliased(edge.target.model)
     found = _demands(edge, entity, binds, _indexed(edge, binds))
@@ -469,26 +464,22 @@ def _indexed(edge: ToPage, names: Iterable[str]) -> list[str]:
 
 
 def _demands(
-    edge: ToPage, entity: Any, binds: Mapping[str, ColumnElement[Any]], names: Iterable[str]
+    edge: ToPage, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]
 ) -> list[ColumnElement[bool]]:
     return [edge.filters[name].predicate(entity, binds[name]) for name in names]
 
 
-def all_columns(entity: Any) -> list[Any]:
+def all_columns(entity: Entity) -> list[Sql]:
     """Every column of a mapped entity; PostgreSQL drops those that nobody uses."""
     return [getattr(entity, attribute.key) for attribute in inspect(entity).mapper.column_attrs]
 
 
-def filter_binds(
-    edge: ToPage, names: Iterable[str], prefix: str = ""
-) -> dict[str, ColumnElement[Any]]:
+def filter_binds(edge: ToPage, names: Iterable[str], prefix: str = "") -> dict[str, Sql]:
     """A bind per filter member, by member; ``prefix`` keeps apart two lists in one statement."""
     return {name: bindparam(prefix + name, type_=edge.filters[name].type) for name in names}
 
 
-def directed(
-    order: Order, keys: Iterable[ColumnElement[Any]], backward: bool
-) -> list[ColumnElement[Any]]:
+def directed(order: Order, keys: Iterable[Sql], backward: bool) -> list[Sql]:
     """``keys`` in the direction in which ``order`` is read."""
     descending = order.descending != backward
     return [key.desc() if descending else key.asc() for key in keys]

@@ -26,6 +26,8 @@ from sqlalchemy import (
     true,
 )
 
+from community_gql.graph.terms import Sql
+
 _METER: Any = literal_column("'community_gql.text_bytes'")
 _EMPTY: Any = literal_column("''")
 _ZERO: Any = literal_column("'0'")
@@ -42,7 +44,7 @@ class LongTexts:
     most: int | None
     """How many bytes together; None where its cost says that there are not so many."""
 
-    def binds(self) -> dict[str, Any]:
+    def binds(self) -> dict[str, object]:
         """The values of the bind parameters of ``if_wanted``."""
         return {"wanted_texts": list(self.wanted), "most_text_bytes": self.most}
 
@@ -64,22 +66,22 @@ class TextMeter:
         """Whether all texts were read."""
         return self._read <= self._most
 
-    def fits(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    def fits(self, column: Sql) -> ColumnElement[bool]:
         """Count a long text; whether it may be read as well."""
         new = cast(self._read + func.coalesce(_length(column), literal_column("0")), String)
         return cast(func.set_config(_METER, new, true()), BigInteger) <= self._most
 
-    def counted(self, column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
+    def counted(self, column: Sql, value: Sql) -> Sql:
         """``value``, made of a long text; NULL once there are too many bytes."""
         return case((self.fits(column), value))
 
 
-def _length(column: ColumnElement[Any]) -> ColumnElement[int]:
+def _length(column: Sql) -> ColumnElement[int]:
     length: ColumnElement[int] = func.octet_length(cast(column, String))
     return length
 
 
-def if_wanted(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+def if_wanted(name: str, column: Sql) -> Sql:
     """A long text of the loaders, for the field ``name``; NULL, unread, if nobody selects it.
 
     Where the texts are counted and there are too many bytes, the statement fails with TOO_MUCH:

@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     and_,
     any_,
     case,
@@ -31,8 +30,9 @@ from sqlalchemy.sql.elements import True_
 
 from community_gql.db import models as m
 from community_gql.db.models import VIEWER, constant
+from community_gql.graph.terms import Entity, Sql, SqlSelect
 
-Rule = Callable[[Any], ColumnElement[bool]]
+Rule = Callable[[Entity], ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Viewer:
     expires_at: datetime | None = None
     """When their token expires, in UTC."""
 
-    def binds(self) -> dict[str, Any]:
+    def binds(self) -> dict[str, object]:
         """The values of the bind parameters that every statement may use."""
         return {
             "viewer": self.sub,
@@ -73,17 +73,17 @@ def _rule_of(*models: type[m.Base]) -> Callable[[Rule], Rule]:
 
 
 @_rule_of(m.User, m.UserProfile, m.Garden, m.Tag)
-def _everyone(_: Any) -> ColumnElement[bool]:
+def _everyone(_: Entity) -> ColumnElement[bool]:
     return true()
 
 
 @_rule_of(m.Habit, m.UserFeatures, m.MatchResult, m.MatchChoice, m.MatchDismissal)
-def _owner_only(row: Any) -> ColumnElement[bool]:
+def _owner_only(row: Entity) -> ColumnElement[bool]:
     return own(row)
 
 
 @_rule_of(m.Story)
-def _by_visibility(story: Any) -> ColumnElement[bool]:
+def _by_visibility(story: Entity) -> ColumnElement[bool]:
     return or_(
         story.visibility == constant(m.StoryVisibility.PUBLIC),
         own(story),
@@ -95,18 +95,18 @@ def _by_visibility(story: Any) -> ColumnElement[bool]:
 
 
 @_rule_of(m.Friendship)
-def _the_two_people(friendship: Any) -> ColumnElement[bool]:
+def _the_two_people(friendship: Entity) -> ColumnElement[bool]:
     return or_(friendship.requester_id == VIEWER, friendship.addressee_id == VIEWER)
 
 
-def own(row: Any) -> ColumnElement[bool]:
+def own(row: Entity) -> ColumnElement[bool]:
     """The condition under which ``row`` is the viewer's own: their account, or what they own."""
     is_account = inspect(row).mapper.class_ is m.User
     owned: ColumnElement[bool] = (row.auth0_sub if is_account else row.user_id) == VIEWER
     return owned
 
 
-def _friends_of_viewer() -> ColumnElement[Any]:
+def _friends_of_viewer() -> Sql:
     # An array, computed once per statement, instead of EXISTS per story: it was five times as
     # fast with a million stories.
     friends = m.friends.alias("friends_of_viewer")
@@ -115,7 +115,7 @@ def _friends_of_viewer() -> ColumnElement[Any]:
     )
 
 
-def audience(story: Any) -> ColumnElement[Any]:
+def audience(story: Entity) -> Sql:
     """Who may see a story, as the row tells it: an array of ``auth0_sub``, NULL for everyone.
 
     The rule seen from the other side, for those who look for the few viewers of a row instead of
@@ -135,7 +135,7 @@ def audience(story: Any) -> ColumnElement[Any]:
     )
 
 
-def rule(entity: Any) -> ColumnElement[bool]:
+def rule(entity: Entity) -> ColumnElement[bool]:
     """The condition under which the viewer may see a row of ``entity``.
 
     ``entity`` is a mapped class or an alias of one. Raises LookupError for a class without a
@@ -153,6 +153,6 @@ def is_everyones(model: type[m.Base]) -> bool:
     return isinstance(rule(model), True_)
 
 
-def visible(entity: Any, *columns: Any) -> Select[Any]:
+def visible(entity: Entity, *columns: Any) -> SqlSelect:
     """SELECT ``columns`` (all of the entity's without any) from the rows the viewer may see."""
     return select(*(columns or (entity,))).select_from(entity).where(rule(entity))

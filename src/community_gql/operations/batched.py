@@ -39,7 +39,7 @@ async def run(
     variables: VariableValues,
     context: Context,
     payloads: Payloads | None = None,
-) -> tuple[dict[str, Any] | None, list[GraphQLError]]:
+) -> tuple[dict[str, object] | None, list[GraphQLError]]:
     """The operation's data and errors. ``context.plans`` are those of all its fields.
 
     Compiled ``payloads`` are in it as ``orjson.Fragment``.
@@ -63,7 +63,7 @@ async def run(
 
 async def _depth_first(
     operation: Operation, selections: Selections, context: Context, payloads: Payloads | None
-) -> tuple[dict[str, Any] | None, list[GraphQLError]]:
+) -> tuple[dict[str, object] | None, list[GraphQLError]]:
     # Built by hand: Executor.build would coerce the variables again.
     executor = _Executor(
         core,
@@ -119,6 +119,6 @@ class _Executor(CoreExecutor[Context]):
 
     async def _breadth_first(
         self, outcome: Outcome, return_type: GraphQLObjectType, field_details_list: Any, *_: Any
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         sets = [details.node.selection_set for details in field_details_list]
         return await breadth.run(self.selections, self.context_value, return_type, outcome, *sets)

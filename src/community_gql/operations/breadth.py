@@ -41,8 +41,8 @@ from community_gql.schema.executable import core
 from community_gql.schema.kinds import ColumnField, DerivedField, EdgeField, declared
 
 Read = Callable[[Any], Any]
-Put = Callable[[list[Any]], None]
-Json = dict[str, Any]
+Put = Callable[[list[object]], None]
+Json = dict[str, object]
 
 _AS_THEY_ARE: Mapping[str, type] = {"String": str, "ID": str, "Boolean": bool}
 """Scalars whose values are written as they are, if they are of this type."""
@@ -67,7 +67,7 @@ async def run(selections: Selections, context: Context, type_: Any, given: Any, 
 class _Load:
     """What a field of all objects of a level waits for."""
 
-    parts: Sequence[tuple[Batch, list[Any]]]
+    parts: Sequence[tuple[Batch, list[object]]]
     """Batches, and the keys in them; None is not to be found."""
     put: Put
     """Takes what was found for each of the keys."""
@@ -77,13 +77,13 @@ class _Breadth:
     def __init__(self, selections: Selections, context: Context) -> None:
         self._selections, self._context = selections, context
         self._loads: list[_Load] = []
-        self._found: dict[Batch, dict[Any, Any]] = {}
+        self._found: dict[Batch, dict[object, object]] = {}
 
     async def load(self) -> None:
         """Go on level by level, until nothing waits."""
         while self._loads:
             loads, self._loads = self._loads, []
-            wanted: dict[Batch, dict[Any, None]] = {}
+            wanted: dict[Batch, dict[object, None]] = {}
             for load in loads:
                 for batch, keys in load.parts:
                     wanted.setdefault(batch, {}).update(dict.fromkeys(keys))
@@ -96,7 +96,7 @@ class _Breadth:
                     for value in map(self._found[batch].__getitem__, keys)
                 ])  # fmt: skip
 
-    async def _fetch(self, batch: Batch, asked: Iterable[Any]) -> None:
+    async def _fetch(self, batch: Batch, asked: Iterable[object]) -> None:
         known = self._found.setdefault(batch, {None: None})
         if keys := [key for key in asked if key not in known]:
             found = await self._context.loaders.load_all(batch, keys)
@@ -120,7 +120,7 @@ class _Breadth:
     def _field(
         self, type_: GraphQLObjectType, selected: Selected, sources: list[Any], objects: list[Json]
     ) -> None:
-        def put(values: list[Any]) -> None:
+        def put(values: list[object]) -> None:
             self._put(selected, values, objects)
 
         field = selected.declared
@@ -133,7 +133,7 @@ class _Breadth:
         else:
             put(list(map(_reader(type_.name, selected.name), sources)))
 
-    def _put(self, selected: Selected, values: list[Any], objects: list[Json]) -> None:
+    def _put(self, selected: Selected, values: list[object], objects: list[Json]) -> None:
         key = selected.key
         written = self._written(selected.definition.type, selected, values)
         for object_, value in zip(objects, written, strict=True):
@@ -155,7 +155,7 @@ class _Breadth:
             return
         keys = [field.key(plan, source, context) for source in sources]
 
-        def made(found: list[Any]) -> None:
+        def made(found: list[object]) -> None:
             put(field.values(plan, keys, found, context))
 
         self._loads.append(_Load([(batch, keys)], made))
@@ -163,7 +163,7 @@ class _Breadth:
     def _ask_lookups(self, plan: LookupsPlan, put: Put) -> None:
         parts = [(item.lookup, [item.key]) for item in plan.items if item.lookup is not None]
 
-        def made(found: list[Any]) -> None:
+        def made(found: list[object]) -> None:
             rows = iter(found)
             put([[None if item.lookup is None else next(rows) for item in plan.items]])
 
@@ -172,7 +172,7 @@ class _Breadth:
     def _ask_count(self, shown: Read, pages: list[Any], put: Put) -> None:
         counts: list[Count] = [page.count for page in pages]
 
-        def made(found: list[Any]) -> None:
+        def made(found: list[object]) -> None:
             put(list(map(shown, found)))
 
         # They are pages of one field: one batch counts them all.
@@ -181,8 +181,8 @@ class _Breadth:
     # Values
 
     def _written(
-        self, type_: GraphQLOutputType, selected: Selected, values: list[Any]
-    ) -> Iterable[Any]:
+        self, type_: GraphQLOutputType, selected: Selected, values: list[object]
+    ) -> Iterable[object]:
         """The values as the answer has them."""
         if is_non_null_type(type_):
             if None in values:
@@ -192,11 +192,14 @@ class _Breadth:
             return _leaves(type_, values)
         there = [value for value in values if value is not None]
         if is_list_type(type_):
-            if not all(isinstance(value, list | tuple) for value in there):
+            lists = [value for value in there if isinstance(value, list | tuple)]
+            if len(lists) < len(there):
                 raise GivenUp(f"no list for {selected.name}")
-            flat = [item for value in there for item in value]
-            items = iter(self._written(type_.of_type, selected, flat))
-            return [None if value is None else list(islice(items, len(value))) for value in values]
+            items = iter(
+                self._written(type_.of_type, selected, [item for each in lists for item in each])
+            )
+            made = iter([list(islice(items, len(each))) for each in lists])
+            return [None if value is None else next(made) for value in values]
         written = self._composites(type_, selected, there)
         if len(there) == len(values):
             return written
@@ -237,7 +240,7 @@ def _reader(type_name: str, field_name: str) -> Read:
     raise GivenUp(f"{type_name}.{field_name} is declared in a way of its own")
 
 
-def _leaves(type_: Any, values: list[Any]) -> list[Any]:
+def _leaves(type_: Any, values: list[object]) -> list[Any]:
     write = type_.coerce_output_value
     plain = _AS_THEY_ARE.get(type_.name)
     if plain is not None:
@@ -248,7 +251,7 @@ def _leaves(type_: Any, values: list[Any]) -> list[Any]:
     return [None if value is None else _checked(write(value)) for value in values]
 
 
-def _checked(value: Any) -> Any:
+def _checked(value: object) -> object:
     if value is None or value is Undefined:
         raise GivenUp("a value that is not written")
     return value

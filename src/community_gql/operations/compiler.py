@@ -33,7 +33,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
-    Select,
     String,
     case,
     cast,
@@ -48,7 +47,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.orm import aliased
-from sqlalchemy.types import TypeEngine
 
 from community_gql.db.changes import MOMENT_SQL
 from community_gql.db.models import VIEWER
@@ -67,6 +65,7 @@ from community_gql.graph.plans import (
     ViewerPlan,
 )
 from community_gql.graph.statements import NEAR_ROWS, few
+from community_gql.graph.terms import Entity, FromItem, Sql, SqlSelect, SqlType
 from community_gql.graph.texts import TextMeter
 from community_gql.graph.visibility import is_everyones, visible
 from community_gql.operations.connections import ConnectionCompiler
@@ -214,7 +213,7 @@ class Compiler:
 
     # JSON
 
-    def object(self, entries: Entries, *sources: Any) -> ColumnElement[Any]:
+    def object(self, entries: Entries, *sources: FromItem) -> Sql:
         """One object, whose values may speak of ``sources``."""
         if not fits(entries):
             return built(entries)
@@ -226,9 +225,7 @@ class Compiler:
         )
         return of_row(row)
 
-    def only(
-        self, query: Callable[..., Select[Any]], entries: Entries, *, is_unique: bool
-    ) -> ColumnElement[Any]:
+    def only(self, query: Callable[..., SqlSelect], entries: Entries, *, is_unique: bool) -> Sql:
         """The object of the only row of ``query(*columns)``, or NULL.
 
         Of one that is not known to find one row at most, the first: a LIMIT, which keeps
@@ -242,7 +239,9 @@ class Compiler:
 
     # Objects
 
-    def row(self, type_: GraphQLObjectType, parent: Selected, entity: Any, shape: Shape) -> Entries:
+    def row(
+        self, type_: GraphQLObjectType, parent: Selected, entity: Entity, shape: Shape
+    ) -> Entries:
         """The members of an object of ``type_`` that stands in the row ``entity``."""
         return [
             (selected.key, self._field(type_, selected, entity, shape))
@@ -250,8 +249,8 @@ class Compiler:
         ]
 
     def _field(
-        self, type_: GraphQLObjectType, selected: Selected, entity: Any, shape: Shape
-    ) -> ColumnElement[Any]:
+        self, type_: GraphQLObjectType, selected: Selected, entity: Entity, shape: Shape
+    ) -> Sql:
         rest()
         field, definition = selected.declared, selected.definition
         if selected.name == "__typename":
@@ -284,9 +283,7 @@ class Compiler:
             return self._page(selected, entity)
         raise NotCompiled(f"{type_.name}.{selected.name} is declared in a way of its own")
 
-    def _leaf(
-        self, selected: Selected, value: ColumnElement[Any], entity: Any, shape: Shape
-    ) -> ColumnElement[Any]:
+    def _leaf(self, selected: Selected, value: Sql, entity: Entity, shape: Shape) -> Sql:
         type_ = selected.definition.type
         inner = get_nullable_type(type_)
         listed_ = is_list_type(inner)
@@ -319,7 +316,7 @@ class Compiler:
             value = func.coalesce(func.to_json(value), cast(refusal, JSON))
         return value
 
-    def _one(self, selected: Selected, field: OneField, entity: Any) -> ColumnElement[Any]:
+    def _one(self, selected: Selected, field: OneField, entity: Entity) -> Sql:
         edge = field.source
         name = self.binds.name("t")
         key = edge.key_in(entity) if is_everyones(edge.target.model) else None
@@ -332,7 +329,7 @@ class Compiler:
             row = None
         entries = self.row(object_type(selected), selected, child, edge.target)
 
-        def query(*columns: Any) -> Select[Any]:
+        def query(*columns: Sql) -> SqlSelect:
             if row is not None:
                 found = select(*columns).select_from(row)  # unscoped: a row that everyone may see
             else:
@@ -348,7 +345,7 @@ class Compiler:
             for inner in self.selections.of(object_type(selected), selected.sets)
         )
 
-    def _through(self, selected: Selected, field: ThroughField, entity: Any) -> ColumnElement[Any]:
+    def _through(self, selected: Selected, field: ThroughField, entity: Entity) -> Sql:
         edge = field.source
         child = aliased(edge.target.model, name=self.binds.name("t"))
         entries = self.row(object_type(selected), selected, child, edge.target)
@@ -360,7 +357,7 @@ class Compiler:
 
     # The root
 
-    def root_field(self, root: GraphQLObjectType, selected: Selected) -> ColumnElement[Any]:
+    def root_field(self, root: GraphQLObjectType, selected: Selected) -> Sql:
         """The value of a field of Query."""
         if selected.name == "__typename":
             return text_sql(root.name)
@@ -389,14 +386,12 @@ class Compiler:
             case _:
                 assert_never(plan)
 
-    def _page(self, selected: Selected, parent: Any) -> ColumnElement[Any]:
+    def _page(self, selected: Selected, parent: Entity) -> Sql:
         plan = self.binds.plan(selected.node)
         assert isinstance(plan, PagePlan)
         return ConnectionCompiler(self, selected, plan, parent).object()
 
-    def lookup(
-        self, selected: Selected, lookup: Lookup, key: ColumnElement[Any], *sources: Any
-    ) -> ColumnElement[Any]:
+    def lookup(self, selected: Selected, lookup: Lookup, key: Sql, *sources: FromItem) -> Sql:
         """The object of the row with this key, or NULL."""
         shape = lookup.shape
         entity = aliased(shape.model, name=self.binds.name("t"))
@@ -404,13 +399,13 @@ class Compiler:
         assert isinstance(type_, GraphQLObjectType)
         entries = self.row(type_, selected, entity, shape)
 
-        def query(*columns: Any) -> Select[Any]:
+        def query(*columns: Sql) -> SqlSelect:
             found = visible(entity, *columns).where(getattr(entity, lookup.by) == key)
             return found.correlate(*sources) if sources else found
 
         return self.only(query, entries, is_unique=True)
 
-    def _lookups(self, selected: Selected, plan: LookupsPlan) -> ColumnElement[Any]:
+    def _lookups(self, selected: Selected, plan: LookupsPlan) -> Sql:
         """A list of lookups of several types: those of one type share a subselect."""
         lookups = sorted(plan.form, key=_lookup_name)
         nowhere = self._places(self.binds.value(selected.node, "places", ARRAY(Integer)))
@@ -431,12 +426,12 @@ class Compiler:
         whole = union_all(*parts).subquery(self.binds.name("l"))
         return single(list_sql(whole.c[_WHOLE], order=whole.c.place))
 
-    def _places(self, places: ColumnElement[Any]) -> Any:
+    def _places(self, places: Sql) -> FromItem:
         listed_ = func.unnest(places).table_valued(column("place", Integer))
         return listed_.render_derived(name=self.binds.name("k"))
 
 
-def _refusal(selected: Selected, entity: Any, shape: Shape) -> ColumnElement[str]:
+def _refusal(selected: Selected, entity: Entity, shape: Shape) -> ColumnElement[str]:
     """A text that is not JSON, and that the planner cannot know: to be cast where it must fail."""
     key = cast(getattr(entity, shape.key_name), String)
     return text_sql(f"no value of {selected.name} for ").op("||")(key)
@@ -449,17 +444,17 @@ def _stored(value: Any) -> str:
     return str(getattr(value, "value", value))
 
 
-def _is_plain(named: Any) -> bool:
+def _is_plain(named: object) -> bool:
     return not isinstance(named, GraphQLEnumType) and not is_list_type(named)
 
 
-def _starts_from_key(field: Any, shape: Shape) -> bool:
+def _starts_from_key(field: object, shape: Shape) -> bool:
     """Whether an edge needs nothing of the row it starts from but its primary key."""
     edges = OneField | ThroughField | PageField
     return isinstance(field, edges) and field.source.starts_from() == {shape.key_name}
 
 
-def _stand_in(shape: Shape, key: ColumnElement[Any]) -> Select[Any]:
+def _stand_in(shape: Shape, key: Sql) -> SqlSelect:
     """A row of the shape's table that has nothing but its primary key."""
     column_: Any = key.label(shape.key_name)
     # An alias finds its columns in what it stands for by where they come from.
@@ -467,7 +462,7 @@ def _stand_in(shape: Shape, key: ColumnElement[Any]) -> Select[Any]:
     return select(column_)  # unscoped: of a row that everyone may see
 
 
-def _column_of(value: ColumnElement[Any]) -> Any:
+def _column_of(value: Sql) -> Any:
     """The table's column behind an attribute of an entity, if it is one."""
     found = getattr(value, "property", None)
     columns = getattr(found, "columns", None)
@@ -478,7 +473,7 @@ def _lookup_name(lookup: Lookup) -> tuple[str, str]:
     return lookup.shape.name, lookup.by
 
 
-def key_type(lookup: Lookup) -> TypeEngine[Any]:
+def key_type(lookup: Lookup) -> SqlType:
     """The type of the column by which a lookup finds its rows."""
-    type_: TypeEngine[Any] = getattr(lookup.shape.model, lookup.by).type
+    type_: SqlType = getattr(lookup.shape.model, lookup.by).type
     return type_

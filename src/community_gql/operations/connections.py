@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graphql import GraphQLObjectType
 from sqlalchemy import (
     ColumnElement,
     Integer,
-    Select,
     String,
     false,
     func,
@@ -27,6 +26,7 @@ from sqlalchemy.orm import aliased
 from community_gql.graph.paging import MAX_COUNT, cursor_binds, cursor_sql
 from community_gql.graph.plans import PagePlan
 from community_gql.graph.statements import Cut, all_columns, count_of, filter_binds, page_of
+from community_gql.graph.terms import Entity, FromItem, Sql, SqlSelect
 from community_gql.operations.json_sql import (
     Entries,
     built,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from community_gql.operations.compiler import Compiler
 
 _MAX_COUNT: ColumnElement[int] = literal_column(str(MAX_COUNT), Integer)
-_COUNTS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
+_COUNTS: dict[str, Callable[[Sql], Sql]] = {
     "totalCount": lambda n: func.least(n, _MAX_COUNT),
     "totalCountIsExact": lambda n: n <= _MAX_COUNT,
 }
@@ -56,10 +56,10 @@ _CURSORS = frozenset({"startCursor", "endCursor"})
 class _Rows:
     """The rows of a page as a FROM item, in reading order, maybe numbered (``n$``, ``found$``)."""
 
-    source: Any
-    keys: list[ColumnElement[Any]]
+    source: FromItem
+    keys: list[Sql]
     """The order's keys."""
-    entity: Any
+    entity: Entity
     """The target's alias over the rows."""
     limit: ColumnElement[int]
     one_too_many: bool
@@ -74,7 +74,9 @@ class _Rows:
 class ConnectionCompiler:
     """The connection of one field for one parent."""
 
-    def __init__(self, compiler: Compiler, selected: Selected, plan: PagePlan, parent: Any) -> None:
+    def __init__(
+        self, compiler: Compiler, selected: Selected, plan: PagePlan, parent: Entity
+    ) -> None:
         self._compiler, self._selected, self._plan = compiler, selected, plan
         self._parents = [] if parent is None else [parent]
         self._parent = parent
@@ -84,7 +86,7 @@ class ConnectionCompiler:
         prefix = compiler.binds.prefix(selected.node, names)
         self._filters = filter_binds(plan.edge, names, prefix)
 
-    def object(self) -> ColumnElement[Any]:
+    def object(self) -> Sql:
         """The JSON of the connection."""
         rows = self._read()
         made = _Members(self._compiler, self._selected, self._plan, rows)
@@ -111,13 +113,13 @@ class ConnectionCompiler:
         child = aliased(edge.target.model, name=compiler.binds.name("t"))
         order = edge.orders[plan.order]
         keys = order.keys(child, self._filters)
-        there: Sequence[ColumnElement[Any]] = ()
+        there: Sequence[Sql] = ()
         if plan.cursor is not None:
             names = [f"cursor_{i}" for i in range(len(keys))]
             there = cursor_binds(keys, compiler.binds.prefix(self._selected.node, names))
         cut = Cut(order, backward, self._filters, there, plan.window.size + more, "key$")
         page = page_of(edge, self._parent, child, all_columns, cut, compiler.near_rows)
-        rows: Any = page.subquery(compiler.binds.name("q"))
+        rows: FromItem = page.subquery(compiler.binds.name("q"))
         if more or backward or info & _CURSORS:
             rows = _numbered(rows).subquery(compiler.binds.name("p"))
         return _Rows(
@@ -137,7 +139,9 @@ class ConnectionCompiler:
             for info in self._compiler.selections.of(object_type(member), member.sets)
         }
 
-    def _aggregated(self, columns: list[Any], rows: _Rows, laterals: list[Any]) -> Select[Any]:
+    def _aggregated(
+        self, columns: Sequence[Sql], rows: _Rows, laterals: list[FromItem]
+    ) -> SqlSelect:
         source = rows.source
         for lateral in laterals:
             source = source.join(lateral, true())
@@ -145,8 +149,8 @@ class ConnectionCompiler:
         return select(*columns).select_from(source).correlate(*self._parents)
 
     def _beside_count(
-        self, values: dict[str, ColumnElement[Any]], rows: _Rows | None, laterals: list[Any]
-    ) -> ColumnElement[Any]:
+        self, values: dict[str, Sql], rows: _Rows | None, laterals: list[FromItem]
+    ) -> Sql:
         """The connection with its count, which all members that tell of it share."""
         binds, edge = self._compiler.binds, self._plan.edge
         if rows is not None and values:
@@ -180,7 +184,7 @@ class _Members:
     selected: Selected
     plan: PagePlan
     rows: _Rows | None
-    laterals: list[Any] = field(default_factory=list)
+    laterals: list[FromItem] = field(default_factory=list)
     """What is to be joined to the rows: the objects made of each."""
 
     @property
@@ -188,7 +192,7 @@ class _Members:
         assert self.rows is not None, "a member that needs the rows has them read"
         return self.rows
 
-    def value(self, member: Selected) -> ColumnElement[Any]:
+    def value(self, member: Selected) -> Sql:
         """The value of a member, mostly an aggregate of the rows."""
         type_ = object_type(self.selected)
         if member.name == "__typename":
@@ -212,7 +216,7 @@ class _Members:
         entries: Entries = []
         for item in self.compiler.selections.of(type_, member.sets):
             if item.name == "__typename":
-                value: ColumnElement[Any] = text_sql(type_.name)
+                value: Sql = text_sql(type_.name)
             elif item.name == "cursor":
                 value = self._cursor()
             elif item.name == "node":
@@ -222,13 +226,13 @@ class _Members:
             entries.append((item.key, value))
         return entries
 
-    def _items(self, entries: Entries) -> ColumnElement[Any]:
+    def _items(self, entries: Entries) -> Sql:
         rows = self._there
         if fits(entries):
             name = self.compiler.binds.name("o")
             lateral = shaped(entries).correlate(rows.source).lateral(name)
             self.laterals.append(lateral)
-            item: ColumnElement[Any] = lateral.table_valued()
+            item: Sql = lateral.table_valued()
         else:
             item = built(entries)
         # Forward, the rows arrive in the order of the subselect and json_agg takes them so.
@@ -239,7 +243,7 @@ class _Members:
         digest = self.compiler.binds.value(self.selected.node, "digest", String())
         return cursor_sql(digest, self._there.keys)
 
-    def _page_info(self, type_: GraphQLObjectType, info: Selected) -> ColumnElement[Any]:
+    def _page_info(self, type_: GraphQLObjectType, info: Selected) -> Sql:
         window = self.plan.window
         if info.name == "__typename":
             return text_sql(type_.name)
@@ -268,6 +272,6 @@ class _Members:
         return at
 
 
-def _numbered(rows: Any) -> Select[Any]:
+def _numbered(rows: FromItem) -> SqlSelect:
     numbers = func.row_number().over().label("n$"), func.count().over().label("found$")
     return select(*rows.c, *numbers)  # unscoped: the rows of page_of

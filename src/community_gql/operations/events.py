@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLObjectType
-from sqlalchemy import ColumnElement, Select, bindparam, case, null, select
+from sqlalchemy import bindparam, case, null, select
 from sqlalchemy.orm import aliased
 
 from community_gql.graph.paging import cursor_sql
 from community_gql.graph.plans import ChangesPlan
+from community_gql.graph.terms import Entity, Sql, SqlSelect
 from community_gql.operations.json_sql import Entries, text_sql
 from community_gql.operations.selections import NotCompiled, Selected, object_type
 from community_gql.operations.statement import EVENT
@@ -37,7 +38,7 @@ class EventCompiler:
             for member in self._compiler.selections.of(type_, self._selected.sets)
         ]
 
-    def _value(self, type_: GraphQLObjectType, member: Selected) -> ColumnElement[Any]:
+    def _value(self, type_: GraphQLObjectType, member: Selected) -> Sql:
         match member.name:
             case "__typename":
                 return text_sql(type_.name)
@@ -53,7 +54,7 @@ class EventCompiler:
                 return self._edge(member)
         raise NotCompiled(f"{type_.name}.{member.name} is declared in a way of its own")
 
-    def _story(self, member: Selected) -> ColumnElement[Any]:
+    def _story(self, member: Selected) -> Sql:
         shape = self._plan.edge.target
         story = aliased(shape.model, name=self._compiler.binds.name("t"))
         entries = self._compiler.row(object_type(member), member, story, shape)
@@ -61,13 +62,13 @@ class EventCompiler:
             lambda *columns: self._row(story, columns), entries, is_unique=False
         )
 
-    def _edge(self, member: Selected) -> ColumnElement[Any]:
+    def _edge(self, member: Selected) -> Sql:
         shape, order = self._plan.edge.target, self._plan.edge.orders[self._plan.edge.default_order]
         story = aliased(shape.model, name=self._compiler.binds.name("t"))
         entries: Entries = []
         for item in self._compiler.selections.of(object_type(member), member.sets):
             if item.name == "__typename":
-                value: ColumnElement[Any] = text_sql(object_type(member).name)
+                value: Sql = text_sql(object_type(member).name)
             elif item.name == "cursor":
                 value = cursor_sql(_told("event_digest"), order.keys(story, {}))
             elif item.name == "node":
@@ -81,11 +82,11 @@ class EventCompiler:
         )
         return case((_told("event_kind") == text_sql("APPEARED"), edge), else_=null())
 
-    def _row(self, story: Any, columns: Any) -> Select[Any]:
+    def _row(self, story: Entity, columns: Any) -> SqlSelect:
         # unscoped: who is told was asked with the rule, in the same snapshot
         found = select(*columns).select_from(story)
         return found.where(getattr(story, self._plan.edge.target.key_name) == _told("event_key"))
 
 
-def _told(name: str) -> ColumnElement[Any]:
+def _told(name: str) -> Sql:
     return bindparam(name, type_=EVENT[name])

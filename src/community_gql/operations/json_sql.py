@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     ColumnElement,
-    Select,
     String,
     cast,
     func,
@@ -20,11 +19,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
 
+from community_gql.graph.terms import Sql, SqlSelect
+
 _IDENTIFIER_BYTES = 63  # PostgreSQL cuts longer names, silently
 _OBJECT_PAIRS = 50  # a function takes 100 arguments
 _COLUMNS = 1600  # a SELECT list has at most 1664
 
-Entries = list[tuple[str, ColumnElement[Any]]]
+Entries = list[tuple[str, Sql]]
 """The members of a JSON object: response keys and values."""
 
 
@@ -44,23 +45,23 @@ def labelled(entries: Entries) -> list[Any]:
     return [value.label(key) for key, value in entries]
 
 
-def shaped(entries: Entries) -> Select[Any]:
+def shaped(entries: Entries) -> SqlSelect:
     """One row of the values."""
     # unscoped: values of rows that are scoped where they are read
     return select(*labelled(entries))
 
 
-def of_row(row: Any) -> ColumnElement[Any]:
+def of_row(row: Any) -> Sql:
     """The object whose members are the columns of a row."""
     return single(func.row_to_json(row.table_valued()))
 
 
-def single(value: ColumnElement[Any]) -> ColumnElement[Any]:
+def single(value: Sql) -> Sql:
     """A value as a subselect of its own."""
     return select(value).scalar_subquery()  # unscoped: of a subselect that is scoped
 
 
-def built(entries: Entries) -> ColumnElement[Any]:
+def built(entries: Entries) -> Sql:
     """The object by json_build_object: for any keys, and slower than a row."""
     parts = [
         func.json_build_object(
@@ -79,17 +80,17 @@ def built(entries: Entries) -> ColumnElement[Any]:
         func.left(func.substr(cast(part, String), literal_column("2")), literal_column("-1"))
         for part in parts
     ]
-    text: ColumnElement[Any] = text_sql("{")
+    text: Sql = text_sql("{")
     for i, piece in enumerate(inner):
         text = text.op("||")(piece) if i == 0 else text.op("||")(text_sql(",")).op("||")(piece)
     return cast(text.op("||")(text_sql("}")), JSON)
 
 
 def list_sql(
-    item: ColumnElement[Any],
+    item: Sql,
     where: ColumnElement[bool] | None = None,
-    order: ColumnElement[Any] | None = None,
-) -> ColumnElement[Any]:
+    order: Sql | None = None,
+) -> Sql:
     """The JSON list of the items; of none, an empty one."""
     items: Any = func.json_agg(item if order is None else aggregate_order_by(item, order))
     if where is not None:
@@ -97,9 +98,9 @@ def list_sql(
     return func.coalesce(items, literal_column("'[]'::json"))
 
 
-def is_list_of_numbers(value: ColumnElement[Any]) -> ColumnElement[bool]:
+def is_list_of_numbers(value: Sql) -> ColumnElement[bool]:
     """Whether a JSONB value is an array of nothing but numbers."""
-    path: ColumnElement[Any] = literal_column("'strict $[*] ? (@.type() != \"number\")'::jsonpath")
+    path: Sql = literal_column("'strict $[*] ? (@.type() != \"number\")'::jsonpath")
     return (func.jsonb_typeof(value) == text_sql("array")) & ~func.jsonb_path_exists(
         value, path, type_=Boolean
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from graphql import get_named_type
-from sqlalchemy import ColumnElement, DateTime, Integer, Select, String, literal_column
+from sqlalchemy import DateTime, Integer, String, literal_column
 from sqlalchemy.orm import aliased
-from sqlalchemy.types import TypeEngine
 
 from community_gql.graph.paging import cursor_sql
 from community_gql.graph.plans import ResultPlan
+from community_gql.graph.terms import Sql, SqlSelect, SqlType
 from community_gql.graph.visibility import visible
 from community_gql.operations.json_sql import Entries, text_sql
 from community_gql.operations.selections import NotCompiled, Selected, object_type
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NOTHING_TO_READ = "nothing to read"
 """Why a payload without rows is not compiled."""
-_VALUES: dict[str, TypeEngine[Any]] = {
+_VALUES: dict[str, SqlType] = {
     "ID": String(),
     "Int": Integer(),
     "DateTime": DateTime(timezone=True),
@@ -45,7 +45,7 @@ class PayloadCompiler:
             raise NotCompiled(NOTHING_TO_READ)
         return [(member.key, self._value(member)) for member in self._members]
 
-    def _value(self, member: Selected) -> ColumnElement[Any]:
+    def _value(self, member: Selected) -> Sql:
         compiler, field = self._compiler, member.declared
         if member.name == "__typename":
             return text_sql(self._type.name)
@@ -69,13 +69,11 @@ class PayloadCompiler:
             return SQL_FORMS[type_](value) if type_ in SQL_FORMS else value
         raise NotCompiled(f"{self._type.name}.{member.name} is declared in a way of its own")
 
-    def _key(self, plan: ResultPlan) -> ColumnElement[Any]:
+    def _key(self, plan: ResultPlan) -> Sql:
         column = getattr(plan.lookup.shape.model, plan.lookup.by)
         return self._compiler.binds.outcome(lambda outcome: outcome.key, column.type)
 
-    def _edge(
-        self, selected: Selected, field: ResultEdgeField, plan: ResultPlan
-    ) -> ColumnElement[Any]:
+    def _edge(self, selected: Selected, field: ResultEdgeField, plan: ResultPlan) -> Sql:
         compiler, shape = self._compiler, plan.lookup.shape
         entity = aliased(shape.model, name=compiler.binds.name("t"))
         names, cursors = field.cursors
@@ -83,7 +81,7 @@ class PayloadCompiler:
         entries: Entries = []
         for item in compiler.selections.of(type_, selected.sets):
             if item.name == "__typename":
-                value: ColumnElement[Any] = text_sql(type_.name)
+                value: Sql = text_sql(type_.name)
             elif item.name == "cursor":
                 keys = [getattr(entity, name) for name in names]
                 value = cursor_sql(text_sql(cursors.digest), keys)
@@ -93,7 +91,7 @@ class PayloadCompiler:
             entries.append((item.key, value))
         key = self._key(plan)
 
-        def query(*columns: Any) -> Select[Any]:
+        def query(*columns: Any) -> SqlSelect:
             return visible(entity, *columns).where(getattr(entity, plan.lookup.by) == key)
 
         return compiler.only(query, entries, is_unique=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from community_gql.errors import BadRequest, PublicError
 from community_gql.lru import LruCache
@@ -43,7 +42,7 @@ class PersistedQueries:
         self._enabled = enabled
         self.kept: LruCache[str] = LruCache(max_bytes)
 
-    def text(self, query: str | None, extensions: Mapping[str, Any]) -> str | None:
+    def text(self, query: str | None, extensions: Mapping[str, object]) -> str | None:
         """The text that a request means: its own, or the one that its hash names.
 
         None when it brings neither. Raises BadRequest for a hash that is none or of another text,
@@ -62,14 +61,14 @@ class PersistedQueries:
             raise BadRequest("'sha256Hash' is not the SHA-256 of 'query'.")
         return query
 
-    def keep(self, text: str, extensions: Mapping[str, Any]) -> None:
+    def keep(self, text: str, extensions: Mapping[str, object]) -> None:
         """Keep a text that turned out to be a valid document, if its request brings its hash."""
         hash_ = _hash_of(extensions) if self._enabled else None
         if hash_ is not None and self.kept.get(hash_) is None:
             self.kept.put(hash_, text, _ENTRY_BYTES + sys.getsizeof(text))
 
 
-def _hash_of(extensions: Mapping[str, Any]) -> str | None:
+def _hash_of(extensions: Mapping[str, object]) -> str | None:
     found = extensions.get("persistedQuery")
     if found is None:
         return None

@@ -183,7 +183,12 @@ class Operations:
         )
 
     def recall(
-        self, query: str | None, name: str | None, variables: dict[str, Any], *, open_schema: bool
+        self,
+        query: str | None,
+        name: str | None,
+        variables: dict[str, object],
+        *,
+        open_schema: bool,
     ) -> tuple[Prepared, Statement] | None:
         """A query that came before, as ``prepare`` gives it, and its statement.
 
@@ -320,7 +325,7 @@ class Operations:
 
     async def _run(
         self, prepared: Prepared, context: Context, afford: Afford
-    ) -> tuple[bytes | dict[str, Any] | None, list[GraphQLError], str | None]:
+    ) -> tuple[bytes | dict[str, object] | None, list[GraphQLError], str | None]:
         """Data, errors, and why the loaders ran it."""
         data, reason = await self.pushdown.run(prepared, context, afford)
         if data is not None:
@@ -340,7 +345,7 @@ class Operations:
             await self.pushdown.begin(prepared, context.near_rows, afford)
         return found, errors, payloads.reason if payloads else reason
 
-    def _is_too_large(self, data: bytes | dict[str, Any] | None) -> bool:
+    def _is_too_large(self, data: bytes | dict[str, object] | None) -> bool:
         """Whether it is longer than an answer may be; a compiled query sees to that itself."""
         if isinstance(data, dict):
             data = orjson.dumps(data)

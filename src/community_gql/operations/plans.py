@@ -53,7 +53,7 @@ class FieldArguments:
     node: FieldNode
     definition: GraphQLField
     field: EdgeField[Any]
-    _known: dict[Missing, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    _known: dict[Missing, dict[str, object]] = dataclasses.field(default_factory=dict)
     """The arguments that were read, by which variables a request did not bring, or brought as
     null: what it brings takes their place, the others never change."""
 
@@ -66,7 +66,7 @@ class FieldArguments:
         plan: Plan = self.field.plan(self._arguments(variables))
         return plan
 
-    def _arguments(self, variables: VariableValues) -> dict[str, Any]:
+    def _arguments(self, variables: VariableValues) -> dict[str, object]:
         """The arguments with these values. Converting them anew takes ten times as long."""
         whole = self._variables
         if whole is None:
@@ -86,7 +86,7 @@ class FieldArguments:
                 self._known[missing] = known
         return known | given
 
-    def _read(self, variables: VariableValues) -> dict[str, Any]:
+    def _read(self, variables: VariableValues) -> dict[str, object]:
         """The arguments as graphql-core and Strawberry read them."""
         values = get_argument_values(self.definition, self.node, variables)
         registry = schema.schema_converter.scalar_registry
@@ -169,7 +169,7 @@ def check_text(text: str) -> None:
         raise BadRequest("Text must not contain lone surrogates (U+D800 to U+DFFF).") from None
 
 
-def check_variables(value: Any) -> None:
+def check_variables(value: object) -> None:
     """Raises BadRequest for a text anywhere in the variables that PostgreSQL cannot hold."""
     pending = [value]
     while pending:

@@ -58,9 +58,9 @@ class Params:
 
     query: str | None
     document_id: str | None = None
-    variables: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, object] = field(default_factory=dict)
     operation_name: str | None = None
-    extensions: dict[str, Any] = field(default_factory=dict)
+    extensions: dict[str, object] = field(default_factory=dict)
 
 
 class Operation:
@@ -128,7 +128,7 @@ class Operation:
             found.append(_defined(self.text[node.loc.start : node.loc.end]))
         return found
 
-    def variables(self, raw: dict[str, Any]) -> VariableValues | list[GraphQLError]:
+    def variables(self, raw: dict[str, object]) -> VariableValues | list[GraphQLError]:
         """The coerced variables, or what is wrong with them.
 
         As ``get_variable_values``, which looks each type up again for every request: it is asked
@@ -175,7 +175,7 @@ class _Defined:
             absent if isinstance(absent, VariableValues) else None,
         )
 
-    def read(self, raw: dict[str, Any], values: VariableValues) -> bool:
+    def read(self, raw: dict[str, object], values: VariableValues) -> bool:
         """Add its part to the variables; False when there is something wrong with it."""
         value = raw.get(self.name, Undefined)
         if self.leaf is not None and value is not Undefined:
@@ -201,7 +201,7 @@ class _Defined:
 
 
 def _values(
-    nodes: Sequence[VariableDefinitionNode], raw: dict[str, Any]
+    nodes: Sequence[VariableDefinitionNode], raw: dict[str, object]
 ) -> VariableValues | list[GraphQLError]:
     """The coerced variables, or the first mistakes: each takes longer than reading a value does."""
     return get_variable_values(core, nodes, raw, LIMITS.errors)

@@ -146,7 +146,7 @@ class Renderer:
     async def _read(self, statement: Statement, alike: Sequence[Request]) -> list[bytes | None]:
         """The data of each, which differ in what is bound of viewer and event alone."""
         first = alike[0]
-        told: dict[StoryEvent | None, dict[str, Any]] = {None: {}}
+        told: dict[StoryEvent | None, dict[str, object]] = {None: {}}
         for event in {request.event for request in alike} - {None}:
             assert event is not None
             told[event] = event.binds()

@@ -56,7 +56,7 @@ def sample_of(prepared: Prepared) -> str | None:
     return text
 
 
-def _blanked(prepared: Prepared) -> dict[str, Any]:
+def _blanked(prepared: Prepared) -> dict[str, object]:
     found = {}
     for name, source in prepared.variables.sources.items():
         if source.value is not Undefined:
@@ -64,7 +64,7 @@ def _blanked(prepared: Prepared) -> dict[str, Any]:
     return found
 
 
-def _has_form_of(prepared: Prepared, raw: dict[str, Any]) -> bool:
+def _has_form_of(prepared: Prepared, raw: dict[str, object]) -> bool:
     """Whether these variables would find the same statement."""
     operation = prepared.operation
     try:

@@ -10,18 +10,18 @@ from itertools import count
 from typing import Any
 
 from graphql import FieldNode
-from sqlalchemy import BigInteger, ColumnElement, String, bindparam
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import BigInteger, String, bindparam
 
 from community_gql.graph.plans import Plan, Plans
+from community_gql.graph.terms import Sql, SqlType
 from community_gql.graph.visibility import Viewer
 from community_gql.operations.trees import start_of
 
 Derive = Callable[[Any], Any]
 """Makes a value of a mutation's outcome."""
 
-_NO_EVENT: dict[str, Any] = {}
-EVENT: dict[str, TypeEngine[Any]] = {
+_NO_EVENT: dict[str, object] = {}
+EVENT: dict[str, SqlType] = {
     "event_kind": String(),
     "event_moment": String(),
     "event_digest": String(),
@@ -36,7 +36,7 @@ class Statement:
     """A compiled operation: its text, and where the value of each ``$n`` comes from."""
 
     text: str
-    arguments: list[Any]
+    arguments: list[object]
     """The values in order; places named below are to be filled in."""
     viewer: list[tuple[int, str]]
     """Place, name in ``Viewer.binds()``."""
@@ -53,10 +53,10 @@ class Statement:
 def arguments_of(
     statement: Statement,
     plans: Plans,
-    viewer: Mapping[str, Any],
-    outcome: Any = None,
-    event: Mapping[str, Any] = _NO_EVENT,
-) -> list[Any]:
+    viewer: Mapping[str, object],
+    outcome: object = None,
+    event: Mapping[str, object] = _NO_EVENT,
+) -> list[object]:
     """The values of ``$1``, ``$2``, ... for one request.
 
     That may be for one ``outcome`` of a mutation, or one ``event`` of a subscription.
@@ -68,7 +68,7 @@ def arguments_of(
         arguments[place] = derive(outcome)
     for place, name in statement.event:
         arguments[place] = event[name]
-    values: dict[int, dict[str, Any]] = {}
+    values: dict[int, Mapping[str, object]] = {}
     for place, node, local in statement.varying:
         if node not in values:
             values[node] = plans.varying[node].values()
@@ -127,13 +127,13 @@ class Binds:
         assert plan is not None
         return plan
 
-    def value(self, node: FieldNode, local: str, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    def value(self, node: FieldNode, local: str, type_: SqlType) -> Sql:
         """The value ``local`` of the field's plan, as a bind of its own for this place."""
         name = f"b{next(self._numbers)}"
         self._places[name] = (start_of(node), local)
         return bindparam(name, type_=type_)
 
-    def outcome(self, derive: Derive, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    def outcome(self, derive: Derive, type_: SqlType) -> Sql:
         """What ``derive`` makes of the mutation's outcome, as a bind."""
         name = f"b{next(self._numbers)}"
         self._derived[name] = derive
@@ -152,7 +152,7 @@ class Binds:
         """
         statement = Statement(compiled.string, [], [], [], [], [], custom_plan)
         viewer = Viewer().binds()
-        known: dict[int, dict[str, Any]] = {}
+        known: dict[int, Mapping[str, object]] = {}
         for place, name in enumerate(compiled.positiontup):
             value = None
             if name in self._places:

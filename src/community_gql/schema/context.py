@@ -46,7 +46,7 @@ class Context:
     """See ``page_of``."""
     plans: Plans = field(default_factory=Plans)
     """What each field node asks for."""
-    outcomes: dict[str, Any] = field(default_factory=dict)
+    outcomes: dict[str, object] = field(default_factory=dict)
     """What came of each mutation that was run, by response key: an outcome, or what it raised."""
     committed: bool = False
     """Whether something was written that stays, whatever happens to the answer."""

@@ -14,7 +14,6 @@ from typing import Any, TypeVar, dataclass_transform
 
 import strawberry
 from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.types import TypeEngine
 from strawberry import UNSET
 from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
@@ -23,6 +22,7 @@ from strawberry.utils.str_converters import to_camel_case
 from community_gql.db import models as m
 from community_gql.graph.edges import Expression, Filter, Recent, Shape, Walk
 from community_gql.graph.paging import Order
+from community_gql.graph.terms import SqlType
 from community_gql.schema.ids import write_id
 from community_gql.schema.kinds import (
     FILTERS,
@@ -47,19 +47,21 @@ from community_gql.settings.docstrings import documentation
 T = TypeVar("T")
 
 Relation = InstrumentedAttribute[Any]
+Declared = Any
+"""A declaration, in the place of a value of the field: see ``dataclass_transform``."""
 
 
-def column(description: str, attribute: str | None = None) -> Any:
+def column(description: str, attribute: str | None = None) -> Declared:
     """A column of the row, under the field's name or ``attribute``."""
     return ColumnField(description, attribute)
 
 
-def derived(derive: Callable[[Any], Any], description: str) -> Any:
+def derived(derive: Callable[[Any], Any], description: str) -> Declared:
     """What ``derive`` makes of the parent."""
     return DerivedField(derive, description=description)
 
 
-def node_id(description: str) -> Any:
+def node_id(description: str) -> Declared:
     """The global id of a row."""
     return IdField(
         lambda row: write_id(row.shape.name, getattr(row, row.shape.model.__global_key__)),
@@ -67,17 +69,17 @@ def node_id(description: str) -> Any:
     )
 
 
-def result(description: str) -> Any:
+def result(description: str) -> Declared:
     """In a payload: the entity that the mutation made or changed."""
     return ResultField(description)
 
 
-def result_edge(owner: type, list_name: str, description: str) -> Any:
+def result_edge(owner: type, list_name: str, description: str) -> Declared:
     """In a payload: the entity as an edge of that list of ``owner``, in its default order."""
     return ResultEdgeField(owner, list_name, description)
 
 
-def one(relationship: Relation | None, description: str) -> Any:
+def one(relationship: Relation | None, description: str) -> Declared:
     """The one row, if any, that the relationship leads to; None names the parent itself."""
     return OneField(relationship.key if relationship is not None else None, description)
 
@@ -90,7 +92,7 @@ def through(
     most: int,
     lateral: bool = False,
     extra: int = 0,
-) -> Any:
+) -> Declared:
     """All rows that the relationship leads to; for lists of at ``most`` a few.
 
     ``lateral`` looks for the rows of one parent after the other, and for no more than ``most``:
@@ -107,7 +109,7 @@ def page(
     description: str,
     found_by: Callable[[Any, Any], Any] | None = None,
     recent: Recent | None = None,
-) -> Any:
+) -> Declared:
     """A connection over the rows that the relationship leads to; None makes it a root list.
 
     For ``found_by`` and ``recent`` see ``ToPage``.
@@ -116,7 +118,7 @@ def page(
     return PageField(key, orders, filter, description, found_by, recent)
 
 
-def computed(expression: Expression, description: str, **arguments: Argument) -> Any:
+def computed(expression: Expression, description: str, **arguments: Argument) -> Declared:
     """An SQL expression of the parent's alias and, by name, the bind of each argument."""
     if arguments:
         return ValueField(expression, description, arguments)
@@ -129,7 +131,7 @@ def lookup(
     name_description: str,
     by: str | None = None,
     read: Callable[[str], Any] | None = None,
-) -> Any:
+) -> Declared:
     """A root field that finds one entity: by global id, or ``by`` a unique column."""
     annotation = strawberry.ID if by is None else str
     return LookupField(description, argument(name, annotation, name_description), by, read)
@@ -154,13 +156,15 @@ def describe_enum(
         value.description = values.get(value.name, value.description)
 
 
-def loaded(kind: type[EdgeField[Any]], description: str, *arguments: StrawberryArgument) -> Any:
+def loaded(
+    kind: type[EdgeField[Any]], description: str, *arguments: StrawberryArgument
+) -> Declared:
     """A field of a kind of its own."""
     return kind(description, arguments)
 
 
 def member(
-    type_: TypeEngine[Any],
+    type_: SqlType,
     predicate: Callable[[Any, Any], Any],
     description: str,
     read: Callable[[Any], Any] = lambda value: value,
@@ -170,14 +174,14 @@ def member(
     dear: int = 1,
     window: bool = False,
     walk: Callable[[Any, Any], Walk] | None = None,
-) -> Any:
+) -> Declared:
     """A member of a filter input, absent by default; the rest is in ``Filter``."""
     found = Filter(type_, predicate, selective, scarce, dear, window, walk)
     metadata = {FILTERS: FilterMember(found, read)}
     return strawberry.field(description=description, default=UNSET, metadata=metadata)
 
 
-def ordered(order: Order, description: str) -> Any:
+def ordered(order: Order, description: str) -> Declared:
     """A value of an enum of orders. The first of an enum is its default."""
     return strawberry.enum_value(order, description=description)
 

@@ -41,6 +41,7 @@ from community_gql.graph.search import (
     web_search,
     word_prefixes,
 )
+from community_gql.graph.terms import Entity
 from community_gql.schema.fields import describe_enum, described_input, member, ordered
 from community_gql.settings.docstrings import documentation
 
@@ -79,7 +80,7 @@ def _searched(text: str) -> str:
     return text
 
 
-def _has_words(story: Any, words: Any) -> Any:
+def _has_words(story: Entity, words: Any) -> Any:
     query = func.websearch_to_tsquery(_ENGLISH, words)
     # Without its stop word, "the -garden" only excludes words, and no index serves that.
     findable = func.querytree(query).not_in([literal_column("'T'"), literal_column("''")])
@@ -103,7 +104,7 @@ def _who_chose(_: Any, name: Any) -> Walk:
     return Walk(choices, choices.c.user_id, choices.c.tag_id == tag_id)
 
 
-def _tagged(story: Any, names: Any) -> Walk:
+def _tagged(story: Entity, names: Any) -> Walk:
     """The stories of each tag in turn; each story at the first of its tags that is wanted."""
     tags, links = m.Tag.__table__.alias("wanted_tags"), m.story_tags.alias("links")
     wanted = (
@@ -143,7 +144,7 @@ def _step(binds: Any) -> tuple[Any, Any]:
     return latest - (_NUMBER - literal_column("1")) * _LENGTH, latest
 
 
-def _is_recent(story: Any, binds: Any) -> Any:
+def _is_recent(story: Entity, binds: Any) -> Any:
     earliest, latest = _step(binds)
     if "created_after" in binds:
         earliest = func.greatest(earliest, binds["created_after"])
@@ -189,7 +190,7 @@ OLDEST_FIRST = Order(lambda row, _: (row.created_at, row.id))
 BY_NAME = Order(lambda row, _: (row.name, row.id))
 
 
-def _relevance(story: Any, binds: Any) -> tuple[Any, ...]:
+def _relevance(story: Entity, binds: Any) -> tuple[Any, ...]:
     rank = func.ts_rank(story.search, func.websearch_to_tsquery(_ENGLISH, binds["search"]))
     return (rank.cast(Double), story.id)
 

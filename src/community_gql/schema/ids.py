@@ -11,6 +11,7 @@ from asyncpg.pgproto.pgproto import UUID as QuickUUID
 from sqlalchemy import BigInteger, ColumnElement, String, Uuid, cast, literal_column
 
 from community_gql.graph.edges import Shape
+from community_gql.graph.terms import Sql
 
 _MAX_ID = 2**63 - 1
 
@@ -20,7 +21,7 @@ def write_id(type_name: str, key: Any) -> str:
     return f"{type_name}_{key}"
 
 
-def id_sql(type_name: str, key: ColumnElement[Any]) -> ColumnElement[str]:
+def id_sql(type_name: str, key: Sql) -> ColumnElement[str]:
     """``write_id`` as SQL. GraphQL names need no quoting."""
     return literal_column(f"'{type_name}_'", String).op("||")(cast(key, String))
 

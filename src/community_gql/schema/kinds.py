@@ -14,7 +14,6 @@ from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
 
 from graphql import GraphQLField, GraphQLResolveInfo
-from sqlalchemy.types import TypeEngine
 from strawberry import UNSET
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.schema.schema_converter import GraphQLCoreConverter
@@ -48,6 +47,7 @@ from community_gql.graph.plans import (
     ValuePlan,
     Values,
 )
+from community_gql.graph.terms import SqlType
 from community_gql.schema.context import Context
 from community_gql.schema.ids import read_id
 
@@ -64,6 +64,12 @@ def declared(definition: GraphQLField) -> StrawberryField | None:
     return found
 
 
+Arguments = Mapping[str, Any]
+"""The arguments of a field by name, as graphql-core coerced them by the schema's types."""
+Source = Any
+"""What a field hangs on: a row, or what a mutation or an event hands over."""
+
+
 class ColumnField(StrawberryField):
     """A value that stands in the parent's row under another name than the field's."""
 
@@ -71,7 +77,7 @@ class ColumnField(StrawberryField):
         super().__init__(description=description, type_annotation=None)
         self.attribute = attribute
 
-    def get_result(self, source: Any, info: Info | None, args: list[Any], kwargs: Any) -> Any:
+    def get_result(self, source: Source, info: Info | None, args: list[Any], kwargs: Any) -> Any:
         """The value in the row."""
         return getattr(source, self.attribute or self.python_name)
 
@@ -89,7 +95,7 @@ class DerivedField(StrawberryField):
         copied.derive = self.derive
         return copied
 
-    def get_result(self, source: Any, info: Info | None, args: list[Any], kwargs: Any) -> Any:
+    def get_result(self, source: Source, info: Info | None, args: list[Any], kwargs: Any) -> Any:
         """The value, or an awaitable of it."""
         assert self.derive is not None
         return self.derive(source)
@@ -129,7 +135,7 @@ class EdgeField(StrawberryField, Generic[P]):
     def _target(self) -> Shape:
         return shape_of(self.type)  # Strawberry looks a type up each time it is asked
 
-    def plan(self, arguments: Mapping[str, Any]) -> P:
+    def plan(self, arguments: Arguments) -> P:
         """What the field's arguments ask for. Raises BadRequest when they cannot be."""
         raise NotImplementedError
 
@@ -137,15 +143,15 @@ class EdgeField(StrawberryField, Generic[P]):
         """What loads the values; None where there are none."""
         raise NotImplementedError
 
-    def key(self, plan: P, source: Any, context: Context) -> Any:
+    def key(self, plan: P, source: Source, context: Context) -> object:
         """The key of a parent in the batch; None where it has no value."""
         return source[0]
 
-    def values(self, plan: P, keys: list[Any], found: list[Any], context: Context) -> list[Any]:
+    def values(self, plan: P, keys: list[object], found: list[Any], context: Context) -> list[Any]:
         """The values of the parents with these keys, made of what was found for each."""
         return found
 
-    def resolve(self, source: Any, context: Context, plan: P) -> Any:
+    def resolve(self, source: Source, context: Context, plan: P) -> Any:
         """The value for one parent, or an awaitable of it."""
         batch = self.batch(plan)
         key = None if batch is None else self.key(plan, source, context)
@@ -155,12 +161,12 @@ class EdgeField(StrawberryField, Generic[P]):
             return context.loaders.load(batch, key)
         return self._loaded(plan, batch, key, context)
 
-    async def _loaded(self, plan: P, batch: Batch, key: Any, context: Context) -> Any:
+    async def _loaded(self, plan: P, batch: Batch, key: object, context: Context) -> object:
         found = await context.loaders.load(batch, key)
         (value,) = self.values(plan, [key], [found], context)
         return value
 
-    def answer(self, source: Any, info: GraphQLResolveInfo[Context], **_: Any) -> Any:
+    def answer(self, source: Source, info: GraphQLResolveInfo[Context], **_: Any) -> Any:
         """The value for ``source``, by the plan that the argument pass made for this node.
 
         graphql-core's resolver of the field: Strawberry's would convert the arguments once more
@@ -187,7 +193,7 @@ class OneField(EdgeField[RowsPlan]):
     def _plan(self) -> RowsPlan:
         return RowsPlan(self.source)
 
-    def plan(self, arguments: Mapping[str, Any]) -> RowsPlan:
+    def plan(self, arguments: Arguments) -> RowsPlan:
         """The same for every parent."""
         return self._plan
 
@@ -232,7 +238,7 @@ class ThroughField(EdgeField[RowsPlan]):
     def _plan(self) -> RowsPlan:
         return RowsPlan(self.source)
 
-    def plan(self, arguments: Mapping[str, Any]) -> RowsPlan:
+    def plan(self, arguments: Arguments) -> RowsPlan:
         """The same for every parent."""
         return self._plan
 
@@ -263,7 +269,7 @@ class ValueField(EdgeField[ValuePlan]):
         types = {name: bounds.type for name, bounds in self._bounds.items()}
         return ToValue(self.coordinate, shape, self._expression, types)
 
-    def plan(self, arguments: Mapping[str, Any]) -> ValuePlan:
+    def plan(self, arguments: Arguments) -> ValuePlan:
         """The computation with these arguments."""
         for name, bounds in self._bounds.items():
             bounds.check(name, arguments[name])
@@ -328,7 +334,7 @@ class PageField(EdgeField[PagePlan]):
             self._recent,
         )
 
-    def plan(self, arguments: Mapping[str, Any]) -> PagePlan:
+    def plan(self, arguments: Arguments) -> PagePlan:
         """The page that the arguments describe."""
         given = arguments.get
         window = Window.of(given("first"), given("after"), given("last"), given("before"))
@@ -354,12 +360,12 @@ class PageField(EdgeField[PagePlan]):
         """Finds the rows of a page."""
         return plan
 
-    def key(self, plan: PagePlan, source: Any, context: Context) -> Any:
+    def key(self, plan: PagePlan, source: Source, context: Context) -> object:
         """That of the parent, or of the root list."""
         return ROOT if plan.edge.parent is None else source[0]
 
     def values(
-        self, plan: PagePlan, keys: list[Any], found: list[Any], context: Context
+        self, plan: PagePlan, keys: list[object], found: list[Any], context: Context
     ) -> list[Any]:
         """The pages."""
         page = context.loaders.page
@@ -379,7 +385,7 @@ class LookupField(EdgeField[LookupPlan]):
         super().__init__(description, [key])
         self._by, self._read = by, read
 
-    def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
+    def plan(self, arguments: Arguments) -> LookupPlan:
         """The lookup and its key."""
         ((_, value),) = arguments.items()
         if self._by is None:
@@ -391,7 +397,7 @@ class LookupField(EdgeField[LookupPlan]):
         """Finds the row, or None."""
         return plan.lookup
 
-    def key(self, plan: LookupPlan, source: Any, context: Context) -> Any:
+    def key(self, plan: LookupPlan, source: Source, context: Context) -> object:
         """What the argument says."""
         return plan.key
 
@@ -414,7 +420,7 @@ def _by_id(shape: Shape) -> Lookup:
 class Argument:
     """An argument of a computed field: an integer within bounds."""
 
-    type: TypeEngine[Any]
+    type: SqlType
     default: int
     minimum: int
     maximum: int

@@ -23,11 +23,12 @@ from community_gql.errors import UserError as Problem
 from community_gql.schema.context import Context
 from community_gql.schema.fields import argument, derived, described_type
 from community_gql.schema.ids import read_id, write_id
+from community_gql.schema.kinds import Arguments
 from community_gql.schema.query import ROOT, SHAPES, Query
 from community_gql.schema.scalars import CONFIG
 from community_gql.telemetry import tracing
 
-Action = Callable[..., Awaitable[Any]]
+Action = Callable[..., Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,7 @@ class MutationField(StrawberryField):
         """
         return self.outcome(info.context, str(info.path.key), info.field_name, arguments)
 
-    async def outcome(
-        self, context: Context, key: str, name: str, arguments: Mapping[str, Any]
-    ) -> Outcome:
+    async def outcome(self, context: Context, key: str, name: str, arguments: Arguments) -> Outcome:
         """Run the action, once for each response key of an operation.
 
         ``arguments`` are what graphql-core makes of them. Raises Unauthenticated for the anonymous
@@ -108,7 +107,7 @@ class MutationField(StrawberryField):
         context.outcomes[key] = found
         return found
 
-    async def _run(self, context: Context, name: str, arguments: Mapping[str, Any]) -> Outcome:
+    async def _run(self, context: Context, name: str, arguments: Arguments) -> Outcome:
         viewer = context.viewer
         if viewer.sub is None:
             raise Unauthenticated("Sign in first: only signed-in people can change things.")
@@ -152,7 +151,7 @@ def _members_of(input_type: Any) -> list[_Member]:
     ]
 
 
-def _read(members: list[_Member], given: Mapping[str, Any]) -> dict[str, Any]:
+def _read(members: list[_Member], given: Mapping[str, object]) -> dict[str, object]:
     """The members of an input by Python name: without those that are absent."""
     return {
         python_name: given[name] if read is None else read(given[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import strawberry
@@ -16,7 +15,7 @@ from community_gql.graph.search import fold_tag
 from community_gql.schema import filters
 from community_gql.schema.context import Context
 from community_gql.schema.fields import argument, described_type, loaded, lookup, page
-from community_gql.schema.kinds import EdgeField, plan_of_id
+from community_gql.schema.kinds import Arguments, EdgeField, Source, plan_of_id
 from community_gql.schema.types import (
     NODES,
     Connection,
@@ -33,7 +32,7 @@ SHAPES: dict[str, Shape] = {node.__name__: node.shape for node in NODES}
 class ViewerField(EdgeField[ViewerPlan]):
     """``viewer``: null for the anonymous viewer."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> ViewerPlan:
+    def plan(self, arguments: Arguments) -> ViewerPlan:
         """The lookup of the viewer's own row, by the bind that holds the viewer."""
         return ViewerPlan(Lookup(self._target, self._target.key_name))
 
@@ -41,7 +40,7 @@ class ViewerField(EdgeField[ViewerPlan]):
         """Finds the row, or None."""
         return plan.lookup
 
-    def key(self, plan: ViewerPlan, source: Any, context: Context) -> str | None:
+    def key(self, plan: ViewerPlan, source: Source, context: Context) -> str | None:
         """That of the viewer."""
         return context.viewer.sub
 
@@ -49,7 +48,7 @@ class ViewerField(EdgeField[ViewerPlan]):
 class NodeField(EdgeField[LookupPlan]):
     """``node``: one entity of any type."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> LookupPlan:
+    def plan(self, arguments: Arguments) -> LookupPlan:
         """The lookup that the id names."""
         return plan_of_id(arguments["id"], SHAPES)
 
@@ -57,7 +56,7 @@ class NodeField(EdgeField[LookupPlan]):
         """Finds the row, or None."""
         return plan.lookup
 
-    def key(self, plan: LookupPlan, source: Any, context: Context) -> Any:
+    def key(self, plan: LookupPlan, source: Source, context: Context) -> Any:
         """What the id says."""
         return plan.key
 
@@ -65,14 +64,14 @@ class NodeField(EdgeField[LookupPlan]):
 class NodesField(EdgeField[LookupsPlan]):
     """``nodes``: several entities of any types."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> LookupsPlan:
+    def plan(self, arguments: Arguments) -> LookupsPlan:
         """The lookups that the ids name."""
         ids = arguments["ids"]
         if len(ids) > MAX_PAGE_SIZE:
             raise BadRequest(f"'ids' may hold at most {MAX_PAGE_SIZE} ids, not {len(ids)}.")
         return LookupsPlan(tuple(plan_of_id(id_, SHAPES) for id_ in ids))
 
-    def resolve(self, source: Any, context: Context, plan: LookupsPlan) -> list[Any]:
+    def resolve(self, source: Source, context: Context, plan: LookupsPlan) -> list[Any]:
         """A row or None for each id, in their order, or an awaitable of it."""
         load = context.loaders.load
         return [None if item.lookup is None else load(item.lookup, item.key) for item in plan.items]
@@ -81,7 +80,7 @@ class NodesField(EdgeField[LookupsPlan]):
 class MomentField(EdgeField[MomentPlan]):
     """``moment``: up to where an answer tells."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> MomentPlan:
+    def plan(self, arguments: Arguments) -> MomentPlan:
         """The same for everyone."""
         return MomentPlan()
 
@@ -89,7 +88,7 @@ class MomentField(EdgeField[MomentPlan]):
         """Reads the moment of the operation's snapshot."""
         return plan
 
-    def key(self, plan: MomentPlan, source: Any, context: Context) -> str:
+    def key(self, plan: MomentPlan, source: Source, context: Context) -> str:
         """There is one for all."""
         return ROOT_KEY
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 from community_gql.graph.paging import Cursors
 from community_gql.graph.plans import Lookup, ResultPlan, first_page_cursors
 from community_gql.schema.context import Context
-from community_gql.schema.kinds import EdgeField
+from community_gql.schema.kinds import Arguments, EdgeField, Source
 
 
 class ResultField(EdgeField[ResultPlan]):
     """The entity that a mutation made or changed, in its payload: null when it was refused."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> ResultPlan:
+    def plan(self, arguments: Arguments) -> ResultPlan:
         """The same for every outcome."""
         return ResultPlan(Lookup(self._target, self._target.key_name))
 
@@ -24,7 +23,7 @@ class ResultField(EdgeField[ResultPlan]):
         """Finds the row as it was committed."""
         return plan.lookup
 
-    def key(self, plan: ResultPlan, source: Any, context: Context) -> Any:
+    def key(self, plan: ResultPlan, source: Source, context: Context) -> Any:
         """That of the outcome."""
         return source.key
 

@@ -15,6 +15,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from community_gql.db import models as m
 from community_gql.errors import Code
+from community_gql.graph.terms import Sql
 from community_gql.schema.fields import describe_enum
 
 JSON = NewType("JSON", object)
@@ -30,7 +31,7 @@ def write_datetime(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def datetime_sql(value: ColumnElement[Any]) -> ColumnElement[str]:
+def datetime_sql(value: Sql) -> ColumnElement[str]:
     """``write_datetime`` as SQL, for the years 1 to 9999."""
     utc = func.timezone(literal_column("'UTC'"), value)
     return func.to_char(utc, literal_column('\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''))
@@ -91,7 +92,7 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
 }
 
-SQL_FORMS: dict[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]] = {
+SQL_FORMS: dict[str, Callable[[Sql], Sql]] = {
     "DateTime": datetime_sql,
 }
 """By name, the scalars that PostgreSQL's own JSON writes differently: ``serialize`` as SQL."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from community_gql.schema.fields import (
     result,
 )
 from community_gql.schema.ids import write_id
-from community_gql.schema.kinds import EdgeField, PageField
+from community_gql.schema.kinds import Arguments, EdgeField, PageField, Source
 from community_gql.schema.query import NodeField, Query, ViewerField
 from community_gql.schema.results import ResultEdge, ResultField
 from community_gql.schema.types import Edge, Node, Story, Viewer
@@ -67,7 +67,7 @@ class StoryEvent:
     gone: int | None = None
     """The key of a story that is not."""
 
-    def binds(self) -> dict[str, Any]:
+    def binds(self) -> dict[str, object]:
         """The values of the bind parameters of a compiled event."""
         return {
             "event_kind": self.kind.value,
@@ -123,14 +123,14 @@ class StoryChange:
 class StoryChangesField(EdgeField[ChangesPlan]):
     """``stories``: what becomes of the list of that name in Query."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> ChangesPlan:
+    def plan(self, arguments: Arguments) -> ChangesPlan:
         """The list, and from where on."""
         given = {name: value for name, value in arguments.items() if value is not None}
         page = _stories().plan({"filter": given.get("filter")})
         after = moment_of(given["after"]) if "after" in given else None
         return ChangesPlan(page.edge, page.filters, after, page.cursors.digest)
 
-    def resolve(self, source: Any, context: Context, plan: ChangesPlan) -> StoryEvent:
+    def resolve(self, source: Source, context: Context, plan: ChangesPlan) -> StoryEvent:
         """The event that is being told."""
         assert context.event is not None
         event: StoryEvent = context.event

@@ -28,6 +28,7 @@ from sqlalchemy.orm import aliased
 
 from community_gql.db import models as m
 from community_gql.graph.paging import Page
+from community_gql.graph.terms import Entity
 from community_gql.graph.visibility import visible
 from community_gql.schema import filters
 from community_gql.schema.fields import (
@@ -169,7 +170,7 @@ class Profile:
     user: User = one(m.UserProfile.user, "Whose profile this is.")
 
 
-def _excerpt(story: Any, length: Any) -> Any:
+def _excerpt(story: Entity, length: Any) -> Any:
     return case(
         (func.char_length(story.content) <= length, story.content),
         else_=func.rtrim(func.left(story.content, length - 1)).op("||")("…"),
@@ -228,7 +229,7 @@ class Garden(Node):
     owner: User = one(m.Garden.owner, "Whose garden it is.")
 
 
-def _has_tag(tag: Any, story: Any) -> Any:
+def _has_tag(tag: Any, story: Entity) -> Any:
     return story.tags_cached.bool_op("@>")(array([tag.name]))
 
 
