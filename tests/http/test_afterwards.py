@@ -121,6 +121,7 @@ async def test_the_application_ends_with_every_line_written(
     assert "Last 200" in lines(writes)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_ends_has_written_every_line(
     database_url: str, tmp_path: Path, told: signal.Signals
