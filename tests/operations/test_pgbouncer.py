@@ -12,7 +12,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -86,7 +85,8 @@ def pgbouncer(postgres: EmbeddedPostgres, database_url: str, most: int) -> Itera
         _wait(port)
         yield f"postgresql+asyncpg://{direct.username}@{HOST}:{port}/{direct.database}"
     finally:
-        process.send_signal(signal.SIGQUIT)  # from 1.23 on SIGTERM would wait for its clients
+        # From 1.23 on SIGTERM waits for clients, and shells may start it with SIGQUIT ignored.
+        process.kill()
         process.wait(10)
         file.unlink()
 

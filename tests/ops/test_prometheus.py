@@ -150,10 +150,12 @@ def _rules(api: str) -> list[Any]:
 
 def _value(api: str, expression: str) -> float | None:
     try:
-        found = httpx.get(f"{api}/query", params={"query": expression}).json()
+        answer = httpx.get(f"{api}/query", params={"query": expression})
     except httpx.TransportError:  # it does not listen yet
         return None
-    result = found.get("data", {}).get("result", [])
+    if answer.status_code == 503:  # it listens, but is not ready
+        return None
+    result = answer.json().get("data", {}).get("result", [])
     return float(result[0]["value"][1]) if result else None
 
 
