@@ -336,17 +336,17 @@ class Live:
     ) -> list[Feed]:
         """Charge those whose filters are asked about the changes; the others keep their moment."""
         stories = sum(change.entity == "stories" for change in changes or ())
-        if self._charge is None or not stories:
+        filtering = [feed for feed in feeds if feed.names]  # mostly none of thousands
+        if self._charge is None or not stories or not filtering:
             return feeds
-        paying: list[Feed] = []
-        async for some in self._pace.pieces(feeds):
+        unpaid: set[Feed] = set()
+        async for some in self._pace.pieces(filtering):
             for feed in some:
-                if not feed.names or self._charge(feed.key, ASKED_POINTS * stories):
-                    paying.append(feed)
-                else:
+                if not self._charge(feed.key, ASKED_POINTS * stories):
                     feed.paused_until = time.monotonic() + PAUSE
                     self._place(feed, base)
-        return paying
+                    unpaid.add(feed)
+        return [feed for feed in feeds if feed not in unpaid] if unpaid else feeds
 
     def _catching_up(self) -> list[tuple[Moment, list[Feed]]]:
         """The feeds that can be told now of what they missed, by their moments."""
