@@ -7,6 +7,7 @@ are known here. Whoever stands between (CORS, tests) gets the messages of ASGI.
 
 from __future__ import annotations
 
+from asyncio import WriteTransport
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Send
@@ -64,16 +65,9 @@ class Whole:
         protocol = self.protocol
         if self.disconnected:
             return
-        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        head = STATUS_LINE[status] + _written(protocol.server_state.default_headers) + fields + end
-        if len(body) <= TOGETHER:
-            protocol.transport.write(head + body)
-        else:
-            protocol.transport.write(head)
-            protocol.transport.write(body)
         self.response_complete = True
-        if not self.keep_alive:
-            protocol.transport.close()
+        start = STATUS_LINE[status] + _written(protocol.server_state.default_headers)
+        _write(protocol.transport, start + fields, body, self.keep_alive)
         protocol.on_response_complete()
 
 
@@ -105,18 +99,23 @@ async def answer(cycle: Cycle, status: int, fields: bytes, body: bytes) -> None:
         return
     cycle.response_started = True
     cycle.waiting_for_100_continue = False
-    end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-    head = STATUS_LINE[status] + _written(cycle.default_headers) + fields + end
-    if len(body) <= TOGETHER:
-        cycle.transport.write(head + body)
-    else:
-        cycle.transport.write(head)
-        cycle.transport.write(body)
     cycle.response_complete = True
+    start = STATUS_LINE[status] + _written(cycle.default_headers)
+    _write(cycle.transport, start + fields, body, cycle.keep_alive)
     cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
     cycle.on_response()
+
+
+def _write(transport: WriteTransport, head: bytes, body: bytes, keep_alive: bool) -> None:
+    """Write an answer with the end of its head, and close what is not kept alive."""
+    head += b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+    if len(body) <= TOGETHER:
+        transport.write(head + body)
+    else:
+        transport.write(head)
+        transport.write(body)
+    if not keep_alive:
+        transport.close()
 
 
 def written(fields: list[tuple[bytes, bytes]]) -> bytes:
