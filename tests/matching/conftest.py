@@ -7,7 +7,7 @@ import random
 import asyncpg
 import pytest
 
-from community_gql.matching import batches, running
+from community_gql.matching import batches, features, running
 from community_gql.matching.batches import Report
 from community_gql.matching.running import Mode
 from tests.actions.conftest import act as act
@@ -79,5 +79,5 @@ async def community(
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few people a transaction that a small community takes many."""
-    monkeypatch.setattr(running, "PEOPLE", 7)
+    monkeypatch.setattr(features, "PEOPLE", 7)
     monkeypatch.setattr(batches, "LISTS", 5)

@@ -45,8 +45,8 @@ async def test_several_runs_at_once_share_the_lists(
 
 SLOW = """
 import asyncio, sys, time
-from community_gql.matching import batches, running
-running.PEOPLE, batches.LISTS = 7, 5
+from community_gql.matching import batches, features, running
+features.PEOPLE, batches.LISTS = 7, 5
 def progress(what, done, total):
     print(what, done, flush=True)
     time.sleep(0.02)

@@ -9,7 +9,7 @@ import time
 import asyncpg
 import pytest
 
-from community_gql.matching import batches, running
+from community_gql.matching import batches, features, running
 from tests.matching.conftest import community, lists, made_anew, matched, quiet
 from tests.support import factories as make
 
@@ -31,7 +31,7 @@ async def test_a_batch_rests_and_holds_nothing_meanwhile(
     db: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "PACED_LISTS", 5)
-    monkeypatch.setattr(running, "PACED_PEOPLE", 7)
+    monkeypatch.setattr(features, "PACED_PEOPLE", 7)
     await community(db, 60, random.Random(6))
     await matched(database_url)
     await db.execute("UPDATE match_recipes SET created_at = created_at - interval '8 days'")

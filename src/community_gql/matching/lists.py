@@ -73,6 +73,13 @@ class Vectors:
             parts[0].length,
         )
 
+    def taken(self, rows: Ints) -> Vectors:
+        """Some rows, in this order."""
+        counts = np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
+        at = np.repeat(self.starts[rows] - starts[:-1], counts) + np.arange(starts[-1])
+        return Vectors(starts, self.columns[at], self.values[at], self.length)
+
     def __len__(self) -> int:
         """How many rows there are."""
         return len(self.starts) - 1
@@ -129,13 +136,10 @@ class Scorer:
 
     def dense(self, rows: Ints) -> Scores:
         """The vectors of some people, with all numbers."""
-        vectors = self._vectors
-        counts = np.diff(vectors.starts)[rows]
-        at = np.repeat(np.arange(len(rows)), counts)
-        places = np.arange(len(at)) - np.repeat(counts.cumsum() - counts, counts)
-        places += np.repeat(vectors.starts[rows], counts)
-        found = np.zeros((len(rows), vectors.length), np.float32)
-        found[at, vectors.columns[places]] = vectors.values[places]
+        some = self._vectors.taken(rows)
+        at = np.repeat(np.arange(len(rows)), np.diff(some.starts))
+        found = np.zeros((len(rows), some.length), np.float32)
+        found[at, some.columns] = some.values
         return found
 
     def steps(self, found: NDArray[Any], rows: Ints) -> Ints:

@@ -7,7 +7,7 @@ have weighs more. All numbers are thousandths, so that sums of products are exac
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,13 @@ HABIT = 0.3
 JOURNALING_WEIGHT = 0.2
 MOST_DAYS = 7
 
+# A quarter of a circle: alike adds, unlike adds little, nothing takes away.
+_JOURNALED = [
+    (JOURNALING_WEIGHT * math.cos(angle), JOURNALING_WEIGHT * math.sin(angle))
+    for angle in (math.pi / 2 * days / MOST_DAYS for days in range(MOST_DAYS + 1))
+]
+
+Ints = NDArray[np.int64]
 Key = int | str
 """What has a place: a tag by its id, a habit by its folded name."""
 
@@ -44,10 +51,50 @@ class Made:
     journaling: int | None = None
     """Days a week."""
 
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """What of many people goes into their vectors: a row for each."""
+
+    rows: Ints
+    """Of each tag that somebody has, whose row it is; no tag of a row comes twice."""
+    tags: Ints
+    chosen: NDArray[np.bool_]
+    stories: Ints
+    """How many public stories of theirs have it."""
+    habits: Sequence[Collection[str]]
+    """By row, as in ``Made``."""
+    journaling: Sequence[int | None]
+    """By row."""
+
+    @classmethod
+    def of(cls, people: Sequence[Made]) -> Many:
+        """Of these people, in this order."""
+        tags = [
+            (row, tag, chosen, stories)
+            for row, made in enumerate(people)
+            for tag, (chosen, stories) in made.tags.items()
+        ]
+        rows, ids, chosen, stories = np.array(tags, np.int64).reshape(-1, 4).T
+        habits = [made.habits for made in people]
+        journaling = [made.journaling for made in people]
+        return cls(rows, ids, chosen.astype(bool), stories, habits, journaling)
+
+    def __len__(self) -> int:
+        """How many people they are."""
+        return len(self.habits)
+
     @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to go by: how often someone writes is not enough."""
-        return not self.tags and not self.habits
+    def have_something(self) -> NDArray[np.bool_]:
+        """By row, whether there is anything to go by: how often someone writes is not enough."""
+        found = np.array([bool(habits) for habits in self.habits], bool)
+        found[self.rows] = True
+        return found
+
+    def keys(self) -> list[Key]:
+        """All tags and habits that anybody has: tags by their ids, then habits by name."""
+        names = {name for habits in self.habits for name in habits}
+        return [*np.unique(self.tags).tolist(), *sorted(names)]
 
 
 @dataclass(slots=True)
@@ -108,24 +155,38 @@ class Recipe:
         rarity = math.log(max(self.people, 2) / max(holders, 1))
         return round(math.pow(max(rarity, 0.0), 1.5), 6)
 
+    def lacks(self, key: Key, holders: int) -> bool:
+        """Whether this is to be given a place, now that so many people have it."""
+        if key in self.places or (isinstance(key, str) and holders < 2):
+            return False
+        return self.most_holders is None or holders < self.most_holders
+
     def vectors(self, people: Sequence[Made]) -> NDArray[np.int32]:
+        """The vectors of some people."""
+        return self.vectors_of(Many.of(people))
+
+    def vectors_of(self, people: Many) -> NDArray[np.int32]:
         """The vectors in thousandths, one row a person. What has no place does not count."""
         values = np.zeros((len(people), self.length))
-        for row, made in zip(values, people, strict=True):
-            for tag, (chosen, stories) in made.tags.items():
-                if (found := self.places.get(tag)) is not None:
-                    row[found[0]] = found[1] * (chosen + STORY * math.sqrt(stories))
-            for habit in made.habits:
+        known = sorted((key, *found) for key, found in self.places.items() if isinstance(key, int))
+        tags = np.array([tag for tag, _, _ in known], np.int64)
+        at = np.searchsorted(tags, people.tags)
+        has = at < len(tags)
+        has[has] = tags[at[has]] == people.tags[has]
+        at = at[has]
+        places = np.array([place for _, place, _ in known], np.int64)[at]
+        weights = np.array([weight for _, _, weight in known])[at]
+        stories = STORY * np.sqrt(people.stories[has])
+        values[people.rows[has], places] = weights * (people.chosen[has] + stories)
+        for row, habits in zip(values, people.habits, strict=True):
+            for habit in habits:
                 if (found := self.places.get(habit)) is not None:
                     row[found[0]] = HABIT * found[1]
         # Plus 1, so that one common tag is no perfect match.
         values /= np.sqrt((values * values).sum(axis=1, keepdims=True)) + 1
-        for row, made in zip(values, people, strict=True):
-            if made.journaling is not None:
-                # A quarter of a circle: alike adds, unlike adds little, nothing takes away.
-                angle = math.pi / 2 * min(max(made.journaling, 0), MOST_DAYS) / MOST_DAYS
-                row[0] = JOURNALING_WEIGHT * math.cos(angle)
-                row[1] = JOURNALING_WEIGHT * math.sin(angle)
+        for row, days in zip(values, people.journaling, strict=True):
+            if days is not None:
+                row[:JOURNALING] = _JOURNALED[min(max(days, 0), MOST_DAYS)]
         return np.rint(values * 1000).astype(np.int32)
 
     def to_json(self) -> list[list[Any]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
@@ -31,23 +31,19 @@ from community_gql.matching.batches import (
     lock_rows,
     transaction,
 )
+from community_gql.matching.features import PEOPLE, Features
 from community_gql.matching.lists import MAX_TOP, TOP, Scorer, reached
-from community_gql.matching.material import HABIT_PEOPLE, Material, blocks, holders, holders_of
 from community_gql.matching.merging import Merger
 from community_gql.matching.pacing import VECTORS_SHARE, Pace
-from community_gql.matching.recipe import RECIPE, Key, NoPlace, Recipe, as_json
+from community_gql.matching.recipe import RECIPE
 from community_gql.matching.steps import Steps
-from community_gql.matching.stored import MACHINE, Loaded, Version
+from community_gql.matching.stored import MACHINE, Loaded, OwnVectors, Version
 from community_gql.settings import OperatorError
 from community_gql.settings.checks import plain_address
 
 Mode = Literal["built-in", "features", "machine"]
 """The setting MATCHING."""
 
-PEOPLE = 1000
-"""People of a transaction that writes vectors."""
-PACED_PEOPLE = 200
-"""The same where it rests after each."""
 WEEK = timedelta(days=7)
 MOST_CHANGED = 0.3
 """Where a larger part of the vectors changed, all lists are made anew, without asking which. So
@@ -136,6 +132,7 @@ class Run:
         self._top, self._renew, self._adopt = top, renew, adopt
         self._share, self._rests = share, False
         self._version: Version | None = None
+        self._own = OwnVectors()
         self._loaded: Loaded | None = None
         self._scorer: Scorer | None = None
         self._changed: list[str] = []
@@ -145,6 +142,13 @@ class Run:
         """Of the marks of lists that nothing but the changes of the merger concern."""
         self._ends = False
         self.report = Report()
+        self._features = Features(
+            connection,
+            self.report,
+            progress,
+            partial(self._pace_of, least=VECTORS_SHARE),
+            self._own,
+        )
 
     async def run(self) -> Report:
         """Bring everything up to date. Raises MatchingError."""
@@ -262,19 +266,10 @@ class Run:
             or current.recipe != RECIPE
             or current.created_at < datetime.now(UTC) - WEEK
         ):
-            await self._transaction(self._begin_recipe)
+            top = self._top or (current.top if current else TOP)
+            await self._features.begin(top)
+            self._version = self._features.version
             self._renew = False
-
-    async def _begin_recipe(self) -> None:
-        """A new version of all vectors."""
-        people, having = await holders(self._connection)
-        number = 1 + await self._connection.fetchval(sql.NEWEST)
-        recipe = Recipe.of(number, people, having)
-        top = self._top or (self._version.top if self._version else TOP)
-        await stored.save(self._connection, number, RECIPE, people, stored.kept(recipe, top))
-        await self._connection.execute(sql.ALL_FEATURES)
-        await self._connection.execute(sql.FORGET_VERSIONS, number)
-        self._version = await stored.current(self._connection)
 
     async def _settle_machines_version(self) -> None:
         number = await self._connection.fetchval(sql.MACHINES)
@@ -298,146 +293,49 @@ class Run:
 
     async def _make_vectors(self) -> None:
         """The vectors of all who are marked now."""
-        async with contextlib.AsyncExitStack() as stack:
-            reader: asyncpg.Connection | None = None
-            while True:
-                (marked,) = await self._connection.fetch(sql.MARKED_FEATURES)
-                until, total = marked
-                pace = await self._pace_of(total, VECTORS_SHARE)
-                many = total > PEOPLE and not pace.rests
-                if reader is None and self._another is not None and many:
-                    reader = await stack.enter_async_context(self._another())
-                try:
-                    await self._make_those_of(until, total, reader, pace)
-                    return
-                except NoPlace:
-                    await self._transaction(self._begin_recipe)
-
-    async def _make_those_of(
-        self, until: datetime, total: int, reader: asyncpg.Connection | None, pace: Pace
-    ) -> None:
-        """The vectors of those who were marked until then.
-
-        ``reader`` reads what the next vectors are made of while the last ones are saved.
-        """
-        done, whole = 0, reader is not None and await self._are_most(total)
-        size = PACED_PEOPLE if pace.rests else PEOPLE
-        while True:  # once more from the beginning: a new place marks people
-            made_of = blocks(reader or self._connection, until, size, total if whole else None)
-            block = await anext(made_of, None)
-            if block is None:
-                return
-            while block is not None:
-                saving = partial(self._save, *block, until)
-                ahead = reader and asyncio.ensure_future(anext(made_of, None))
-                try:
-                    async with pace.piece():
-                        await self._transaction(saving)
-                        done += len(block[0])
-                        self._progress("vectors", done, max(total, done))
-                        block = await (ahead or anext(made_of, None))
-                finally:
-                    if ahead:
-                        ahead.cancel()
-                        await asyncio.gather(ahead, return_exceptions=True)
-            whole = False
-
-    async def _save(
-        self, marks: list[asyncpg.Record], found: dict[str, Material], until: datetime
-    ) -> None:
-        """The vectors of those who are marked, made of what was found."""
-        connection = self._connection
-        self._version = await stored.current(connection)
-        recipe = self._known().made()
-        people = [sub for sub, _ in marks]
-        await lock_rows(connection)  # before any row, as whoever takes people out of lists does
-        await self._find_places(recipe, found, until)
-        made = [(sub, item) for sub, item in found.items() if not item.made.is_empty]
-        vectors = recipe.vectors([item.made for _, item in made])
-        gone = sorted({*people} - {sub for sub, _ in made})
-        changed = await connection.fetch(
-            sql.SAVE_VECTORS,
-            [sub for sub, _ in made],
-            [as_json(vector) for vector in vectors],
-            [item.habits for _, item in made],
-            recipe.version,
-        )
-        changed += await connection.fetch(
-            "DELETE FROM user_features WHERE user_id = ANY ($1) RETURNING user_id", gone
-        )
-        await connection.execute(sql.MARK_CHANGED, [sub for (sub,) in changed])
-        self.report.vectors += len(changed)
-        # Last: whoever writes waits for the rest of this transaction to renew a mark.
-        await connection.execute(sql.UNMARK_FEATURES, people, [at for _, at in marks])
-
-    async def _find_places(
-        self, recipe: Recipe, found: dict[str, Material], until: datetime
-    ) -> None:
-        """Give places to what nobody had before."""
-        missing: set[Key] = set()
-        for item in found.values():
-            missing.update(tag for tag in item.made.tags if tag not in recipe.places)
-            missing.update(name for name in item.made.habits if name not in recipe.places)
-        if not missing:
-            return
-        tags = [key for key in missing if isinstance(key, int)]
-        habits = [key for key in missing if isinstance(key, str)]
-        counts = await holders_of(self._connection, tags, habits)
-        before = len(recipe.places)
-        for key in sorted(tags) + sorted(habits):
-            if isinstance(key, int) or counts.get(key, 0) > 1:
-                recipe.add(key, counts.get(key, 0))
-        if len(recipe.places) == before:
-            return
-        version = self._known()
-        await stored.save(
-            self._connection, version.version, RECIPE, version.people,
-            stored.kept(recipe, version.top),
-        )  # fmt: skip
-        # A habit counts from its second person on: then for the first as well.
-        new = [name for name in habits if name in recipe.places]
-        await self._connection.execute(
-            f"INSERT INTO stale_features (user_id, at) "
-            f"SELECT user_id, $2 FROM ({HABIT_PEOPLE}) AS holding ORDER BY user_id "
-            "ON CONFLICT (user_id) DO NOTHING",
-            new,
-            until,
-        )
+        self._features.version = self._version
+        await self._features.make()
+        self._version = self._features.version
 
     # --- step 2: whose lists ---
 
     async def _mark_lists(self) -> None:
         """Mark the lists that changed vectors may concern."""
+        count = await self._connection.fetchval(sql.MARKED_VECTORS)
+        if count and await self._are_most(count):
+            await self._mark_all()
+        elif count:
+            await self._mark_some()
+
+    async def _mark_all(self) -> None:
+        async def mark() -> None:
+            await lock_rows(self._connection)
+            await self._connection.execute(sql.MARK_ALL, self._known().version)
+
+        await self._transaction(mark)
+
+    async def _mark_some(self) -> None:
+        """Mark those that hold changed people, or that these may now be in."""
         connection, version = self._connection, self._known()
-        changed = await connection.fetch(
-            "SELECT user_id, at FROM stale_lists WHERE vector_changed ORDER BY user_id"
-        )
-        if not changed:
-            return
-        few = not await self._are_most(len(changed))
-        least = await self._load_beside(partial(stored.least, top=version.top)) if few else []
+        changed = await connection.fetch(sql.CHANGED_VECTORS)
+        least = await self._load_beside(partial(stored.least, top=version.top))
         await self._load()
         assert self._loaded is not None
         assert self._scorer is not None
-        people = [sub for sub, _ in changed]
-        self._changed = people if few else []
-        rows = np.array(sorted(self._loaded.rows[p] for p in people if p in self._loaded.rows))
-        concerned: Sequence[str] | None = None
-        if few:
-            floors = stored.floors(self._loaded, least)
-            scorer = self._scorer
-            found = await asyncio.to_thread(reached, scorer, rows.astype(np.int64), floors)
-            concerned = [self._loaded.people[row] for row in np.flatnonzero(found).tolist()]
-            self._merger = Merger.of(scorer, rows.astype(np.int64))
+        people = self._changed = [sub for sub, _ in changed]
+        rows = np.array(
+            sorted(self._loaded.rows[sub] for sub in people if sub in self._loaded.rows), np.int64
+        )
+        floors = stored.floors(self._loaded, least)
+        found = await asyncio.to_thread(reached, self._scorer, rows, floors)
+        concerned = [self._loaded.people[row] for row in np.flatnonzero(found).tolist()]
+        self._merger = Merger.of(self._scorer, rows)
 
         async def mark() -> None:
             await lock_rows(self._connection)
             await connection.execute(sql.SEEN, people, [at for _, at in changed])
             self._marked_at = at = await connection.fetchval("SELECT clock_timestamp()")
-            if concerned is None:
-                await connection.execute(sql.ALL_LISTS, version.version, False)
-            else:
-                await connection.execute(sql.MARK_CONCERNED, concerned, at)
+            await connection.execute(sql.MARK_CONCERNED, concerned, at)
             await connection.execute(sql.MARK_HOLDING, people, at)
 
         await self._transaction(mark)
@@ -459,7 +357,7 @@ class Run:
 
     async def _load(self) -> None:
         if self._loaded is None:
-            self._loaded = await stored.load(self._connection, self._known())
+            self._loaded = await stored.load(self._connection, self._known(), self._own)
             self._scorer = await asyncio.to_thread(Scorer, self._loaded.vectors)
 
     # --- step 3: lists ---

@@ -32,10 +32,11 @@ FORGET_VERSIONS = """
     DELETE FROM match_recipes r
     WHERE version < $1 AND NOT EXISTS (SELECT FROM user_features f WHERE f.version = r.version)
 """
+# Who is marked already keeps that mark: whoever is at it meanwhile is this run itself, later.
 ALL_FEATURES = """
     INSERT INTO stale_features (user_id, at)
     SELECT auth0_sub, clock_timestamp() FROM users ORDER BY auth0_sub
-    ON CONFLICT (user_id) DO UPDATE SET at = excluded.at
+    ON CONFLICT (user_id) DO NOTHING
 """
 ALL_LISTS = """
     INSERT INTO stale_lists (user_id, at, vector_changed)
@@ -51,30 +52,35 @@ SOME_FEATURES = """
     SELECT user_id, at FROM stale_features WHERE at <= $1 AND user_id > $2
     ORDER BY user_id LIMIT $3
 """
-# Choices are looked at once more, under the lock: they may have changed since they were read.
+# One statement, so that the process can make the next vectors while PostgreSQL is at it. Choices
+# are looked at once more, under the lock: they may have changed since they were read.
 SAVE_VECTORS = """
-    INSERT INTO user_features AS stored (user_id, vector, version, updated_at)
-    SELECT given.user_id, given.vector::jsonb, $4, clock_timestamp()
-    FROM unnest($1::varchar[], $2::text[], $3::bool[]) AS given (user_id, vector, habits)
-    JOIN users ON auth0_sub = given.user_id
-    LEFT JOIN match_choices c ON c.user_id = given.user_id
-    WHERE coalesce(c.wanted, true) AND coalesce(c.habits, false) = given.habits
-    ORDER BY given.user_id
-    ON CONFLICT (user_id) DO UPDATE SET
-      vector = excluded.vector, version = excluded.version, updated_at = excluded.updated_at
-    WHERE (stored.vector, stored.version) IS DISTINCT FROM (excluded.vector, excluded.version)
-    RETURNING user_id
-"""
-MARK_CHANGED = """
-    INSERT INTO stale_lists (user_id, at, vector_changed)
-    SELECT auth0_sub, clock_timestamp(), true FROM users WHERE auth0_sub = ANY ($1)
-    ORDER BY auth0_sub
-    ON CONFLICT (user_id) DO UPDATE SET at = excluded.at, vector_changed = true
-"""
-UNMARK_FEATURES = """
-    DELETE FROM stale_features s
-    USING unnest($1::varchar[], $2::timestamptz[]) AS done (user_id, at)
-    WHERE s.user_id = done.user_id AND s.at = done.at
+    WITH saved AS (
+      INSERT INTO user_features AS stored (user_id, vector, version, updated_at)
+      SELECT given.user_id, given.vector::jsonb, $4, clock_timestamp()
+      FROM unnest($1::varchar[], $2::text[], $3::bool[]) AS given (user_id, vector, habits)
+      JOIN users ON auth0_sub = given.user_id
+      LEFT JOIN match_choices c ON c.user_id = given.user_id
+      WHERE coalesce(c.wanted, true) AND coalesce(c.habits, false) = given.habits
+      ORDER BY given.user_id
+      ON CONFLICT (user_id) DO UPDATE SET
+        vector = excluded.vector, version = excluded.version, updated_at = excluded.updated_at
+      WHERE (stored.vector, stored.version) IS DISTINCT FROM (excluded.vector, excluded.version)
+      RETURNING user_id, updated_at
+    ), gone AS (
+      DELETE FROM user_features WHERE user_id = ANY ($5) RETURNING user_id
+    ), changed AS (
+      SELECT user_id, updated_at FROM saved UNION ALL SELECT user_id, NULL FROM gone
+    ), concerned AS (
+      INSERT INTO stale_lists (user_id, at, vector_changed)
+      SELECT user_id, clock_timestamp(), true FROM changed ORDER BY user_id
+      ON CONFLICT (user_id) DO UPDATE SET at = excluded.at, vector_changed = true
+    ), unmarked AS (
+      DELETE FROM stale_features s
+      USING unnest($6::varchar[], $7::timestamptz[]) AS done (user_id, at)
+      WHERE s.user_id = done.user_id AND s.at = done.at
+    )
+    SELECT user_id, updated_at FROM changed
 """
 # Who is marked already keeps that mark: nobody makes lists while these run. So `at` tells the lists
 # that nothing else concerns.
@@ -87,6 +93,23 @@ MARK_HOLDING = """
     INSERT INTO stale_lists (user_id, at)
     SELECT user_id, $2 FROM match_results WHERE target_user_id = ANY ($1)
     GROUP BY user_id ORDER BY user_id
+    ON CONFLICT (user_id) DO NOTHING
+"""
+MARKED_VECTORS = "SELECT count(*) FROM stale_lists WHERE vector_changed"
+CHANGED_VECTORS = "SELECT user_id, at FROM stale_lists WHERE vector_changed ORDER BY user_id"
+# All at once, where most vectors changed. What is marked by vectors that are committed later stays
+# marked so, and the vectors of all others are loaded after this.
+MARK_ALL = """
+    WITH seen AS (
+      UPDATE stale_lists SET vector_changed = false WHERE vector_changed RETURNING user_id
+    )
+    INSERT INTO stale_lists (user_id, at)
+    SELECT user_id, clock_timestamp() FROM (
+      SELECT user_id FROM user_features WHERE version = $1
+      UNION
+      SELECT user_id FROM match_results WHERE target_user_id IN (SELECT user_id FROM seen)
+    ) AS concerned
+    ORDER BY user_id
     ON CONFLICT (user_id) DO NOTHING
 """
 SEEN = """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -95,28 +95,87 @@ class Loaded:
     vectors: Vectors
 
 
+@dataclass(slots=True)
+class OwnVectors:
+    """Vectors that a run has saved itself: as long as nobody wrote another, they are not loaded."""
+
+    _places: dict[str, tuple[datetime, int]] = field(default_factory=dict)
+    """By person, when theirs was saved, and which one it is."""
+    _parts: list[Vectors] = field(default_factory=list)
+    _count: int = 0
+
+    def add(
+        self, moments: Mapping[str, datetime], people: Sequence[str], vectors: NDArray[np.int32]
+    ) -> None:
+        """Keep those of ``people`` that were saved: ``moments`` has ``updated_at``."""
+        for row, sub in enumerate(people):
+            if (moment := moments.get(sub)) is not None:
+                self._places[sub] = moment, self._count + row
+        self._parts.append(Vectors.of(vectors))
+        self._count += len(people)
+
+    def find(self, sub: str, moment: datetime) -> int:
+        """Which one is somebody's vector that was saved then; -1: none."""
+        saved, place = self._places.get(sub, (None, -1))
+        return place if saved == moment else -1
+
+    def joined(self) -> Vectors:
+        """All of them, one below the other."""
+        self._parts = [Vectors.joined(self._parts)]
+        return self._parts[0]
+
+    def forget(self) -> None:
+        """Keep none: another version begins, whose vectors may have another length."""
+        self._places, self._parts, self._count = {}, [], 0
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._places)
+
+
+ORDER = """
+    SELECT f.user_id, f.updated_at FROM user_features f JOIN users u ON u.auth0_sub = f.user_id
+    WHERE f.version = $1 ORDER BY u.public_id
+"""
 VECTORS = """
     SELECT f.user_id, f.vector::text FROM user_features f JOIN users u ON u.auth0_sub = f.user_id
-    WHERE f.version = $1 ORDER BY u.public_id
+    WHERE f.version = $1 AND ($2::varchar[] IS NULL OR f.user_id = ANY ($2)) ORDER BY u.public_id
 """
 
 
-async def load(connection: asyncpg.Connection, version: Version) -> Loaded:
-    """The vectors of a version. Raises OperatorError for one that is not a list of numbers."""
+async def load(
+    connection: asyncpg.Connection, version: Version, own: OwnVectors | None = None
+) -> Loaded:
+    """The vectors of a version; those that are still in ``own`` are taken from there.
+
+    Raises OperatorError for one that is not a list of numbers.
+    """
     people: list[str] = []
-    parts = [part async for part in _parts(connection, version, people)]
-    return Loaded(people, {sub: row for row, sub in enumerate(people)}, Vectors.joined(parts))
+    if not own:
+        parts = [part async for part in _parts(connection, version, people, None)]
+        return Loaded(people, {sub: row for row, sub in enumerate(people)}, Vectors.joined(parts))
+    vectors = own.joined()
+    # What is read in parts is of one moment.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        rows = await connection.fetch(ORDER, version.version)
+        people = [sub for sub, _ in rows]
+        at = np.array([own.find(sub, moment) for sub, moment in rows], np.int64)
+        if others := [people[row] for row in np.flatnonzero(at < 0).tolist()]:
+            parts = [part async for part in _parts(connection, version, [], others)]
+            at[at < 0] = len(vectors) + np.arange(len(others))
+            vectors = Vectors.joined([vectors, *parts])
+    return Loaded(people, {sub: row for row, sub in enumerate(people)}, vectors.taken(at))
 
 
 async def _parts(
-    connection: asyncpg.Connection, version: Version, people: list[str]
+    connection: asyncpg.Connection, version: Version, people: list[str], of: list[str] | None
 ) -> AsyncIterator[Vectors]:
     length = await connection.fetchval(
         "SELECT jsonb_array_length(vector) FROM user_features WHERE version = $1 LIMIT 1",
         version.version,
     )
     async with connection.transaction():  # a snapshot is not needed: changes are marked
-        cursor = await connection.cursor(VECTORS, version.version)
+        cursor = await connection.cursor(VECTORS, version.version, of)
         while rows := await cursor.fetch(max(1, _NUMBERS // (length or 1))):
             people.extend(sub for sub, _ in rows)
             try:
