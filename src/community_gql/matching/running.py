@@ -22,7 +22,7 @@ from typing import Any, Literal
 import asyncpg
 import numpy as np
 
-from community_gql.matching import sql, stored
+from community_gql.matching import features, sql, stored
 from community_gql.matching.batches import (
     Another,
     Batches,
@@ -31,7 +31,7 @@ from community_gql.matching.batches import (
     lock_rows,
     transaction,
 )
-from community_gql.matching.features import PEOPLE, Features
+from community_gql.matching.features import Features
 from community_gql.matching.lists import MAX_TOP, TOP, Scorer, reached
 from community_gql.matching.merging import Merger
 from community_gql.matching.pacing import VECTORS_SHARE, Pace
@@ -195,7 +195,7 @@ class Run:
 
     async def _pace_of(self, count: int, least: float = 0.0) -> Pace:
         """The pace of so many vectors or lists: ``least`` of a processor, or more."""
-        rests = self._share < 1 and count > PEOPLE and await self._are_most(count)
+        rests = self._share < 1 and count > features.PEOPLE and await self._are_most(count)
         rests |= self._rests  # to the end of the batch, of which less is left each time
         return Pace(max(self._share, least) if rests else 1.0)
 
