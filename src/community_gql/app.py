@@ -82,7 +82,7 @@ def create_app(
     housekeeping = Housekeeping(
         database, retention=settings.live_retention, matches=settings.matching != "machine"
     )
-    live = Live(operations, database, interval=settings.live_interval, charge=config.budget.affords)
+    live = Live(operations, database, interval=settings.live_interval, charge=config.budget.spend)
     connections = LiveConnections(live_limits or LiveLimits.of(settings))
     proxies = TrustedProxies(settings.trusted_proxies)
     sockets = Sockets(

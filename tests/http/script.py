@@ -9,6 +9,7 @@ from typing import Any
 
 from community_gql.errors import PublicError
 from community_gql.operations.live import Live, Subscriber, Subscription
+from community_gql.operations.subscriptions import Delivery
 from tests.support.listening import Listening
 from tests.support.waiting import until
 
@@ -24,7 +25,7 @@ class Scripted(Subscription):
 
     def tell(self, payload: bytes, moment: str | None = None) -> None:
         self.events += 1
-        self.subscriber.next(payload, moment)
+        self.subscriber.next(Delivery(payload, None, moment, shared=False))
 
 
 class Script(Live):

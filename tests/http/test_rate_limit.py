@@ -77,10 +77,13 @@ def test_a_budget_for_each_address_that_is_made_up_is_warned_of(
 
 async def test_what_is_not_there_is_not_spent_on_an_event(clock: Clock) -> None:
     budget = MemoryBudget(600)
-    assert budget.affords("a", 600)
-    assert not budget.affords("a", 1)
+    assert budget.spend(["a", "b"], 600) == []
+    assert budget.spend(["c", "a", "b"], 1) == [1, 2]
     clock.now += 0.2
-    assert [budget.affords("a", 1) for _ in range(3)] == [True, True, False]
+    assert budget.spend(["a", "a", "c", "a"], 1) == [3]
+    assert (await budget.charge("c", 1)).remaining == 598
+    clock.now += 120
+    assert (await budget.charge("a", 1)).remaining == 599
 
 
 async def test_the_buckets_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +91,9 @@ async def test_the_buckets_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyP
     budget = MemoryBudget(600)
     for number in range(100):
         await budget.charge(str(number), 1)
-
     assert len(budget._buckets) == 10
+    budget.spend([str(number) for number in range(100)], 1)
+    assert list(budget._buckets) == [str(number) for number in range(90, 100)]
 
 
 def test_whose_budget_it_is() -> None:

@@ -12,7 +12,7 @@ import gc
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -31,6 +31,7 @@ from community_gql.http.websocket import MAX_FRAMES, MAX_MESSAGE_BYTES
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.identity.sessions import COOKIE, remember
 from community_gql.operations.live import EndReason, Subscription
+from community_gql.operations.subscriptions import MAX_WRITTEN, Delivery
 from tests.http.script import FOLLOW, Script, Scripted, script
 from tests.support import factories as make
 from tests.support.listening import HOST, PROTOCOL, Listening, init, listening, opened
@@ -519,6 +520,44 @@ async def test_events_until_the_client_completes(server: Listening) -> None:
     (line,) = server.log.of("subscriptions")
     assert line["reason"] == "unsubscribed"
     assert (line["operation"], line["events"], line["reloads"]) == ("Follow", 3, 0)
+
+
+async def test_all_are_told_the_same_under_the_ids_of_their_own(server: Listening) -> None:
+    """What is written for one id must not reach another one: there are more than are kept."""
+    ids = ["1", "2", *(f"{number:032x}" for number in range(MAX_WRITTEN))]
+    expected: dict[int, list[str]] = {}
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(opened(server)) for _ in range(4)]
+        for number, id_ in enumerate([*ids, "1", "1"]):
+            place = (0, 1, 2)[number % 3] if number < len(ids) else number - len(ids) + 2
+            place = place if id_ not in expected.setdefault(place, []) else 3
+            expected.setdefault(place, []).append(id_)
+            await clients[place].send(subscribe(id_, FOLLOW))
+        await script(server).next(len(ids) + 1)
+        for text in (b'{"data":{"a":"\xc3\xa4"}}', b'{"data":2}'):
+            delivery = Delivery(text, None, None, shared=True)
+            for subscription in script(server).begun:
+                assert subscription.subscriber.next(delivery)
+            assert len(delivery.written) == MAX_WRITTEN
+            for place, theirs in expected.items():
+                found = [await told(clients[place]) for _ in theirs]
+                assert {one["id"] for one in found} == set(theirs)
+                assert [one["payload"] for one in found] == [json.loads(text)] * len(theirs)
+
+
+async def test_without_room_nothing_is_sent(server: Listening) -> None:
+    async with reluctant(server):
+        subscription = await script(server).next()
+        delivery = Delivery(b'{"data":"%b"}' % (b"x" * 5000), None, None, shared=True)
+        while subscription.subscriber.next(delivery):
+            pass
+        assert not subscription.subscriber.has_room()
+        (socket_,) = server.connections._open
+        assert isinstance(socket_, Socket)
+        assert socket_._transport is not None
+        unsent = socket_._transport.get_write_buffer_size()
+        assert not subscription.subscriber.next(delivery)
+        assert socket_._transport.get_write_buffer_size() == unsent
 
 
 async def test_events_until_the_server_completes(server: Listening) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from community_gql.operations import feeds, live
 from community_gql.operations.documents import Refused
 from community_gql.operations.live import EndReason
 from community_gql.operations.prepared import Params
-from community_gql.operations.subscriptions import Feed
+from community_gql.operations.subscriptions import Delivery, Feed
 from community_gql.schema.subscription import StoryChangesField, _stories
 from tests.support import factories as make
 from tests.support.factories import Person, day
@@ -392,14 +392,19 @@ async def test_who_has_no_room_is_not_asked_at_every_look(
     slow, quick = await here.begin(), await here.begin()
     slow.room = False
     asked: list[Follower] = []
-    has_room = Follower.has_room
+    has_room, next_ = Follower.has_room, Follower.next
 
     def counted(follower: Follower) -> bool:
         asked.append(follower)
         return has_room(follower)
 
+    def told_of(follower: Follower, delivery: Delivery) -> bool:
+        asked.append(follower)
+        return next_(follower, delivery)
+
     monkeypatch.setattr(live, "ASIDE", 3600)
     monkeypatch.setattr(Follower, "has_room", counted)
+    monkeypatch.setattr(Follower, "next", told_of)
     await make.story(db, ada, "one")
     for _ in range(3):
         await settle(db, ada, quick)  # until it is set aside
@@ -422,9 +427,10 @@ async def test_room_that_ends_in_the_middle_loses_nothing(
     follower = await here.begin()
     take = follower.next
 
-    def next_(payload: bytes, moment: str | None) -> None:
-        take(payload, moment)
+    def next_(delivery: Delivery) -> bool:
+        is_taken = take(delivery)
         follower.room = len(follower.events) != 2
+        return is_taken
 
     follower.next = next_  # type: ignore[method-assign]
     async with db.transaction():
@@ -958,7 +964,7 @@ async def test_a_subscriber_that_fails_harms_nobody(here: Process, db: asyncpg.C
     ada = await make.person(db)
     bad, good = await here.begin(), await here.begin()
 
-    def fail(payload: bytes, moment: str | None) -> None:
+    def fail(delivery: Delivery) -> bool:
         raise RuntimeError("gone")
 
     bad.next = fail  # type: ignore[method-assign]
@@ -968,25 +974,37 @@ async def test_a_subscriber_that_fails_harms_nobody(here: Process, db: asyncpg.C
     assert len(here.live) == 1
 
 
-async def test_an_empty_purse_is_told_later(database_url: str, db: asyncpg.Connection) -> None:
-    ada = await make.person(db)
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_empty_purse_is_told_later(
+    database_url: str, db: asyncpg.Connection, fails: bool
+) -> None:
+    ada, bob = await make.person(db), await make.person(db)
     spent: Counter[str] = Counter()
     rich = True
 
-    def charge(key: str, points: int) -> bool:
-        spent[key] += points * rich
-        return rich
+    def charge(keys: Sequence[str], points: int) -> Collection[int]:
+        if fails and not rich:
+            raise RuntimeError("a fault")
+        poor = [place for place, key in enumerate(keys) if not rich and key == "None"]
+        spent.update({key: points for place, key in enumerate(keys) if place not in poor})
+        return poor
 
     async with process(database_url, charge=charge) as here:
+        others = [await here.begin(who) for who in (ada, bob)]
         follower = await here.begin()
         rich = False
         story = await make.story(db, ada, "one")
         await asyncio.sleep(0.3)
         assert follower.raw == []
+        assert [len(other.raw) for other in others] == [int(not fails)] * 2
         rich = True
-        await follower.count(1)
-        assert kinds(follower) == {story.id: "APPEARED"}
-    assert spent == {"None": 2}
+        for one in (follower, *others):
+            await one.count(1)
+        await asyncio.sleep(live.PAUSE + 0.3)
+        for one in (follower, *others):
+            assert kinds(one) == {story.id: "APPEARED"}
+            assert len(one.raw) == 1
+    assert spent == {"None": 2, str(ada.sub): 2, str(bob.sub): 2}
 
 
 async def test_a_filter_that_finds_nothing_is_paid_for(
@@ -996,10 +1014,14 @@ async def test_a_filter_that_finds_nothing_is_paid_for(
     spent: Counter[str] = Counter()
     most = 10**6
 
-    def charge(key: str, points: int) -> bool:
-        rich = spent[key] + points <= most
-        spent[key] += points * rich
-        return rich
+    def charge(keys: Sequence[str], points: int) -> Collection[int]:
+        poor = []
+        for place, key in enumerate(keys):
+            if spent[key] + points > most:
+                poor.append(place)
+            else:
+                spent[key] += points
+        return poor
 
     async with process(database_url, charge=charge) as here:
         everyone = await here.begin()

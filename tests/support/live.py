@@ -16,6 +16,7 @@ from community_gql.operations.compiled import Mode
 from community_gql.operations.live import EndReason, Live, Subscription
 from community_gql.operations.pipeline import Operations
 from community_gql.operations.prepared import Params
+from community_gql.operations.subscriptions import Delivery
 from tests.support.factories import Person
 
 STORIES = """subscription ($filter: StoryFilter, $after: String) {
@@ -40,13 +41,16 @@ class Follower:
     def has_room(self) -> bool:
         return self.room
 
-    def next(self, payload: bytes, moment: str | None) -> None:
-        answer = orjson.loads(payload)
+    def next(self, delivery: Delivery) -> bool:
+        if not self.room:
+            return False
+        answer = orjson.loads(delivery.text)
         self.events.append(answer["data"])
         self.errors.extend(answer.get("errors", ()))
-        self.raw.append(payload)
-        self.moments.append(moment)
+        self.raw.append(delivery.text)
+        self.moments.append(delivery.moment_text)
         self._more.set()
+        return True
 
     def complete(self) -> None:
         self._more.set()

@@ -23,6 +23,7 @@ from community_gql.http.security import OVER_TLS, PLAIN
 from community_gql.http.websocket import ROOM_BYTES
 from community_gql.operations.live import EndReason, Live, Subscription
 from community_gql.operations.prepared import Prepared
+from community_gql.operations.subscriptions import Delivery
 
 BECOMES_STREAM = "becomes_stream"
 """Where the state of a request has what tells its connection that it stays."""
@@ -30,6 +31,8 @@ END_SECONDS = 0.05
 """Between the last event and the end of a stream that is cut."""
 _COMPLETE = b"event: complete\ndata:\n\n"
 _COMMENT = b":\n\n"
+_EVENT = b"event"
+"""Where a delivery keeps what is written of it, for all streams."""
 
 
 class Streams:
@@ -66,7 +69,7 @@ class Streams:
     def of_mistake(self, exchange: Exchange, answer: Answer) -> EventStream:
         """The stream that says what is wrong with a document, and no more."""
         stream = EventStream(self.connections, exchange)
-        stream.next(answer.body(), None)
+        stream.next(Delivery(answer.body(), None, None, shared=False))
         stream.complete()
         return stream
 
@@ -179,11 +182,13 @@ class EventStream:
         """Whether the client has read enough."""
         return len(self._unsent) < ROOM_BYTES
 
-    def next(self, payload: bytes, moment: str | None) -> None:
-        """An event."""
-        line = b"" if moment is None else b"id: %b\n" % moment.encode()
-        data = payload.replace(b"\n", b"")  # between its members: in texts they are escaped
-        self._write(b"event: next\n%bdata: %b\n\n" % (line, data))
+    def next(self, delivery: Delivery) -> bool:
+        """An event; whether there was room for it."""
+        if not self.has_room():
+            return False
+        made = delivery.written.get(_EVENT)
+        self._write(made or delivery.keep(_EVENT, _event(delivery)))
+        return True
 
     def complete(self) -> None:
         """Nothing more will come."""
@@ -193,3 +198,10 @@ class EventStream:
     def end(self, reason: EndReason) -> None:
         """The server ends it: without ``complete``, and the next request is told why."""
         self._stop(reason.value)
+
+
+def _event(delivery: Delivery) -> bytes:
+    moment = delivery.moment_text
+    line = b"" if moment is None else b"id: %b\n" % moment.encode()
+    data = delivery.text.replace(b"\n", b"")  # between its members: in texts they are escaped
+    return b"event: next\n%bdata: %b\n\n" % (line, data)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from limits import RateLimitItemPerMinute
@@ -94,9 +95,9 @@ class RedisBudget:
                 self._failed(error)
         return await self._own.debit(key, cost)
 
-    def affords(self, key: str, cost: int) -> bool:
+    def spend(self, keys: Sequence[str], cost: int) -> Collection[int]:
         """Spend ``cost`` in this process: for each event of live updates Redis would be too far."""
-        return self._own.affords(key, cost)
+        return self._own.spend(keys, cost)
 
     async def _hit(self, key: str, cost: int) -> Balance:
         """Count in Redis. Raises RateLimited, and _REDIS_ERRORS when it does not answer."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -35,9 +36,10 @@ from community_gql.http.request_log import (
 )
 from community_gql.http.requests import HttpError, params_of
 from community_gql.http.responses import Answer
-from community_gql.http.websocket import WebSocket, sans_io
+from community_gql.http.websocket import WebSocket, frame_of, sans_io
 from community_gql.operations.live import EndReason, Live, Subscription
 from community_gql.operations.prepared import Prepared
+from community_gql.operations.subscriptions import MAX_WRITTEN, Delivery
 from community_gql.telemetry.correlation import current, request_id
 
 SOCKETS = "sockets"
@@ -314,7 +316,7 @@ class Operation:
     def __init__(self, socket: Socket, id_: str) -> None:
         self._socket, self._id = socket, id_
         self.has_room = socket.has_room
-        self._next = b'{"id":%b,"type":"next","payload":' % orjson.dumps(id_)
+        self._next = _beginning(id_)
         """What each event begins with."""
         self._subscription: Subscription | None = None
         self._log: SubscriptionLog | None = None
@@ -400,10 +402,17 @@ class Operation:
 
     # Live calls these
 
-    def next(self, payload: bytes, moment: str | None) -> None:
-        """An event."""
+    def next(self, delivery: Delivery) -> bool:
+        """An event; whether there was room for it."""
+        room = self._socket.room
+        if room is None:
+            return False
         if not self.is_stopped:
-            self._socket.send(self._next, payload, b"}")
+            frame = delivery.written.get(self._next)
+            if frame is None:
+                frame = delivery.keep(self._next, frame_of(self._next, delivery.text, b"}"))
+            room.write(frame)
+        return True
 
     def complete(self) -> None:
         """Nothing more will come."""
@@ -414,6 +423,12 @@ class Operation:
     def end(self, reason: EndReason) -> None:
         """The server ends it, and with it the socket."""
         self._socket.close(FORBIDDEN, "Your account does not exist any more.", reason.value)
+
+
+@lru_cache(maxsize=MAX_WRITTEN)
+def _beginning(id_: str) -> bytes:
+    """What an event of the operation begins with; mostly the same object for the same id."""
+    return b'{"id":%b,"type":"next","payload":' % orjson.dumps(id_)
 
 
 def _message(id_: bytes, kind: bytes, payload: bytes | None = None) -> bytes:

@@ -99,6 +99,15 @@ def _head(size: int) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big")
 
 
+def frame_of(*parts: bytes) -> bytes:
+    """The frame of a text in UTF-8, in parts.
+
+    It is written here: there is no simpler one, and the library takes longer for it than everything
+    else that an event costs us.
+    """
+    return b"".join((_head(sum(map(len, parts))), *parts))
+
+
 class WebSocket(asyncio.Protocol):
     """One connection, after its handshake. Its class says what texts mean.
 
@@ -122,12 +131,15 @@ class WebSocket(asyncio.Protocol):
         "_unread",
         "_wheel",
         "limits",
+        "room",
     )
 
     def __init__(self, protocol: ServerProtocol, limits: LiveLimits, wheel: Wheel) -> None:
         self._protocol, self.limits, self._wheel = protocol, limits, wheel
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self.room: asyncio.Transport | None = None
+        """Where events are written; None while there is no room for them, or it closes."""
         self._closing = False
         self._parts: bytearray | None = None  # of a message that is not complete
         # Whether what comes next is known to begin a frame; if not, the library alone knows.
@@ -164,17 +176,12 @@ class WebSocket(asyncio.Protocol):
 
     def has_room(self) -> bool:
         """Whether the client has read enough of what was sent to it."""
-        return self._read_by == math.inf and self._transport is not None
+        return self.room is not None
 
-    def send(self, text: bytes, more: bytes = b"", end: bytes = b"") -> None:
-        """Send a text in UTF-8, whose parts may be given; nothing if it is closing.
-
-        The frame is written here: there is no simpler one, and the library takes longer for it
-        than everything else that an event costs us.
-        """
+    def send(self, *parts: bytes) -> None:
+        """Send a text in UTF-8, in parts; nothing if it is closing."""
         if self._transport is not None and not self._closing:
-            head = _head(len(text) + len(more) + len(end))
-            self._transport.write(b"%b%b%b%b" % (head, text, more, end))
+            self._transport.write(frame_of(*parts))
 
     def expect(self, when: float) -> None:
         """Have ``on_time`` called then, by the event loop's clock, and not before."""
@@ -194,7 +201,8 @@ class WebSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake was answered."""
-        made = self._transport = cast(asyncio.Transport, transport)  # uvloop's has another class
+        made = cast(asyncio.Transport, transport)  # uvloop's has another class
+        self._transport = self.room = made
         made.set_write_buffer_limits(high=ROOM_BYTES)
         keep_little(made)
         # Those who come together are not all asked together for ever.
@@ -231,6 +239,7 @@ class WebSocket(asyncio.Protocol):
         """The client reads more slowly than we write."""
         if self._transport is None or self._closing:
             return
+        self.room = None
         self._transport.pause_reading()  # nor do we read what it asks for
         self._unread = self._transport.get_write_buffer_size()
         self._pong_by = math.inf  # it cannot have read our ping
@@ -242,7 +251,7 @@ class WebSocket(asyncio.Protocol):
         """The client has caught up."""
         if self._transport is None or self._closing:
             return
-        self._read_by = math.inf
+        self.room, self._read_by = self._transport, math.inf
         self._ping_at = self._loop.time() + self.limits.ping_interval
         self._transport.resume_reading()
         self._set_timer()
@@ -250,7 +259,7 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._wheel.remove(self, self._slot)
-        self._transport = None
+        self._transport = self.room = None
         self._ends("client gone")
         self.on_gone()
 
@@ -308,7 +317,7 @@ class WebSocket(asyncio.Protocol):
         """Free everything: nothing is sent any more but that it closes."""
         if self._closing:
             return
-        self._closing, self._parts = True, None
+        self._closing, self._parts, self.room = True, None, None
         if self._transport is not None:
             if self._read_by < math.inf:
                 self._transport.resume_reading()  # it may answer that we close

@@ -50,7 +50,9 @@ class Step:
             new = [change for change in changes if self._is_new(change)]
             stories = net(new)
             self._find_reloading(new, stories)
-        following = [feed for feed in self.feeds if feed not in self._reloading]
+        following = self.feeds
+        if self._reloading:
+            following = [feed for feed in following if feed not in self._reloading]
         if stories and following:
             await self._ask(stories, following)
         if len(stories) > MOST_EVENTS:
@@ -77,7 +79,7 @@ class Step:
                 feed for feed in self.feeds if everyone or feed.viewer.sub in people
             )
 
-    async def _ask(self, stories: list[Changed], feeds: list[Feed]) -> None:
+    async def _ask(self, stories: list[Changed], feeds: Sequence[Feed]) -> None:
         """Find out who is told of which stories."""
         for_all: list[Changed] = []
         for_some: list[Changed] = []
@@ -93,10 +95,11 @@ class Step:
             self._reloading.update(feed for feed in feeds if not feed.plan.filters)
             feeds = [feed for feed in feeds if feed.plan.filters]
         await self._ask_about(for_all, feeds)
-        await self._ask_about(for_some, [feed for feed in feeds if feed.viewer.sub in some])
+        if for_some:
+            await self._ask_about(for_some, [feed for feed in feeds if feed.viewer.sub in some])
         await self._ask_about_between(stories, feeds)
 
-    async def _ask_about_between(self, stories: list[Changed], feeds: list[Feed]) -> None:
+    async def _ask_about_between(self, stories: list[Changed], feeds: Sequence[Feed]) -> None:
         """Find out who could see, for a moment in between, a story that they cannot see now.
 
         Whoever was told to reload may have read the list just then. They are told that it is gone.
@@ -110,7 +113,7 @@ class Step:
                 told += set(gone).difference(told)
         self._told = kept
 
-    async def _ask_about(self, stories: list[Changed], feeds: list[Feed]) -> None:
+    async def _ask_about(self, stories: list[Changed], feeds: Sequence[Feed]) -> None:
         if not stories or not feeds:
             return
         values = Places.of(stories)._asdict()

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from sqlalchemy import ARRAY, String, any_, bindparam
 
@@ -48,8 +48,9 @@ from community_gql.telemetry.metrics import DeliveryCounts
 
 __all__ = ["EndReason", "Live", "Subscriber", "Subscription"]
 
-Charge = Callable[[str, int], bool]
-"""Takes points from the budget of a key, and says whether it held them."""
+Charge = Callable[[Sequence[str], int], Collection[int]]
+"""Takes points from the budget of each key, and says at which places are those that did not hold
+them."""
 
 GAP = 0.02
 """Seconds between two looks at least, however often something is committed here."""
@@ -255,8 +256,8 @@ class Live:
                 cohorts.append((base, await self._that_pay(base, feeds, changes), changes))
             behind = [(base, feeds) for base, feeds, _ in cohorts]
             if self._common is not None and common != []:
-                level = await self._all_level(self._common)
-                paying = await self._that_pay(self._common, level, common)
+                # Who has no room or no points any more is found out when it is sent.
+                paying = await self._that_pay(self._common, list(self._level), common)
                 cohorts.append((self._common, paying, common))
             for base, feeds, changes in cohorts:
                 step = Step(snapshot, renderer, self._pace, base, found.moment, feeds)
@@ -315,22 +316,6 @@ class Live:
             self._looked_at = time.monotonic()
         return True
 
-    async def _all_level(self, common: Moment) -> list[Feed]:
-        """The feeds at the common moment. Those that cannot be told now keep it as their own."""
-        ready: list[Feed] = []
-        async for some in self._pace.pieces(list(self._level)):
-            told = [
-                feed
-                for feed in some
-                if (feed.subscriber.has_room() and not (feed.closed or feed.paused_until))
-                or feed.is_ready()
-            ]
-            if len(told) < len(some):
-                for feed in set(some).difference(told):
-                    self._place(feed, common)
-            ready += told
-        return ready
-
     async def _that_pay(
         self, base: Moment, feeds: list[Feed], changes: list[Change] | None
     ) -> list[Feed]:
@@ -341,11 +326,10 @@ class Live:
             return feeds
         unpaid: set[Feed] = set()
         async for some in self._pace.pieces(filtering):
-            for feed in some:
-                if not self._charge(feed.key, ASKED_POINTS * stories):
-                    feed.paused_until = time.monotonic() + PAUSE
-                    self._place(feed, base)
-                    unpaid.add(feed)
+            for place in self._charge([feed.key for feed in some], ASKED_POINTS * stories):
+                some[place].paused_until = time.monotonic() + PAUSE
+                self._place(some[place], base)
+                unpaid.add(some[place])
         return [feed for feed in feeds if feed not in unpaid] if unpaid else feeds
 
     def _catching_up(self) -> list[tuple[Moment, list[Feed]]]:
@@ -423,26 +407,52 @@ class Live:
     def _send_to(
         self, followers: Sequence[Follower], delivery: Delivery, kind: str
     ) -> list[Follower]:
-        """Send it to a few; those to whom it could not be sent: without room, or points left."""
-        delay, charge, failed = delivery.delay(), self._charge, []
-        for one in followers:
+        """Send it to a few; those to whom it could not be sent: without room, or points left.
+
+        All have the same form. Who has points and no room has paid: that is one event at most,
+        since whoever has no room keeps their moment, and pays no more before there is some.
+        """
+        if not followers:
+            return []
+        delay, reason, is_reload = delivery.delay(), delivery.fallback_reason, delivery.is_reload
+        paying, failed = self._paying(followers, delivery)
+        for one in paying:
             try:
-                if one.closed or not one.subscriber.has_room():
+                if one.closed or not one.subscriber.next(delivery):
                     failed.append(one)
                     continue
-                if charge is not None:
-                    points = 1 if delivery.shared else max(one.form.prepared.cost, 1)
-                    if not charge(one.key, points):
-                        one.paused_until = time.monotonic() + PAUSE
-                        failed.append(one)
-                        continue
-                one.send(delivery, delay)
+                # Here and not in a method: there are ten thousand of them.
+                one.events += 1
+                one.fallback_reason = reason
+                if is_reload:
+                    one.reloads += 1
+                if delay > one.worst_delay:
+                    one.worst_delay = delay
             except Exception as error:
                 _log.error("A subscriber failed.", exc_info=error)
                 one.close()
         if len(failed) < len(followers):
             self.deliveries.count(kind, len(followers) - len(failed), delay)
         return failed
+
+    def _paying(
+        self, followers: Sequence[Follower], delivery: Delivery
+    ) -> tuple[Sequence[Follower], list[Follower]]:
+        """Those who have paid for it, and the others, who are left alone for a while."""
+        if self._charge is None:
+            return followers, []
+        points = 1 if delivery.shared else max(followers[0].form.prepared.cost, 1)
+        try:
+            places = self._charge([one.key for one in followers], points)
+        except Exception as error:
+            _log.error("Nobody could be charged for live updates.", exc_info=error)
+            places = range(len(followers))
+        if not places:
+            return followers, []
+        unpaid = [followers[place] for place in places]
+        for one in unpaid:
+            one.paused_until = time.monotonic() + PAUSE
+        return [one for one in followers if one not in unpaid], unpaid
 
     async def _send_state(self, state: State, delivery: Delivery) -> None:
         if state.closed:

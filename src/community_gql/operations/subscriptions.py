@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -14,12 +14,55 @@ from community_gql.graph.plans import ChangesPlan, LookupPlan, Plan, ViewerPlan
 from community_gql.graph.visibility import Viewer
 from community_gql.operations.prepared import Prepared
 
+MAX_WRITTEN = 64
+"""So many different forms of an event are kept while it is sent: clients that number their
+operations have few, and those that draw names have one each."""
+
 
 class EndReason(enum.StrEnum):
     """Why the server ends a subscription."""
 
     ACCOUNT_GONE = "account gone"
     """The viewer's account was deleted: their credentials are worth nothing any more."""
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """What is sent to one subscription, or to many."""
+
+    payload: bytes
+    moment: Moment | None
+    """Up to where it tells; None for a state."""
+    moment_text: str | None
+    """What ``after`` resumes behind it: the ``id`` of an SSE event. None for a state."""
+    shared: bool
+    """Whether it was made for all."""
+    is_reload: bool = False
+    changed_at: float | None = None
+    """When what it tells was written, in seconds of the epoch."""
+    fallback_reason: str | None = None
+    """Why the loaders made it; None if a statement did."""
+    extensions: bytes = b""
+    """What development adds to the payload: a member of JSON, with its name."""
+    text: bytes = b""
+    """The payload with its extensions: the JSON text of an execution result."""
+    written: dict[bytes, bytes] = field(default_factory=dict)
+    """What a transport has made of it for all to whom it writes the same; its keys are its own."""
+
+    def __post_init__(self) -> None:
+        self.text = self.payload
+        if self.extensions:
+            self.text = b"%b,%b}" % (self.payload[:-1], self.extensions)
+
+    def delay(self) -> float:
+        """How many seconds ago that is; 0 where there is nothing to compare."""
+        return 0.0 if self.changed_at is None else time.time() - self.changed_at
+
+    def keep(self, key: bytes, made: bytes) -> bytes:
+        """Keep it in ``written`` if others are sent this too; returns it."""
+        if self.shared and len(self.written) < MAX_WRITTEN:
+            self.written[key] = made
+        return made
 
 
 class Subscriber(Protocol):
@@ -32,53 +75,19 @@ class Subscriber(Protocol):
     def has_room(self) -> bool:
         """Whether its connection can take more now.
 
-        Without room it keeps its moment, is asked again at the next tick, and is told later what
-        it missed, as ``RELOAD`` when that is too much. Cutting off those who never read is the
+        Without room it keeps its moment, is asked again in a while, and is told later what it
+        missed, as ``RELOAD`` when that is too much. Cutting off those who never read is the
         transport's business.
         """
 
-    def next(self, payload: bytes, moment: str | None) -> None:
-        """One event. ``payload`` is the JSON text of an execution result: data, maybe errors.
-
-        ``moment`` is what ``after`` resumes behind it: the ``id`` of an SSE event. None for states
-        (``viewer``, ``node``), which need none.
-        """
+    def next(self, delivery: Delivery) -> bool:
+        """One event; whether there was room for it. Without room nothing of it is sent."""
 
     def complete(self) -> None:
         """Nothing more will come, as the protocol says it."""
 
     def end(self, reason: EndReason) -> None:
         """The server ends the subscription: a socket is closed with 4403."""
-
-
-@dataclass(slots=True, eq=False)
-class Delivery:
-    """What is sent to one subscription, or to many."""
-
-    payload: bytes
-    moment: Moment | None
-    """Up to where it tells; None for a state."""
-    moment_text: str | None
-    shared: bool
-    """Whether it was made for all."""
-    is_reload: bool = False
-    changed_at: float | None = None
-    """When what it tells was written, in seconds of the epoch."""
-    fallback_reason: str | None = None
-    """Why the loaders made it; None if a statement did."""
-    extensions: bytes = b""
-    """What development adds to the payload: a member of JSON, with its name."""
-    text: bytes = b""
-    """The payload with its extensions."""
-
-    def __post_init__(self) -> None:
-        self.text = self.payload
-        if self.extensions:
-            self.text = b"%b,%b}" % (self.payload[:-1], self.extensions)
-
-    def delay(self) -> float:
-        """How many seconds ago that is; 0 where there is nothing to compare."""
-        return 0.0 if self.changed_at is None else time.time() - self.changed_at
 
 
 class Form:
@@ -164,15 +173,6 @@ class Subscription:
             and self.subscriber.has_room()
             and (not self.paused_until or self.paused_until <= time.monotonic())
         )
-
-    def send(self, delivery: Delivery, delay: float) -> None:
-        """Tell the subscriber, and count it. ``delay`` is how late that is, in seconds."""
-        self.events += 1
-        self.reloads += delivery.is_reload
-        if delay > self.worst_delay:
-            self.worst_delay = delay
-        self.fallback_reason = delivery.fallback_reason
-        self.subscriber.next(delivery.text, delivery.moment_text)
 
 
 class Feed(Subscription):
