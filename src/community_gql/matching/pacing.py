@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 SHARE = 0.02
 """The part of one processor that a run which goes on for ever takes for a batch."""
-VECTORS_SHARE = 0.5
+VECTORS_SHARE = 0.25
 """The least part for all vectors: until they are there, whoever comes gets no list."""
 MOST_SECONDS = 5.0
 """A rest is not longer: who waited for a lock has not worked."""
