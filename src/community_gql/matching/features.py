@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from community_gql.matching import sql, stored
-from community_gql.matching.batches import Progress, Report, lock_rows, transaction
+from community_gql.matching.batches import LOCK_ROWS, Progress, Report, transaction
 from community_gql.matching.material import (
     HABIT_PEOPLE,
     Everybody,
@@ -36,6 +36,9 @@ PEOPLE = 1000
 """People of a transaction that writes vectors."""
 PACED_PEOPLE = 200
 """The same where it rests after each."""
+SENT = 0.005
+"""Seconds until a statement that saves them has been sent, as a rule: it is larger than what a
+socket takes at once, and so PostgreSQL would wait for the rest of it."""
 LARGE = 0.1
 """Where a larger part of all people is marked, everybody's tags are read at once."""
 
@@ -202,7 +205,8 @@ class Features:
     async def _write(
         self, block: Block, until: datetime, meanwhile: Callable[[], Any] | None
     ) -> tuple[Block, list[asyncpg.Record]]:
-        await lock_rows(self.connection)  # before any row, as whoever takes people out of lists
+        # Before any row, as whoever takes people out of lists does.
+        await self.connection.execute(f"{LOCK_ROWS}; {sql.BY_INDEX}")
         if block.lacking:
             await self._find_places(block.lacking, until)
             block = self._block(block.marks, block.material)
@@ -215,9 +219,9 @@ class Features:
 
         async def go_on() -> None:
             if meanwhile is not None:
+                await asyncio.sleep(SENT)
                 meanwhile()
 
-        # In this order: the statement is on its way before anything else is done.
         rows, _ = await asyncio.gather(saving, go_on())
         return block, rows
 
