@@ -254,3 +254,5 @@ async def test_own_vectors_are_those_that_are_stored(
     assert await same() == count - 1
     own.forget()
     assert await same() == count - 1
+    own.add({rows[0][0]: rows[0][1]}, subs[:1], np.ones((1, 3), np.int32))  # too few: not used
+    assert await same() == count - 1

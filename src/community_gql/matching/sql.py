@@ -32,7 +32,7 @@ FORGET_VERSIONS = """
     DELETE FROM match_recipes r
     WHERE version < $1 AND NOT EXISTS (SELECT FROM user_features f WHERE f.version = r.version)
 """
-# Who is marked already keeps that mark: whoever is at it meanwhile is this run itself, later.
+# Who is marked already keeps that mark: nobody but this run takes marks away, and does so later.
 ALL_FEATURES = """
     INSERT INTO stale_features (user_id, at)
     SELECT auth0_sub, clock_timestamp() FROM users ORDER BY auth0_sub

@@ -128,11 +128,12 @@ class OwnVectors:
         """Keep none: another version begins, whose vectors may have another length."""
         self._places, self._parts, self._count = {}, [], 0
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._places)
+    def __len__(self) -> int:
+        """Of how many people there are any."""
+        return len(self._places)
 
 
+COUNT = "SELECT count(*) FROM user_features WHERE version = $1"
 ORDER = """
     SELECT f.user_id, f.updated_at FROM user_features f JOIN users u ON u.auth0_sub = f.user_id
     WHERE f.version = $1 ORDER BY u.public_id
@@ -146,12 +147,12 @@ VECTORS = """
 async def load(
     connection: asyncpg.Connection, version: Version, own: OwnVectors | None = None
 ) -> Loaded:
-    """The vectors of a version; those that are still in ``own`` are taken from there.
+    """The vectors of a version; where most are in ``own``, only the others are read.
 
     Raises OperatorError for one that is not a list of numbers.
     """
     people: list[str] = []
-    if not own:
+    if not own or 2 * len(own) < await connection.fetchval(COUNT, version.version):
         parts = [part async for part in _parts(connection, version, people, None)]
         return Loaded(people, {sub: row for row, sub in enumerate(people)}, Vectors.joined(parts))
     vectors = own.joined()
