@@ -91,9 +91,14 @@ async def test_the_buckets_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyP
     budget = MemoryBudget(600)
     for number in range(100):
         await budget.charge(str(number), 1)
-    assert len(budget._buckets) == 10
-    budget.spend([str(number) for number in range(100)], 1)
-    assert list(budget._buckets) == [str(number) for number in range(90, 100)]
+        await budget.charge("often", 1)
+    assert len(budget._young) + len(budget._old) <= 10
+    assert (await budget.charge("often", 1)).remaining == 600 - 101
+    assert (await budget.charge("99", 1)).remaining == 600 - 2
+    assert (await budget.charge("0", 1)).remaining == 600 - 1
+    keys = [str(number) for number in range(100, 200)]
+    assert budget.spend([*keys, *keys[-3:]], 500) == [100, 101, 102]
+    assert len(budget._young) + len(budget._old) <= 10
 
 
 def test_whose_budget_it_is() -> None:

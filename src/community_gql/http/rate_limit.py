@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -14,7 +13,8 @@ from community_gql.errors import PublicError
 
 MINUTE = 60.0
 _MAX_BUCKETS = 100_000
-"""Each takes about 200 bytes. Beyond, the ones that were used longest ago are forgotten."""
+"""Each takes about 200 bytes. Beyond, those are forgotten that were not used since half as many
+others were."""
 
 
 class Balance(NamedTuple):
@@ -66,68 +66,86 @@ class Budget(Protocol):
         """Give back connections."""
 
 
+class _Bucket:
+    """What a key held at a time of the monotonic clock."""
+
+    __slots__ = ("held", "then")
+
+    def __init__(self, held: float, then: float) -> None:
+        self.held, self.then = held, then
+
+
 class MemoryBudget:
     """Counts in this process: a token bucket that refills continuously, one for each key."""
 
     def __init__(self, points: int) -> None:
-        self._points, self._rate = points, points / MINUTE
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._points, self._most, self._rate = points, float(points), points / MINUTE
+        # Two generations: an order of use would be written at each use, for each of those who are
+        # told of an event.
+        self._young: dict[str, _Bucket] = {}
+        self._old: dict[str, _Bucket] = {}
 
     async def charge(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` points. Raises RateLimited when the bucket holds less."""
         balance = self.charge_now(key, cost)
         if balance is not None:
             return balance
-        now = time.monotonic()
-        held = self._held(key, now)
-        balance = self._keep(key, held, now)
-        raise RateLimited(balance, max(1, math.ceil((cost - held) / self._rate)))
+        held = self._filled(key).held
+        wait = max(1, math.ceil((cost - held) / self._rate))
+        raise RateLimited(self._balance(held), wait)
 
     def charge_now(self, key: str, cost: int) -> Balance | None:
         """Spend ``cost`` points; None if the bucket holds less."""
-        now = time.monotonic()
-        held = self._held(key, now)
-        return self._keep(key, held - cost, now) if cost <= held else None
+        bucket = self._filled(key)
+        if cost > bucket.held:
+            return None
+        bucket.held -= cost
+        return self._balance(bucket.held)
 
     async def debit(self, key: str, cost: int) -> Balance:
         """Spend ``cost`` points on what was done already; at worst a minute has to pass."""
-        now = time.monotonic()
-        return self._keep(key, max(self._held(key, now) - cost, -float(self._points)), now)
+        bucket = self._filled(key)
+        bucket.held = max(bucket.held - cost, -self._most)
+        return self._balance(bucket.held)
 
     def spend(self, keys: Sequence[str], cost: int) -> Collection[int]:
         """Spend ``cost`` of each key, if it is there; the places of those where it is not."""
-        # In one loop, without a balance: an event for ten thousand is charged to each of them.
-        now, most, rate, buckets = time.monotonic(), float(self._points), self._rate, self._buckets
+        # In one loop, without a call or a balance for each: an event is for ten thousand.
+        now, most, rate, young = time.monotonic(), self._most, self._rate, self._young
         without: list[int] = []
         for place, key in enumerate(keys):
-            held = most
-            if (found := buckets.get(key)) is not None:
-                held = found[0] + (now - found[1]) * rate
-                if held > most:  # `min` would be a call
-                    held = most
-            if cost > held:
+            if (bucket := young.get(key)) is None:
+                bucket = self._made_young(key, now)
+                young = self._young
+            held = bucket.held + (now - bucket.then) * rate
+            if held > most:  # `min` would be a call
+                held = most
+            bucket.then = now
+            if cost <= held:
+                held -= cost
+            else:
                 without.append(place)
-                continue
-            buckets[key] = held - cost, now
-            buckets.move_to_end(key)
-        while len(buckets) > _MAX_BUCKETS:
-            buckets.popitem(last=False)
+            bucket.held = held
         return without
 
-    def _held(self, key: str, now: float) -> float:
-        found = self._buckets.get(key)
-        if found is None:
-            return float(self._points)
-        held, then = found
-        held += (now - then) * self._rate
-        return held if held < self._points else float(self._points)
+    def _filled(self, key: str) -> _Bucket:
+        """The bucket of a key, with what has flowed into it until now."""
+        now = time.monotonic()
+        bucket = self._young.get(key) or self._made_young(key, now)
+        held = bucket.held + (now - bucket.then) * self._rate
+        bucket.held = held if held < self._most else self._most
+        bucket.then = now
+        return bucket
 
-    def _keep(self, key: str, held: float, now: float) -> Balance:
-        buckets = self._buckets
-        buckets[key] = (held, now)
-        buckets.move_to_end(key)
-        if len(buckets) > _MAX_BUCKETS:
-            buckets.popitem(last=False)
+    def _made_young(self, key: str, now: float) -> _Bucket:
+        """The bucket of a key that was not used for long, or never."""
+        if len(self._young) >= _MAX_BUCKETS // 2:
+            self._old, self._young = self._young, {}
+        bucket = self._old.pop(key, None) or _Bucket(self._most, now)
+        self._young[key] = bucket
+        return bucket
+
+    def _balance(self, held: float) -> Balance:
         full_in = math.ceil((self._points - held) / self._rate)
         return Balance(self._points, int(held) if held > 0 else 0, full_in)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from community_gql.db.changes import Change, Moment
 from community_gql.db.database import Snapshot
@@ -145,8 +146,7 @@ class Step:
         for kind, places in kinds:
             if places:
                 told = self._told[found.key, kind]
-                for place in places:
-                    told += asked[place - 1]
+                told += chain.from_iterable([asked[place - 1] for place in places])
 
     async def _rendered(self, stories: dict[int, Changed]) -> Deliveries:
         moments = {key: self.base.upto(key, self.now) for key in stories}
@@ -205,7 +205,7 @@ def _by_digest(kind: StoryChangeKind, feeds: list[Feed]) -> dict[str, list[Feed]
         return {"": feeds}
     found: dict[str, list[Feed]] = defaultdict(list)
     for feed in feeds:
-        found[feed.plan.digest].append(feed)
+        found[feed.digest].append(feed)
     return found
 
 
@@ -236,6 +236,6 @@ class _Events:
 def _column(name: str, asked: Sequence[list[Feed]]) -> list[str | None]:
     """The values of a column of the statement, one for each question."""
     if name == "viewer":
-        return [feeds[0].viewer.sub for feeds in asked]
+        return [feeds[0].question[0] for feeds in asked]
     member = name.removeprefix(EACH)
     return [written(dict(feeds[0].plan.filters)[member]) for feeds in asked]

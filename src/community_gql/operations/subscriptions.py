@@ -178,7 +178,7 @@ class Subscription:
 class Feed(Subscription):
     """A subscription of ``stories``."""
 
-    __slots__ = ("moment", "names", "plan", "question")
+    __slots__ = ("digest", "moment", "names", "plan", "question")
 
     def __init__(
         self,
@@ -192,8 +192,11 @@ class Feed(Subscription):
     ) -> None:
         super().__init__(form, viewer, subscriber, key, on_close)
         self.plan = plan
+        # Kept here, since they are asked of ten thousand for each event.
         self.names = plan.names
         """The members of its filter."""
+        self.digest = plan.digest
+        """What its cursors begin with."""
         self.question = viewer.sub, plan.filters
         """Feeds with the same are told the same."""
         self.moment = moment
