@@ -36,7 +36,7 @@ from community_gql.http.quick import QUICK, Quick
 from community_gql.http.rate_limit import Budget, MemoryBudget
 from community_gql.http.read_after import ReadAfter
 from community_gql.http.sdl import SchemaFile
-from community_gql.http.security import Cors, SecurityHeaders
+from community_gql.http.security import Cors, OriginFields, SecurityHeaders
 from community_gql.http.sockets import SOCKETS, Sockets
 from community_gql.identity.authentication import Authentication
 from community_gql.identity.development import DevelopmentIssuer, People
@@ -90,9 +90,9 @@ def create_app(
     )
 
     state: dict[str, Any] = {SOCKETS: sockets}
-    # What CORS, development or standbys add to an answer is added on the long way.
-    if not settings.cors_origins and not config.development and after is None:
-        state[QUICK] = Quick(runner, authentication, proxies)
+    # What development or standbys add to an answer is added on the long way.
+    if not config.development and after is None:
+        state[QUICK] = Quick(runner, authentication, proxies, _origin_fields(settings.cors_origins))
     hot = HotDocuments(operations, database, settings.hot_documents)
     running: list[AbstractAsyncContextManager[None]] = [
         *(identity.running(), housekeeping.running(), live.running(), hot.running()),
@@ -264,32 +264,35 @@ def endpoint_config(settings: Settings, *, development: bool = False) -> Endpoin
 
 
 def _cors(origins: Sequence[str]) -> list[Middleware]:
-    if not origins:
-        return []
-    return [
-        Middleware(
-            Cors,
-            allow_origins=origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=(
-                "Authorization",
-                "Content-Type",
-                "Last-Event-ID",
-                "Traceparent",
-                "X-Read-After",
-                "X-Request-Id",
-            ),
-            expose_headers=(
-                "RateLimit-Limit",
-                "RateLimit-Remaining",
-                "RateLimit-Reset",
-                "Retry-After",
-                "X-Read-After",
-                "X-Request-Id",
-            ),
-            max_age=600,
-        )
-    ]
+    return [Middleware(Cors, **_cors_options(origins))] if origins else []
+
+
+def _origin_fields(origins: Sequence[str]) -> OriginFields | None:
+    return OriginFields(_cors_options(origins)) if origins else None
+
+
+def _cors_options(origins: Sequence[str]) -> dict[str, Any]:
+    return {
+        "allow_origins": origins,
+        "allow_methods": ("GET", "POST"),
+        "allow_headers": (
+            "Authorization",
+            "Content-Type",
+            "Last-Event-ID",
+            "Traceparent",
+            "X-Read-After",
+            "X-Request-Id",
+        ),
+        "expose_headers": (
+            "RateLimit-Limit",
+            "RateLimit-Remaining",
+            "RateLimit-Reset",
+            "Retry-After",
+            "X-Read-After",
+            "X-Request-Id",
+        ),
+        "max_age": 600,
+    }
 
 
 async def _alive(_: Request) -> PlainTextResponse:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -18,8 +20,10 @@ from community_gql.http import quick
 from community_gql.http.quick import QUICK, Quick
 from community_gql.http.whole import Whole
 from community_gql.identity.development import DevelopmentIssuer
+from tests.http.server import free_port
 from tests.support import factories as make
 from tests.support.listening import HOST, Listening, listening
+from tests.support.redis import redis_server
 from tests.support.waiting import until
 
 VARYING = {"date", "x-request-id", "ratelimit-remaining", "ratelimit-reset"}
@@ -108,15 +112,14 @@ class Ways:
         raise AssertionError("it never goes the quick way")
 
 
-@pytest.fixture
-async def ways(
-    request: pytest.FixtureRequest,
+@asynccontextmanager
+async def production(
     database_url: str,
     issuer: DevelopmentIssuer,
     monkeypatch: pytest.MonkeyPatch,
+    settings: Mapping[str, Any],
 ) -> AsyncIterator[Ways]:
     """A server that answers as in production, though its tokens are the development issuer's."""
-    settings: Mapping[str, Any] = getattr(request, "param", {})
     start, taken = Quick.start, []
 
     def noted(self: Quick, whole: Whole) -> bool:
@@ -127,6 +130,18 @@ async def ways(
     with patch("community_gql.app.endpoint_config", lambda given, **_: endpoint_config(given)):
         async with listening(database_url, issuer, **settings) as server:
             yield Ways(server, taken)
+
+
+@pytest.fixture
+async def ways(
+    request: pytest.FixtureRequest,
+    database_url: str,
+    issuer: DevelopmentIssuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Ways]:
+    settings: Mapping[str, Any] = getattr(request, "param", {})
+    async with production(database_url, issuer, monkeypatch, settings) as found:
+        yield found
 
 
 @pytest.fixture
@@ -314,8 +329,60 @@ async def test_a_fault_is_answered(ways: Ways, monkeypatch: pytest.MonkeyPatch) 
     assert (one.was_quick, one.status, one.codes) == (True, 500, ["INTERNAL"])
 
 
-@pytest.mark.parametrize("ways", [{"cors_origins": "https://app.example"}], indirect=True)
-async def test_where_something_is_added_all_go_the_long_way(ways: Ways) -> None:
-    assert QUICK not in ways.server.server.lifespan.state
-    for _ in range(3):
-        assert not (await ways.ask({"query": PAGE})).was_quick
+PAGES = "https://app.example,http://localhost:5173"
+
+
+@pytest.mark.parametrize("ways", [{"cors_origins": PAGES}], indirect=True)
+async def test_pages_of_other_origins_are_told_the_same(
+    ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"query": PAGE}
+    for _ in range(2):
+        await ways.compiled(body)
+        for origin in (*PAGES.split(","), "https://evil.example", "null", "", None):
+            headers = {} if origin is None else {"Origin": origin}
+            one, other = await ways.twice(body, headers | {"Accept": "application/json"})
+            assert (one.was_quick, other.was_quick) == (True, False)
+            assert one.told == other.told, origin
+            allowed = one.headers.get("access-control-allow-origin")
+            assert allowed == (origin if origin and origin in PAGES else None)
+            assert one.headers["vary"].endswith(", origin")
+            assert ("access-control-expose-headers" in one.headers) == (origin is not None)
+        monkeypatch.setattr(ways.server.sockets.runner.operations, "max_answer_bytes", 10)
+
+
+@pytest.mark.parametrize("ways", [{"cors_origins": PAGES}], indirect=True)
+async def test_of_several_origins_the_first_counts(ways: Ways) -> None:
+    await ways.compiled({"query": PAGE})
+    headers = {"Origin": "https://evil.example", "origin": "https://app.example"}
+    one, other = await ways.twice({"query": PAGE}, headers)
+    assert one.was_quick
+    assert one.told == other.told
+    assert "access-control-allow-origin" not in one.headers
+
+
+async def test_budgets_in_redis_are_spent_both_ways(
+    database_url: str,
+    issuer: DevelopmentIssuer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = free_port()
+    options = {"redis_url": f"redis://{HOST}:{port}/0", "cost_per_minute": 100_000}
+    with redis_server(port, tmp_path):
+        async with production(database_url, issuer, monkeypatch, options) as ways:
+            body = {"query": PAGE, "variables": {"n": 1}}
+            await ways.compiled(body)
+            one, other = await ways.twice(body)
+            assert (one.was_quick, other.was_quick) == (True, False)
+            assert one.told == other.told
+            # Whichever way it goes, it takes from what another process would have, too.
+            left = [int(each.headers["ratelimit-remaining"]) for each in (one, other)]
+            assert left[0] - left[1] >= one.line["cost"]
+            assert left[0] <= 100_000 - 2 * one.line["cost"]
+            await ways.server.sockets.runner.config.budget.debit("address:127.0.0.1", 100_000)
+            spent, refused = await ways.twice(body)
+            assert spent.was_quick
+            assert (spent.status, spent.codes) == (refused.status, refused.codes)
+            assert spent.codes == ["RATE_LIMITED"]
+            assert spent.headers.keys() == refused.headers.keys()

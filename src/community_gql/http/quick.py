@@ -25,6 +25,7 @@ from community_gql.http.rate_limit import Balance, key_of
 from community_gql.http.request_log import RequestLog, client_class, digest
 from community_gql.http.requests import EVENTS_TYPE, JSON_TYPE, RESPONSE_TYPE, negotiate
 from community_gql.http.responses import Answer, quick_body, quick_fields
+from community_gql.http.security import OriginFields
 from community_gql.http.whole import Whole
 from community_gql.operations.pipeline import Executor
 from community_gql.operations.prepared import Params, Prepared
@@ -41,14 +42,16 @@ class Asked:
     """One request on the quick way."""
 
     __slots__ = (
-        *("balance", "ended", "head", "key", "media", "path", "prepare_seconds", "prepared"),
-        *("request_id", "started", "statement", "stopwatch", "viewer"),
+        *("balance", "ended", "head", "key", "media", "origin_fields", "path", "prepare_seconds"),
+        *("prepared", "request_id", "started", "statement", "stopwatch", "viewer"),
     )
     balance: Balance | None
     """What the budget holds, once something was charged."""
     prepare_seconds: float
     key: str
     """Whose budget it is, and whose share of the connections."""
+    origin_fields: bytes
+    """What the answer says to the page of another origin, where there may be some."""
 
     def __init__(self, head: Head, path: str, media: str, viewer: Viewer, started: float) -> None:
         """``started`` is by ``time.perf_counter``."""
@@ -89,7 +92,15 @@ class Asked:
 class Quick:
     """Answers those that can be answered so."""
 
-    def __init__(self, runner: Runner, authenticate: Authenticate, proxies: TrustedProxies) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        authenticate: Authenticate,
+        proxies: TrustedProxies,
+        cors: OriginFields | None = None,
+    ) -> None:
+        """``cors`` is there if pages of other origins may ask."""
+        self._cors = cors
         self._runner, self._authenticate, self._proxies = runner, authenticate, proxies
         self._operations, self._config = runner.operations, runner.config
         self._budget, self._value = runner.config.budget, runner.operations.database.value
@@ -145,6 +156,8 @@ class Quick:
             return None
         asked = Asked(head, protocol.url.decode(), media, viewer, started)
         asked.found(*found)
+        if self._cors is not None:
+            asked.origin_fields = self._cors.of(protocol.headers)
         asked.prepare_seconds = time.perf_counter() - read
         asked.key = key_of(viewer.sub, head.client)
         asked.balance = self._budget.charge_now(asked.key, max(asked.prepared.cost, 1))
@@ -186,6 +199,8 @@ class Quick:
             body = quick_body(data, prepared.cost)
             head, balance = asked.head, asked.balance
             fields = quick_fields(asked.media, head.is_tls, balance, asked.request_id, len(body))
+            if self._cors is not None:
+                fields = self._cors.complete(fields, asked.origin_fields)
             request.answer(200, fields, body)
         finally:
             del self._running[request.task]
@@ -210,6 +225,8 @@ class Quick:
         answer.headers["X-Request-Id"] = asked.request_id
         accepted = negotiate(asked.head.accept, RESPONSE_TYPE, JSON_TYPE)
         status, fields, body = answer.written(accepted, asked.head.is_tls)
+        if self._cors is not None:
+            fields = self._cors.complete(fields, asked.origin_fields)
         self._runner.afterwards.note(exchange.fill_log(status, answer))
         await request.drain()
         request.answer(status, fields, body)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from community_gql.http.whole import written
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -59,3 +65,35 @@ class Cors(CORSMiddleware):
             await send(message)
 
         await super().__call__(scope, receive, complete)
+
+
+class OriginFields:
+    """What ``Cors`` adds to the answer to a POST, for answers that are written without ASGI."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """``options`` are those of ``Cors``."""
+        cors = Cors(Response(), **options)
+        self._to_others = _as_written(cors.simple_headers)
+        mirrored = () if cors.allow_all_origins else cors.allow_origins
+        self._to = {
+            origin.encode(): self._to_others + _as_written({"Access-Control-Allow-Origin": origin})
+            for origin in mirrored
+        }
+
+    def of(self, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The fields for a request with these, whose names are in lower case; mostly none."""
+        for name, value in fields:
+            if name == b"origin":  # the first counts, as in `Cors`
+                return self._to.get(value, self._to_others)
+        return b""
+
+    def complete(self, fields: bytes, added: bytes) -> bytes:
+        """The fields of an answer with what ``of`` has found, and that it differs by origin."""
+        before, vary, after = fields.partition(b"\r\nvary: ")
+        assert vary, "every answer says by what it differs"
+        value, end, after = after.partition(b"\r\n")
+        return b"%b%b%b, Origin%b%b%b" % (before, vary, value, end, after, added)
+
+
+def _as_written(fields: Mapping[str, str]) -> bytes:
+    return written([(name.lower().encode(), value.encode()) for name, value in fields.items()])
