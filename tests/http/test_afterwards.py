@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from community_gql.http.afterwards import SECONDS, TOGETHER, Afterwards
 from community_gql.http.request_log import RequestLog
 from community_gql.identity.development import DevelopmentIssuer
 from community_gql.logs import JsonLinesHandler
-from community_gql.telemetry.metrics import Requests
+from community_gql.telemetry.metrics import Answered, Requests
 from tests.http.server import served
 from tests.support.configured import settings_of
 from tests.support.waiting import until
@@ -92,8 +93,8 @@ async def test_who_asks_for_metrics_sees_what_was_answered(writes: list[bytes]) 
     counted: list[str | None] = []
 
     class Counting(Requests):
-        def count(self, type_: str | None, *_: object) -> None:
-            counted.append(type_)
+        def count(self, answered: Iterable[Answered]) -> None:
+            counted.extend(one.kind[0] for one in answered)
 
     given = Afterwards(Counting())
     given.note(asked("One"))

@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from community_gql.db.housekeeping import NEEDS
+from community_gql.http.request_log import RequestLog
 from community_gql.settings.checks import plain_address
 from community_gql.telemetry import metrics
 from tests.http.server import HOST, Server, free_port, served
@@ -119,7 +120,9 @@ def test_what_is_counted_in_memory_is_handed_over_whole() -> None:
 
     requests = metrics.Requests()
     for milliseconds in (0.5, 1.0, 3.0, 60_000.0):
-        requests.count("told", "compiled", 200, milliseconds, 0.1, ())
+        answered = RequestLog(type="told", executor="compiled", status=200)
+        answered.milliseconds, answered.database_milliseconds = milliseconds, 0.1
+        requests.count([answered])
     requests.hand_over()
     requests.hand_over()
 

@@ -40,8 +40,9 @@ class AccountExport:
 
     async def answer(self, request: Request) -> Response:
         """The file, or a refusal as the endpoint writes it."""
-        id_ = request_id(request.headers.get("x-request-id", "").encode("latin1"))
-        current.set(id_)
+        given = request_id(request.headers.get("x-request-id", "").encode("latin1"))
+        current.set(given)
+        id_ = given.decode()
         sub: str | None = None
         try:
             viewer = await self._authenticate(request)

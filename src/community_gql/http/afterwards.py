@@ -12,8 +12,8 @@ import time
 from typing import Protocol
 
 from community_gql.http.request_log import RequestLog
-from community_gql.logs import write_events, writes_json
-from community_gql.telemetry.metrics import Requests
+from community_gql.logs import write_events, write_lines, writes_json
+from community_gql.telemetry.metrics import Answered, Requests
 
 SECONDS = 0.05
 """How late a line may be: so much of the log is lost if the process is killed."""
@@ -23,11 +23,14 @@ TOGETHER = 50
 _log = logging.getLogger("community_gql.requests")
 
 
-class Noted(Protocol):
+class Noted(Answered, Protocol):
     """What is known of a request that was answered."""
 
     def line(self) -> RequestLog:
         """What the log says of it."""
+
+    def text(self, logger: str, at: float) -> bytes:
+        """The same as a line of JSON for that logger: it was answered ``at`` that time."""
 
 
 class Afterwards:
@@ -61,20 +64,15 @@ class Afterwards:
             self._timer.cancel()
             self._timer = None
         noted, self._noted = self._noted, []
-        lines = [(at, request.line(), is_counted) for at, request, is_counted in noted]
-        if _log.isEnabledFor(logging.INFO):
-            write_events(_log, [(at, log.message(), log.fields()) for at, log, _ in lines])
+        if not _log.isEnabledFor(logging.INFO):
+            pass
+        elif writes_json(_log):
+            write_lines([request.text(_log.name, at) for at, request, _ in noted])
+        else:
+            logs = [(at, request.line()) for at, request, _ in noted]
+            write_events(_log, [(at, log.message(), log.fields()) for at, log in logs])
         if self.requests is not None:
-            for _, log, is_counted in lines:
-                if is_counted:
-                    self.requests.count(
-                        log.type,
-                        log.executor,
-                        log.status,
-                        log.milliseconds,
-                        log.database_milliseconds,
-                        log.codes,
-                    )
+            self.requests.count([request for _, request, is_counted in noted if is_counted])
 
     def end(self) -> None:
         """Do it now; from here on nothing waits."""

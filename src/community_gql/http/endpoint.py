@@ -89,8 +89,9 @@ class GraphQLEndpoint:
             head.client, head.is_safe, RequestLog(method=head.method, path=scope["path"]), head=head
         )
         log = exchange.log
-        log.request_id, log.client = request_id(head.request_id), client_class(head.client)
-        current.set(log.request_id)
+        id_ = request_id(head.request_id)
+        current.set(id_)
+        log.request_id, log.client = id_.decode(), client_class(head.client)
         accepted = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE)
         if span is not None:
             log.trace_id = span.trace_id

@@ -17,6 +17,17 @@ def wants_signpost(path: str, accept: bytes) -> bool:
     return path == "/" and accept in (b"", b"*/*")
 
 
+_OTHERS = {
+    b"content-encoding": "content_encoding",
+    b"traceparent": "traceparent",
+    b"x-forwarded-proto": "forwarded_proto",
+    b"x-read-after": "read_after",
+    b"x-request-id": "request_id",
+}
+"""Fields of which the last line is taken as it is, by what has them. Most requests have none, but
+many that nobody reads: those are not compared with each."""
+
+
 class Head:
     """The fields of a request's head that decide how it is answered, as bytes.
 
@@ -70,14 +81,6 @@ class Head:
                     self.content_type = value
                 case b"content-length":
                     self.content_length = value
-                case b"content-encoding":
-                    self.content_encoding = value
-                case b"x-request-id":
-                    self.request_id = value
-                case b"x-read-after":
-                    self.read_after = value
-                case b"traceparent":
-                    self.traceparent = value
                 case b"last-event-id":
                     self.last_event_id = value.decode("latin1") or None
                 case b"if-none-match":
@@ -86,8 +89,9 @@ class Head:
                 case b"x-forwarded-for":
                     lines = self.forwarded_for
                     self.forwarded_for = b"%b, %b" % (lines, value) if lines else value
-                case b"x-forwarded-proto":
-                    self.forwarded_proto = value
+                case _:
+                    if (attribute := _OTHERS.get(name)) is not None:
+                        setattr(self, attribute, value)
 
     @property
     def is_safe(self) -> bool:

@@ -14,79 +14,26 @@ from typing import Any
 import asyncpg
 import orjson
 
-from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AnswerTooLarge
-from community_gql.graph.visibility import ANONYMOUS, Viewer
+from community_gql.graph.visibility import ANONYMOUS
+from community_gql.http.asked import Asked
 from community_gql.http.exact_json import has_long_number
 from community_gql.http.exchange import Authenticate, Exchange, Runner
 from community_gql.http.head import Head
 from community_gql.http.proxies import TrustedProxies
-from community_gql.http.rate_limit import Balance, key_of
-from community_gql.http.request_log import RequestLog, client_class, digest
+from community_gql.http.rate_limit import key_of
 from community_gql.http.requests import EVENTS_TYPE, JSON_TYPE, RESPONSE_TYPE, negotiate
 from community_gql.http.responses import Answer, quick_body, quick_fields
 from community_gql.http.security import OriginFields
 from community_gql.http.whole import Whole
-from community_gql.operations.pipeline import Executor
-from community_gql.operations.prepared import Params, Prepared
-from community_gql.operations.statement import Statement, arguments_of
+from community_gql.operations.prepared import Params
+from community_gql.operations.statement import arguments_of
 from community_gql.telemetry import tracing
-from community_gql.telemetry.correlation import current, request_id, trace_id
+from community_gql.telemetry.correlation import current
 
 QUICK = "quick"
 """Where the state of the application has it."""
 PATHS = frozenset({b"/graphql", b"/"})
-
-
-class Asked:
-    """One request on the quick way."""
-
-    __slots__ = (
-        *("balance", "ended", "head", "key", "media", "origin_fields", "path", "prepare_seconds"),
-        *("prepared", "request_id", "started", "statement", "stopwatch", "viewer"),
-    )
-    balance: Balance | None
-    """What the budget holds, once something was charged."""
-    prepare_seconds: float
-    key: str
-    """Whose budget it is, and whose share of the connections."""
-    origin_fields: bytes
-    """What the answer says to the page of another origin, where there may be some."""
-
-    def __init__(self, head: Head, path: str, media: str, viewer: Viewer, started: float) -> None:
-        """``started`` is by ``time.perf_counter``."""
-        self.head, self.path, self.media, self.viewer = head, path, media, viewer
-        self.started = self.ended = started
-        self.request_id = request_id(head.request_id)
-        self.stopwatch = Stopwatch()
-
-    def found(self, prepared: Prepared, statement: Statement) -> None:
-        """That is what it asks for."""
-        self.prepared, self.statement = prepared, statement
-
-    def line(self) -> RequestLog:
-        """What the log says of it."""
-        log = self.begun_log()
-        log.statements, log.executor = 1, Executor.COMPILED
-        log.database_milliseconds = int(self.stopwatch.seconds * 100_000) / 100
-        log.pool_milliseconds = int(self.stopwatch.pool_seconds * 100_000) / 100
-        log.status = 200
-        log.milliseconds = int((self.ended - self.started) * 10_000) / 10
-        return log
-
-    def begun_log(self) -> RequestLog:
-        """The same before anything has run."""
-        prepared, head, operation = self.prepared, self.head, self.prepared.operation
-        log = RequestLog("POST", self.path, self.request_id)
-        if head.traceparent:
-            log.trace_id = trace_id(head.traceparent)
-        log.operation, log.type = operation.name and operation.name[:100], operation.type_name
-        log.document, log.cost = prepared.document_hash, prepared.cost
-        if self.viewer.sub is not None:
-            log.viewer = digest(self.viewer.sub)
-        log.client = client_class(head.client)
-        log.prepare_milliseconds = int(self.prepare_seconds * 100_000) / 100
-        return log
 
 
 class Quick:
@@ -101,7 +48,7 @@ class Quick:
     ) -> None:
         """``cors`` is there if pages of other origins may ask."""
         self._cors = cors
-        self._runner, self._authenticate, self._proxies = runner, authenticate, proxies
+        self.runner, self._authenticate, self._proxies = runner, authenticate, proxies
         self._operations, self._config = runner.operations, runner.config
         self._budget, self._value = runner.config.budget, runner.operations.database.value
         self._running: dict[asyncio.Task[None], float] = {}
@@ -187,13 +134,13 @@ class Quick:
             )
             if data is None or len(data) > self._operations.max_answer_bytes:
                 raise AnswerTooLarge(self._operations.max_answer_bytes)
-            if (beyond := self._runner.beyond(asked.stopwatch)) > 0:
+            if (beyond := self.runner.beyond(asked.stopwatch)) > 0:
                 asked.balance = await self._budget.debit(asked.key, beyond)
         except (Exception, asyncio.CancelledError) as error:
             await self._end_differently(request, asked, error)
         else:
             asked.ended = time.perf_counter()
-            self._runner.afterwards.note(asked)
+            self.runner.afterwards.note(asked)
             if request.protocol.flow.write_paused:
                 await request.drain()
             body = quick_body(data, prepared.cost)
@@ -222,17 +169,17 @@ class Quick:
         answer = await self._other_answer(exchange, asked, error)
         if exchange.balance is not None:
             answer.headers = {**exchange.balance.headers(), **answer.headers}
-        answer.headers["X-Request-Id"] = asked.request_id
+        answer.headers["X-Request-Id"] = asked.request_id.decode()
         accepted = negotiate(asked.head.accept, RESPONSE_TYPE, JSON_TYPE)
         status, fields, body = answer.written(accepted, asked.head.is_tls)
         if self._cors is not None:
             fields = self._cors.complete(fields, asked.origin_fields)
-        self._runner.afterwards.note(exchange.fill_log(status, answer))
+        self.runner.afterwards.note(exchange.fill_log(status, answer))
         await request.drain()
         request.answer(status, fields, body)
 
     async def _other_answer(self, exchange: Exchange, asked: Asked, error: BaseException) -> Answer:
-        runner = self._runner
+        runner = self.runner
         try:
             if isinstance(error, asyncpg.PostgresError):
                 # The loaders find out what is wrong.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from community_gql.logs import write_event
+from community_gql.logs import line, write_event
 from community_gql.operations.live import Subscription
 from community_gql.operations.pipeline import Executor
 
@@ -55,9 +55,28 @@ class RequestLog:
     cause: str | None = None
     """Why the database could not serve: a SQLSTATE, or words."""
 
+    @property
+    def kind(self) -> tuple[str | None, str | None, int]:
+        """As metrics know it, see ``telemetry.metrics.Answered``."""
+        return self.type, self.executor, self.status
+
+    @property
+    def seconds(self) -> float:
+        """How long its answer took."""
+        return self.milliseconds / 1000
+
+    @property
+    def database_seconds(self) -> float:
+        """How long its statements took."""
+        return self.database_milliseconds / 1000
+
     def line(self) -> RequestLog:
         """Itself: it is filled."""
         return self
+
+    def text(self, logger: str, at: float) -> bytes:
+        """The line as JSON."""
+        return line(logger, at, self.message(), self.fields())
 
     def message(self) -> str:
         """What the line says first."""

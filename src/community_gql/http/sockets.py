@@ -40,7 +40,7 @@ from community_gql.http.websocket import WebSocket, frame_of, sans_io
 from community_gql.operations.live import EndReason, Live, Subscription
 from community_gql.operations.prepared import Prepared
 from community_gql.operations.subscriptions import MAX_WRITTEN, Delivery
-from community_gql.telemetry.correlation import current, request_id
+from community_gql.telemetry.correlation import current, new_id
 
 SOCKETS = "sockets"
 """Where the state of the server's lifespan has them."""
@@ -327,10 +327,9 @@ class Operation:
     async def run(self, members: dict[str, Any]) -> None:
         """Run it; a subscription is begun."""
         socket, runner = self._socket, self._socket.sockets.runner
-        log = RequestLog(
-            "WEBSOCKET", request_id=request_id(b""), client=client_class(socket.client)
-        )
-        current.set(log.request_id)
+        id_ = new_id()
+        current.set(id_)
+        log = RequestLog("WEBSOCKET", request_id=id_.decode(), client=client_class(socket.client))
         exchange = Exchange(socket.client, log=log)
         try:
             exchange.params = params_of(members)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import count
 
@@ -11,18 +12,21 @@ _SANE = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(  # W3C Trace Context; versions to come may append to it
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,256})?"
 )
-_process = secrets.token_hex(6)
-_numbers = count(1)
+_made: Callable[[int], bytes] = (secrets.token_hex(6).encode() + b"-%x").__mod__
 
-current: ContextVar[str | None] = ContextVar("id of the request", default=None)
+current: ContextVar[bytes | None] = ContextVar("id of the request", default=None)
 """The id of the request that is being answered, for what is logged meanwhile."""
 
+new_id: Callable[[], bytes] = map(_made, count(1)).__next__
+"""Makes an id. Each request needs one: this way no code in Python runs for it."""
 
-def request_id(given: bytes) -> str:
-    """The id that the client or a proxy gave, if it may stand in a log; else a new one."""
-    if given and _SANE.fullmatch(given):
-        return given.decode("ascii")
-    return f"{_process}-{next(_numbers):x}"
+
+def request_id(given: bytes) -> bytes:
+    """The id that the client or a proxy gave, if it may stand in a log; else a new one.
+
+    It is ASCII without quotation marks and backslashes.
+    """
+    return given if given and _SANE.fullmatch(given) else new_id()
 
 
 def trace_id(traceparent: bytes) -> str | None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
+from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -116,34 +117,54 @@ WORKER_ENDS = Counter(
 WORKERS = _gauge("workers", "Processes that serve, by version.", ("version",))
 
 
+Kind = tuple[str | None, str | None, int]
+"""Type of the operation and its executor, as far as there are any, and status of the answer."""
+
+
+class Answered(Protocol):
+    """A request that was answered."""
+
+    @property
+    def kind(self) -> Kind:
+        """Of which kind it was."""
+
+    @property
+    def seconds(self) -> float:
+        """How long its answer took."""
+
+    @property
+    def database_seconds(self) -> float:
+        """How long its statements took together."""
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of its errors."""
+
+
 class Requests:
     """Counts what each request took, in memory until ``hand_over``."""
 
     def __init__(self) -> None:
-        self._tallies: dict[tuple[str | None, str | None, int], _Tally] = {}
+        self._tallies: dict[Kind, _Tally] = {}
         self._errors: Counts[str] = Counts()
 
-    def count(
-        self,
-        type_: str | None,
-        executor: str | None,
-        status: int,
-        milliseconds: float,
-        database_milliseconds: float,
-        codes: Sequence[str],
-    ) -> None:
-        """Count one request."""
-        key = type_, executor, status
-        tally = self._tallies.get(key)
-        if tally is None:
-            tally = self._tallies[key] = _Tally()
-        seconds, database = milliseconds / 1000, database_milliseconds / 1000
-        tally.counts[bisect_left(SECONDS, seconds)] += 1
-        tally.total += seconds
-        tally.database_counts[bisect_left(SECONDS, database)] += 1
-        tally.database_total += database
-        if codes:
-            self._errors.update(codes)
+    def count(self, answered: Iterable[Answered]) -> None:
+        """Count these requests."""
+        last: Kind | None = None
+        for one in answered:
+            kind = one.kind
+            if kind is not last:  # most are of one
+                last, tally = (
+                    kind,
+                    self._tallies.get(kind) or self._tallies.setdefault(kind, _Tally()),
+                )
+            seconds, database = one.seconds, one.database_seconds
+            tally.counts[bisect_left(SECONDS, seconds)] += 1
+            tally.total += seconds
+            tally.database_counts[bisect_left(SECONDS, database)] += 1
+            tally.database_total += database
+            if one.codes:
+                self._errors.update(one.codes)
 
     def hand_over(self) -> None:
         """Add what was counted to the metrics."""
