@@ -1,37 +1,41 @@
 """What metrics, request ids, spans and the longer line of the log cost a small request.
 
-    python -m benchmarks.seeing --rounds 200
+    python -m benchmarks.seeing --limit 160
 
-Processes hold the application and answer the same request again and again, on a connection without
-a kernel, in turns of some milliseconds, so that whatever else the machine does hits all alike. Two
-that run the same code differ by some per cent, by where their memory lies: so there are several of
-each kind, and how far they lie apart is printed. The kinds differ in this alone:
-``without`` has cut out of its code what was added to see more, ``off`` has it but METRICS is not
-set, ``scraped`` has METRICS and is asked for its metrics every five seconds. What counts is the
-processor time of the process, without the database's.
+A process holds the application and answers the same request again and again, on a connection
+without a kernel, in turns of some milliseconds. Between them it changes its own code (``cutting``):
+a turn has all that was added to see more, nothing of it, or all but one part. So it is one process,
+at one time, and the same memory, and what a round's turns differ by is what is looked for. Where
+code lies in memory makes it faster or slower: it is moved every few rounds, and there are several
+processes, one after the other. How far they lie apart gives the error that is printed.
 
-``--instructions`` counts what the processor is told to do instead, with valgrind: a process of each
-kind, slow, and less touched by what else the machine does; runs still differ by some per cent. It
-leaves the kernel out, and whether memory is in the caches; and nobody asks for the metrics
-meanwhile.
+``off`` has all but does not count, as if METRICS were not set. What is done by the clock, for the
+metrics, is measured by itself: handing over once a second, and being asked every five seconds. A
+process that is busy all the time pays it out of the same seconds: that is the share of it.
+
+What counts is the processor time of the process, without the database's. ``--instructions`` counts
+what the processor is told to do instead, with valgrind: slow, and not touched by what else the
+machine does. It leaves the kernel out, and whether memory is in the caches.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import asyncio
-import importlib.machinery
+import contextlib
+import itertools
+import json
+import math
 import os
+import random
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,84 +43,36 @@ import orjson
 
 from benchmarks import database as databases
 from benchmarks.cases import PERSON, viewers
+from benchmarks.cutting import PARTS, Cutting
 from benchmarks.issuing import issuing
 from benchmarks.processes import free_port
 from benchmarks.system import Surroundings
 from benchmarks.systems import Project
 
-WAYS = ("without", "off", "scraped")
-SCRAPE_SECONDS = 5.0
-FOLDER = Path(__file__).resolve().parents[1] / ".data" / "benchmark"
-OLDER_FIELDS = (
-    *("method", "path", "operation", "document", "viewer", "cost", "statements", "executor"),
-    *("fallback_reason", "database_milliseconds", "status", "milliseconds", "codes"),
-)
-"""What the line of the log had before."""
-CUT = {
-    "self.request_id = request_id(": "self.request_id = ''",
-    "fields += b'x-request-id": "pass",
-    "current.set(": "pass",
-    "log.client = ": "pass",
-    "if head.traceparent:": "pass",
-    "if tracing.on:": "pass",
-    "asked.prepare_seconds = ": "pass",
-    "log.prepare_milliseconds = ": "pass",
-    "log.pool_milliseconds = ": "pass",
-    "if self.requests is not None:": "pass",
+EVERYTHING = frozenset(PARTS)
+COUNTED = "counted"
+WAYS: Mapping[str, frozenset[str]] = {
+    "without": frozenset(),
+    "off": EVERYTHING,
+    COUNTED: EVERYTHING,
+    **{f"but {part}": EVERYTHING - {part} for part in PARTS},
 }
-"""How the statements begin that were added to see more, and what was there before."""
-TRACE = "'trace_id'"
-"""A field of the line that was added."""
+"""The parts that a turn's code has."""
+TWICE = ("without", "off", COUNTED)
+"""Of these each round has two turns: more depends on them."""
+SCRAPE_SECONDS = 5.0
+SCRAPES, SERIES = 20, 400
+"""How often it is asked for the metrics, and how many lines there are at least."""
+TURN, WARMING = 100, 30
+"""So many requests are measured, after so many that are not."""
+MOVED = 20
+"""Rounds after which the code is moved."""
+FOLDER = Path(__file__).resolve().parents[1] / ".data" / "benchmark"
 
 
-class Cut(ast.NodeTransformer):
-    """Takes what was added out of a module."""
-
-    def __init__(self) -> None:
-        self.missing = {*CUT, TRACE}
-        """What was not found yet."""
-
-    def visit(self, node: ast.AST) -> Any:
-        """The node without it."""
-        if isinstance(node, ast.stmt):
-            text = ast.unparse(node)
-            for start, before in CUT.items():
-                if text.startswith(start):
-                    self.missing.discard(start)
-                    return ast.parse(before).body[0]
-        self.generic_visit(node)
-        if isinstance(node, ast.Dict) and TRACE in map(ast.unparse, filter(None, node.keys)):
-            pairs = list(zip(node.keys, node.values, strict=True))
-            kept_pairs = [(k, v) for k, v in pairs if ast.literal_eval(k or v) in OLDER_FIELDS]
-            self.missing.discard(TRACE)
-            node.keys, node.values = [k for k, _ in kept_pairs], [v for _, v in kept_pairs]
-        return node
-
-
-def cut_out() -> Cut:
-    """Have the modules of the product imported without what was added."""
-    found = Cut()
-    load: Callable[..., Any] = importlib.machinery.SourceFileLoader.get_code
-
-    def get_code(loader: importlib.machinery.SourceFileLoader, name: str) -> Any:
-        if not name.startswith("community_gql."):
-            return load(loader, name)
-        path = loader.get_filename(name)
-        tree = ast.fix_missing_locations(found.visit(ast.parse(Path(path).read_text())))
-        return compile(tree, path, "exec")
-
-    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
-    return found
-
-
-def answer(way: str, key: str, token: str) -> None:
-    """As a process of its own: answer so many requests for each line, and write what they took."""
-    cut = cut_out() if way == "without" else None
-    with tempfile.TemporaryDirectory() as folder:
-        if way == "scraped":
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-            os.environ["METRICS"] = f"127.0.0.1:{free_port()}"
-        asyncio.run(_answer(Path(folder), key, token, cut))
+def answer(key: str, token: str) -> None:
+    """As a process of its own: measure what each line says, and write what was found."""
+    asyncio.run(_answer(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), key, token))
 
 
 class Pipe(asyncio.Transport):
@@ -152,7 +108,72 @@ def request_text(key: str, token: str) -> bytes:
     return f"POST /graphql HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
-async def _answer(folder: Path, key: str, token: str, cut: Any) -> None:
+class Turns:
+    """The application in this process, and requests for it."""
+
+    def __init__(self, ask: Callable[[int], Any], afterwards: Any) -> None:
+        self._ask, self._afterwards, self._requests = ask, afterwards, afterwards.requests
+        self._cutting = Cutting()
+        self._requests.count(of_all_kinds())
+
+    async def turn(self, way: str, count: int) -> float:
+        """Seconds of processor time for each request that is answered in this way."""
+        self._afterwards.catch_up()
+        self._cutting.keep(WAYS[way])
+        self._afterwards.requests = self._requests if way == COUNTED else None
+        async with asyncio.timeout(60):  # what is cut wrongly never answers
+            await self._ask(WARMING)
+        self._afterwards.catch_up()
+        start = time.process_time()
+        await self._ask(count)
+        self._afterwards.catch_up()
+        return (time.process_time() - start) / count
+
+    async def rounds(self, seconds: float) -> dict[str, list[float]]:
+        """What turns took, by their way and by the round."""
+        took: dict[str, list[float]] = {way: [] for way in WAYS}
+        order, end, number = [*WAYS, *TWICE], time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            if number % MOVED == 0:
+                self._cutting.lay_out_anew()
+            random.shuffle(order)
+            turns = [(way, await self.turn(way, TURN)) for way in order]
+            for way, found in took.items():
+                found.append(statistics.fmean(one for name, one in turns if name == way))
+            number += 1
+        return took
+
+
+def of_all_kinds() -> list[Any]:
+    """Requests of as many kinds as a server sees in the long run: each makes metrics longer."""
+    from community_gql.http.request_log import RequestLog
+
+    kinds = itertools.product(
+        ("query", "mutation"), ("compiled", "loaders"), (200, 294, 422, 500, 503)
+    )
+    return [RequestLog(type=t, executor=e, status=s, codes=(f"C{s}",)) for t, e, s in kinds]
+
+
+@contextlib.contextmanager
+def handing_over() -> Iterator[list[float]]:
+    """Milliseconds of processor time that each handing over to the metrics takes."""
+    from community_gql.http.gauges import Gauges
+
+    took: list[float] = []
+    tell = Gauges.tell
+
+    def timed(self: Gauges) -> None:
+        self._afterwards.catch_up()  # which is no part of it
+        start = time.thread_time()
+        tell(self)
+        took.append((time.thread_time() - start) * 1000)
+
+    Gauges.tell = timed  # type: ignore[method-assign]
+    yield took
+    Gauges.tell = tell  # type: ignore[method-assign]
+
+
+async def _answer(folder: Path, key: str, token: str) -> None:
     import gc
     import logging.config
 
@@ -162,13 +183,13 @@ async def _answer(folder: Path, key: str, token: str, cut: Any) -> None:
     from community_gql.http.connections import Connections
     from community_gql.http.limits import ConnectionLimits
     from community_gql.http.protocol import BoundedProtocol
+    from community_gql.http.quick import QUICK
     from community_gql.settings import Settings
+    from community_gql.telemetry.exposition import exposed
 
     logging.config.dictConfig(log_config("info", json=True))
     settings = Settings.load_to_serve()
     app = create_app(settings)
-    if cut is not None and cut.missing:
-        raise SystemExit(f"{cut.missing} is nowhere in the code: CUT has to follow it")
     text, loop, pipe = request_text(key, token), asyncio.get_running_loop(), Pipe()
     config = BoundedConfig(app, limits=ConnectionLimits(), log_config=None)
     config.load()
@@ -180,28 +201,30 @@ async def _answer(folder: Path, key: str, token: str, cut: Any) -> None:
             answered = await pipe.wrote
         return answered
 
-    if settings.metrics is not None:
-        from community_gql.telemetry.exposition import exposed
-
-        shown = exposed(*settings.metrics, folder)
-        shown.__enter__()
-    async with app.router.lifespan_context(app) as state:
-        protocol = BoundedProtocol(config, Connections(), dict(state or {}), loop)
-        protocol.connection_made(pipe)
-        await ask(4)
-        await asyncio.sleep(1)  # until it is compiled
-        answered = await ask(500)
-        assert answered.startswith(b"HTTP/1.1 200"), answered
-        assert b'"user":{' in answered, answered
-        gc.collect()
-        gc.freeze()
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
-            start = time.process_time()
-            await ask(int(line))
-            took = time.process_time() - start
-            sys.stdout.write(f"{took} {os.environ.get('METRICS', '-')}\n")
-            sys.stdout.flush()
-    os._exit(0)
+    assert settings.metrics is not None
+    with exposed(*settings.metrics, folder), handing_over() as handed:
+        async with app.router.lifespan_context(app) as state:
+            protocol = BoundedProtocol(config, Connections(), dict(state or {}), loop)
+            protocol.connection_made(pipe)
+            await ask(4)
+            await asyncio.sleep(1)  # until it is compiled
+            answered = await ask(500)
+            assert answered.startswith(b"HTTP/1.1 200"), answered
+            assert b'"user":{' in answered, answered
+            turns = Turns(ask, (state or {})[QUICK].runner.afterwards)
+            gc.collect()
+            gc.freeze()
+            while line := await loop.run_in_executor(None, sys.stdin.readline):
+                what, number = json.loads(line)
+                told: Any = time.process_time()
+                if what == "rounds":
+                    told = await turns.rounds(number)
+                elif what == "handed":
+                    told = handed
+                elif what in WAYS:
+                    told = await turns.turn(what, number)
+                print(json.dumps(told), flush=True)  # noqa: T201
+            os._exit(0)
 
 
 Whom = tuple[str, str, dict[str, str]]
@@ -211,10 +234,14 @@ Whom = tuple[str, str, dict[str, str]]
 class Child:
     """One of the processes, started by ``under`` if that is not empty."""
 
-    def __init__(self, way: str, whom: Whom, *under: str) -> None:
-        self.way, self.address = way, "-"
+    def __init__(self, whom: Whom, *under: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._address = f"127.0.0.1:{free_port()}"
         key, token, environment = whom
-        words = [sys.executable, "-m", "benchmarks.seeing", "--answer", way, key, token]
+        # From the start: prometheus-client looks when it is imported.
+        measures = {"METRICS": self._address, "PROMETHEUS_MULTIPROC_DIR": self._folder.name}
+        environment = environment | measures
+        words = [sys.executable, "-m", "benchmarks.seeing", "--answer", key, token]
         self.process = subprocess.Popen(
             [*under, *words],
             stdin=subprocess.PIPE,
@@ -224,52 +251,126 @@ class Child:
             env=environment | ({"PYTHONHASHSEED": "0"} if under else {}),
         )
 
-    def take(self, count: int) -> float:
-        """Seconds of processor time for so many requests."""
+    def take(self, what: str, number: float = 0) -> Any:
+        """What it tells of that."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.write(json.dumps([what, number]) + "\n")
         self.process.stdin.flush()
-        took, self.address = self.process.stdout.readline().split()
-        return float(took)
+        return json.loads(self.process.stdout.readline())
+
+    def end(self) -> None:
+        """Have it end."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+        self._folder.cleanup()
+
+    def scrape(self) -> float:
+        """Milliseconds of its processor time for being asked for its metrics once."""
+        start = self.take("now")
+        for _ in range(SCRAPES):
+            found = urllib.request.urlopen(f"http://{self._address}/metrics", timeout=20).read()
+            assert found.count(b"\n") > SERIES, found
+        return float(self.take("now") - start) / SCRAPES * 1000
 
 
 def instructions(way: str, whom: Whom, count: int) -> float:
     """How many instructions a request takes, over so many requests."""
     with tempfile.NamedTemporaryFile() as said:
         under = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--log-file={said.name}"]
-        child = Child(way, whom, *under, f"--callgrind-out-file={os.devnull}")
-        child.take(300)
+        child = Child(whom, *under, f"--callgrind-out-file={os.devnull}")
+        child.take(way, 300)
         switch = ["callgrind_control", str(child.process.pid), "-i"]
         subprocess.run([*switch, "on"], check=True, capture_output=True)
-        child.take(count)
+        child.take(way, count - WARMING)
         subprocess.run([*switch, "off"], check=True, capture_output=True)
-        assert child.process.stdin is not None
-        child.process.stdin.close()
-        child.process.wait(60)
+        child.end()
         found = re.search(r"Collected : (\d+)", said.read().decode())
         assert found is not None
         return int(found[1]) / count
 
 
-def scrape(children: list[Child], stop: threading.Event) -> None:
-    """Ask for the metrics as Prometheus does."""
-    while not stop.wait(SCRAPE_SECONDS):
-        for child in children:
-            if child.address != "-":
-                urllib.request.urlopen(f"http://{child.address}/metrics", timeout=20).read()
+Found = dict[str, list[float]]
+"""By what it is of, a number for each process."""
+
+
+def measured(whom: Whom, processes: int, seconds: float) -> Found:
+    """Microseconds of a request without, of what each way takes more, and of the clock's work."""
+    found: Found = {}
+    for _ in range(processes):
+        child = Child(whom)
+        try:
+            took = child.take("rounds", seconds)
+            scraped, handed = child.scrape(), child.take("handed")
+        finally:
+            child.end()
+        base = middle(took["without"]) * 1e6
+        clocks = (statistics.median(handed) + scraped / SCRAPE_SECONDS) / 1000
+        told = {
+            "rounds": float(len(took["off"])),
+            "without": base,
+            "off": between(took["off"], took["without"]),
+            COUNTED: between(took[COUNTED], took["off"]),
+            **{part: between(took["off"], took[f"but {part}"]) for part in PARTS},
+            "handing over": statistics.median(handed),
+            "a scrape": scraped,
+            "by the clock": clocks * base,
+        }
+        told["scraped"] = told["off"] + told[COUNTED] + told["by the clock"]
+        for name, number in told.items():
+            found.setdefault(name, []).append(number)
+    return found
+
+
+def middle(numbers: list[float]) -> float:
+    """The mean of the middle half."""
+    return statistics.fmean(sorted(numbers)[len(numbers) // 4 : -(len(numbers) // 4) or None])
+
+
+def between(more: list[float], less: list[float]) -> float:
+    """Microseconds that a round's turns differ by."""
+    return middle([a - b for a, b in zip(more, less, strict=True)]) * 1e6
+
+
+def report(found: Found) -> None:
+    """Print what each part takes, and how far the processes lie apart."""
+    base = statistics.fmean(found["without"])
+
+    def told(name: str, says: str) -> None:
+        mean, error = statistics.fmean(found[name]), deviation(found[name])
+        print(  # noqa: T201
+            f"{says:42} {mean:7.2f} µs, {mean / base * 100:5.2f} % "
+            f"(standard error {error / base * 100:.2f} %)"
+        )
+
+    print(f"{len(found['off'])} processes, {sum(found['rounds']):.0f} rounds")  # noqa: T201
+    print(f"{'a request without':42} {base:7.1f} µs")  # noqa: T201
+    for part in PARTS:
+        told(part, f"  {part}")
+    told("off", "off: all of these together")
+    told(COUNTED, "  counting for the metrics")
+    for name in ("handing over", "a scrape"):
+        print(f"  {name:40} {statistics.fmean(found[name]):7.2f} ms each")  # noqa: T201
+    told("by the clock", "  handed over every second, scraped every 5")
+    told("scraped", "scraped: all of these together")
+
+
+def deviation(numbers: list[float]) -> float:
+    """The standard error of their mean."""
+    if len(numbers) < 2:
+        return float("nan")
+    return statistics.stdev(numbers) / math.sqrt(len(numbers))
 
 
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--people", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--requests", type=int, default=100, help="in each turn")
-    parser.add_argument("--processes", type=int, default=4, help="of each kind")
-    parser.add_argument("--limit", type=float, default=200, help="seconds, then it is enough")
+    parser.add_argument("--processes", type=int, default=6)
+    parser.add_argument("--limit", type=float, default=160, help="seconds, of all together")
     parser.add_argument("--instructions", type=int, metavar="REQUESTS", help="count them instead")
-    parser.add_argument("--answer", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--answer", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.answer:
         answer(*given.answer)
@@ -285,45 +386,9 @@ def main() -> None:
         if given.instructions:
             counts = {way: instructions(way, whom, given.instructions) for way in WAYS}
             for way, number in counts.items():
-                print(f"{way:8} {number:9,.0f}, {number / counts['without']:.4f} of without")  # noqa: T201
+                print(f"{way:24} {number:9,.0f}, {number / counts['without']:.4f} of without")  # noqa: T201
             return
-        children = [Child(way, whom) for _ in range(given.processes) for way in WAYS]
-        stop = threading.Event()
-        thread = threading.Thread(target=scrape, args=(children, stop))
-        took: dict[Child, list[float]] = {child: [] for child in children}
-        try:
-            for child in children:
-                child.take(given.requests)
-            thread.start()
-            end = time.monotonic() + given.limit
-            for number in range(given.rounds):
-                if time.monotonic() > end:
-                    break
-                first = number % len(children)
-                for child in children[first:] + children[:first]:
-                    took[child].append(child.take(given.requests) / given.requests)
-        finally:
-            stop.set()
-            for child in children:
-                child.process.kill()
-    report(took)
-
-
-def report(took: dict[Child, list[float]]) -> None:
-    """Print what each kind took, and how far its processes lie apart."""
-    medians = {
-        way: [statistics.median(took[child]) * 1e6 for child in took if child.way == way]
-        for way in WAYS
-    }
-    base = statistics.fmean(medians["without"])
-    print(f"{len(next(iter(took.values())))} turns")  # noqa: T201
-    for way, found in medians.items():
-        mean = statistics.fmean(found)
-        error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("nan")
-        print(  # noqa: T201
-            f"{way:8} {mean:7.1f} µs a request, {mean / base:.4f} of without "
-            f"(its processes {min(found):.1f} to {max(found):.1f}, standard error {error:.1f})"
-        )
+        report(measured(whom, given.processes, given.limit / given.processes))
 
 
 if __name__ == "__main__":
