@@ -63,16 +63,19 @@ TWICE = ("without", "off", COUNTED)
 SCRAPE_SECONDS = 5.0
 SCRAPES, SERIES = 20, 400
 """How often it is asked for the metrics, and how many lines there are at least."""
-TURN, WARMING = 100, 30
+TURN, WARMING = 100, 60
 """So many requests are measured, after so many that are not."""
-MOVED = 20
+MOVED = 4
 """Rounds after which the code is moved."""
 FOLDER = Path(__file__).resolve().parents[1] / ".data" / "benchmark"
 
 
 def answer(key: str, token: str) -> None:
     """As a process of its own: measure what each line says, and write what was found."""
-    asyncio.run(_answer(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), key, token))
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `serve` has it
+        runner.run(_answer(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), key, token))
 
 
 class Pipe(asyncio.Transport):

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 from sqlalchemy.exc import DBAPIError
 
-from community_gql.telemetry.correlation import current
+from community_gql.telemetry.correlation import current_id
 
 HIDDEN = "…"
 _STDERR = 2  # its file descriptor
@@ -38,8 +38,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if (request_id := current.get()) is not None:
-            line["request_id"] = request_id.decode()
+        if (request_id := current_id()) is not None:
+            line["request_id"] = request_id
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info and record.exc_info[1] is not None:
             line["traceback"] = describe(record.exc_info[1])

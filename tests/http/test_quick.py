@@ -20,6 +20,8 @@ from community_gql.http import quick
 from community_gql.http.quick import QUICK, Quick
 from community_gql.http.whole import Whole
 from community_gql.identity.development import DevelopmentIssuer
+from community_gql.operations.statement import arguments_of
+from community_gql.telemetry.correlation import current_id
 from tests.http.server import free_port
 from tests.support import factories as make
 from tests.support.listening import HOST, Listening, listening
@@ -181,6 +183,24 @@ async def test_the_answer_is_the_same(ways: Ways, anna: make.Person, is_signed_i
         assert one.line["request_id"] == one.headers["x-request-id"]
         given = headers.get("X-Request-Id")
         assert given is None or one.headers["x-request-id"] == given
+
+
+async def test_other_lines_of_the_request_name_it(
+    ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str | None] = []
+
+    def noted(*given: Any) -> Any:
+        found.append(current_id())
+        return arguments_of(*given)
+
+    body = {"query": PAGE, "variables": {"n": 1}}
+    await ways.compiled(body)
+    monkeypatch.setattr("community_gql.http.quick.arguments_of", noted)
+    one = await ways.ask(body)
+    assert one.was_quick
+    assert found == [one.headers["x-request-id"]]
+    assert current_id() is None
 
 
 LONG: dict[str, tuple[Any, dict[str, str]]] = {

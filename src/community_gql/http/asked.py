@@ -15,7 +15,7 @@ from community_gql.logs import line_format, moment
 from community_gql.operations.pipeline import Executor
 from community_gql.operations.prepared import Prepared
 from community_gql.operations.statement import Statement
-from community_gql.telemetry.correlation import request_id, trace_id
+from community_gql.telemetry.correlation import new_id, request_id, trace_id
 
 _KEPT = 2000
 """So many numbers are kept as text."""
@@ -25,9 +25,12 @@ class Asked:
     """One request on the quick way."""
 
     __slots__ = (
-        *("balance", "ended", "head", "key", "media", "origin_fields", "path", "prepare_seconds"),
-        *("prepared", "request_id", "started", "statement", "stopwatch", "viewer"),
+        *("balance", "deadline", "ended", "head", "key", "media", "origin_fields", "path"),
+        *("prepare_seconds", "prepared", "request_id", "started", "statement", "stopwatch"),
+        "viewer",
     )
+    deadline: float
+    """When it is late, by the clock of the loop."""
     balance: Balance | None
     """What the budget holds, once something was charged."""
     prepare_seconds: float
@@ -44,7 +47,7 @@ class Asked:
         """``started`` is by ``time.perf_counter``."""
         self.head, self.path, self.media, self.viewer = head, path, media, viewer
         self.started = self.ended = started
-        self.request_id = request_id(head.request_id)
+        self.request_id = request_id(head.request_id) if head.request_id else new_id()
         self.stopwatch = Stopwatch()
 
     def found(self, prepared: Prepared, statement: Statement) -> None:

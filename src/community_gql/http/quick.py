@@ -29,7 +29,7 @@ from community_gql.http.whole import Whole
 from community_gql.operations.prepared import Params
 from community_gql.operations.statement import arguments_of
 from community_gql.telemetry import tracing
-from community_gql.telemetry.correlation import current
+from community_gql.telemetry.correlation import answering, current
 
 QUICK = "quick"
 """Where the state of the application has it."""
@@ -51,9 +51,15 @@ class Quick:
         self.runner, self._authenticate, self._proxies = runner, authenticate, proxies
         self._operations, self._config = runner.operations, runner.config
         self._budget, self._value = runner.config.budget, runner.operations.database.value
-        self._running: dict[asyncio.Task[None], float] = {}
-        """What runs, the oldest first, with the time of the loop's clock at which it is late."""
+        self._running: dict[asyncio.Task[None], Asked] = {}
+        """What runs, the oldest first."""
         self._timer: asyncio.TimerHandle | None = None
+        answering.add(self)
+
+    def id_of(self, task: asyncio.Task[Any]) -> bytes | None:
+        """The id of the request that the task answers."""
+        asked = self._running.get(task)
+        return None if asked is None else asked.request_id
 
     def start(self, request: Whole) -> bool:
         """Have it answered; False if it must go the long way. Then nothing has happened."""
@@ -64,9 +70,10 @@ class Quick:
         loop = protocol.loop
         request.task = task = loop.create_task(self._answer(request, asked))
         protocol.tasks.add(task)
-        deadline = self._running[task] = loop.time() + self._config.request_timeout
+        self._running[task] = asked
+        asked.deadline = loop.time() + self._config.request_timeout
         if self._timer is None:
-            self._timer = loop.call_at(deadline, self._look, loop)
+            self._timer = loop.call_at(asked.deadline, self._look, loop)
         return True
 
     def _asked(self, request: Whole) -> Asked | None:
@@ -96,7 +103,6 @@ class Quick:
         params = None if viewer is None else _params(body)
         if viewer is None or params is None:
             return None
-        read = time.perf_counter()
         opens = self._config.opens_schema_to(viewer)
         found = self._operations.recall(*params, open_schema=opens)
         if found is None:
@@ -105,7 +111,7 @@ class Quick:
         asked.found(*found)
         if self._cors is not None:
             asked.origin_fields = self._cors.of(protocol.headers)
-        asked.prepare_seconds = time.perf_counter() - read
+        asked.prepare_seconds = time.perf_counter() - started
         asked.key = key_of(viewer.sub, head.client)
         asked.balance = self._budget.charge_now(asked.key, max(asked.prepared.cost, 1))
         return asked
@@ -120,7 +126,6 @@ class Quick:
 
     async def _answer(self, request: Whole, asked: Asked) -> None:
         """Run the statement, and answer; never raises but when it is cancelled."""
-        current.set(asked.request_id)
         prepared, statement = asked.prepared, asked.statement
         try:
             if asked.balance is None:
@@ -155,8 +160,9 @@ class Quick:
 
     async def _end_differently(self, request: Whole, asked: Asked, error: BaseException) -> None:
         """Answer where no data came of the statement."""
+        current.set(asked.request_id)  # also for tasks that are begun here
         if isinstance(error, asyncio.CancelledError):
-            if self._running[request.task] > request.protocol.loop.time():
+            if asked.deadline > request.protocol.loop.time():
                 request.protocol.transport.close()  # the process ends
                 raise error
             request.task.uncancel()
@@ -193,9 +199,9 @@ class Quick:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what takes too long, and look again when the next may."""
         now, self._timer = loop.time(), None
-        for task, deadline in self._running.items():
-            if deadline > now:
-                self._timer = loop.call_at(deadline, self._look, loop)
+        for task, asked in self._running.items():
+            if asked.deadline > now:
+                self._timer = loop.call_at(asked.deadline, self._look, loop)
                 break
             task.cancel()
 

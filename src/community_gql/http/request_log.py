@@ -43,7 +43,7 @@ class RequestLog:
     fallback_reason: str | None = None
     """Why it was the loaders."""
     prepare_milliseconds: float = 0
-    """For reading the document and the variables."""
+    """For reading the document and the variables; on the quick way the head with them."""
     compile_milliseconds: float = 0
     """For compiling it, if the request waited for that."""
     pool_milliseconds: float = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import count
+from typing import Any, Protocol
+from weakref import WeakSet
 
 _SANE = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(  # W3C Trace Context; versions to come may append to it
@@ -16,6 +19,31 @@ _made: Callable[[int], bytes] = (secrets.token_hex(6).encode() + b"-%x").__mod__
 
 current: ContextVar[bytes | None] = ContextVar("id of the request", default=None)
 """The id of the request that is being answered, for what is logged meanwhile."""
+
+
+class Answering(Protocol):
+    """What answers requests in tasks of their own, without setting ``current`` in each."""
+
+    def id_of(self, task: asyncio.Task[Any]) -> bytes | None:
+        """The id of the request that the task answers."""
+
+
+answering: WeakSet[Answering] = WeakSet()
+
+
+def current_id() -> str | None:
+    """The id of the request that is being answered, if one is."""
+    found = current.get()
+    if found is None:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # there is no loop
+            task = None
+        if task is not None:
+            ids = [each.id_of(task) for each in answering]
+            found = next((each for each in ids if each is not None), None)
+    return None if found is None else found.decode("ascii")
+
 
 new_id: Callable[[], bytes] = map(_made, count(1)).__next__
 """Makes an id. Each request needs one: this way no code in Python runs for it."""
