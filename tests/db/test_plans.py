@@ -12,7 +12,7 @@ from sqlalchemy import literal_column, select
 from sqlalchemy.dialects import postgresql
 
 from community_gql.db.models import Story
-from community_gql.schema.filters import RECENT_STORIES
+from community_gql.graph.marks import RECENT_STORIES
 
 Make = Callable[..., Awaitable[str]]
 Connect = Callable[[str], Awaitable[asyncpg.Connection]]
@@ -40,7 +40,7 @@ ROWS = """
 
 RECENT = str(
     select(literal_column("1"))
-    .select_from(RECENT_STORIES.steps.join(Story, RECENT_STORIES.predicate(Story, {})))
+    .select_from(RECENT_STORIES.steps({}).join(Story, RECENT_STORIES.predicate(None, Story, {})))
     .compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
 )
 """The expressions of the index are those that the product asks for."""
@@ -79,11 +79,11 @@ PLANS = [
         "ORDER BY created_at DESC, id DESC LIMIT 21",
     ),
     (
-        "idx_stories_words_tags_time",
+        "idx_stories_marks_words_tags",
         "SELECT * FROM stories WHERE search @@ websearch_to_tsquery('english', 'c4ca4238a0b92382')",
     ),
-    ("idx_stories_words_tags_time", "SELECT * FROM stories WHERE tags_cached @> '{growth}'"),
-    ("idx_stories_words_tags_time", RECENT),
+    ("idx_stories_marks_words_tags", "SELECT * FROM stories WHERE tags_cached @> '{growth}'"),
+    ("idx_stories_marks_words_tags", RECENT),
     (
         "idx_story_tags_tag_id",
         "SELECT story_id FROM story_tags WHERE tag_id = 7 ORDER BY story_id DESC LIMIT 21",

@@ -72,6 +72,7 @@ FUNCTIONS = {
     "function tags_cached_is_kept()": "tags_cached is written by triggers only",
     "function tag_lock_stories()": "lock order, when a tag is deleted",
     "function profiles_changed()": "keeps users.name_key",
+    "function story_marks(character varying[],timestamp with time zone)": "what an index is of",
     "function without_accents(text)": "what users.name_key is made of",
     "function set_updated_at()": "updated_at",
     "function mark_stale_features(character varying[])": "marks for matching",

@@ -312,14 +312,10 @@ class Story(Base):
             postgresql_where=text("visibility = 'public'"),
         ),
         Index(
-            "idx_stories_words_tags_time",
+            "idx_stories_marks_words_tags",
+            text("story_marks(tags_cached, created_at)"),
             "search",
             "tags_cached",
-            text(
-                "(ARRAY[date_bin('24:00:00'::interval, created_at, '2000-01-01 00:00:00+00'"
-                "::timestamptz), date_bin('336:00:00'::interval, created_at, "
-                "'2000-01-01 00:00:00+00'::timestamptz)])"
-            ),
             postgresql_using="gin",
         ),
     )

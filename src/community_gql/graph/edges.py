@@ -8,7 +8,7 @@ Four kinds: to one row (``ToOne``), to a page of rows (``ToPage``), to all of fe
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -106,12 +106,15 @@ class Walk(NamedTuple):
 class Recent(NamedTuple):
     """Which rows are recent, in steps of which each goes further back than the one before it."""
 
-    steps: Any
-    """A FROM item with a row for each step."""
-    predicate: Callable[[Entity, Mapping[str, Sql]], ColumnElement[bool]]
-    """Which rows of an entity are of the step, within the windows of a filter's binds."""
+    steps: Callable[[Mapping[str, Sql]], Any]
+    """A FROM item with a row for each step, for the windows of a filter's binds."""
+    predicate: Callable[[Entity, Entity, Mapping[str, Sql]], ColumnElement[bool]]
+    """Which rows are of the step, within the windows of a filter's binds: for the parent, or None,
+    and the entity. The parent's own rows, as far as an index of them needs the parent."""
     is_complete: Callable[[Mapping[str, Sql]], ColumnElement[bool]]
     """Whether all rows within the windows are of the step."""
+    within: Callable[[Entity, Entity, Mapping[str, Sql]], ColumnElement[bool]]
+    """What all rows within the windows meet, for the same index; only with one of the ends."""
     ends: frozenset[str]
     """The windows that the steps end with: most rows of a step lie in these."""
 
@@ -130,6 +133,10 @@ class Filter:
     """Of a scarce one: how many times as long as others it takes to check row by row."""
     window: bool = False
     """Whether it bounds what the default order goes by, so that its index finds these rows."""
+    light: bool = False
+    """Of a scarce one: whether checking the rows of one parent takes less than its index."""
+    marked: Callable[[Entity, Sql], ColumnElement[bool]] | None = None
+    """Of a scarce one: what its predicate implies, for an index that finds less by it."""
     walk: Callable[[Entity, Sql], Walk] | None = None
     """Of a scarce one whose index is read whole: how to count without that, for the entity."""
 
@@ -236,10 +243,17 @@ class ToPage(Edge):
     orders: Mapping[str, Order]
     default_order: str
     filters: Mapping[str, Filter]
-    found_by: Callable[[Entity, Entity], ColumnElement[bool]] | None = None
-    """What ``arrives`` says, for an index that can be combined with those of scarce filters."""
+    found_by: Callable[[Entity, Entity, Mapping[str, Sql]], ColumnElement[bool]] | None = None
+    """What ``arrives`` says, for an index that can be combined with those of scarce filters, whose
+    binds may say more of it."""
     recent: Recent | None = None
     """Which rows are recent, by the same index."""
+
+    def demands(
+        self, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]
+    ) -> list[ColumnElement[bool]]:
+        """What members of the filter demand of an entity."""
+        return [self.filters[name].predicate(entity, binds[name]) for name in names]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,7 @@ the arguments and cached; whatever varies is a bind parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +21,6 @@ from sqlalchemy import (
     inspect,
     literal_column,
     not_,
-    or_,
     select,
     true,
     union_all,
@@ -30,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from community_gql.db.changes import MOMENT_SQL
+from community_gql.graph.cuts import Columns, Cut, directed
 from community_gql.graph.edges import (
     Recent,
     Shape,
@@ -40,7 +39,8 @@ from community_gql.graph.edges import (
     Walk,
     primary_key,
 )
-from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order, beyond, cursor_binds
+from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order, cursor_binds
+from community_gql.graph.recent import first_known, newest_of, ranked_keys
 from community_gql.graph.terms import Entity, Sql, SqlSelect
 from community_gql.graph.visibility import is_everyones, rule, visible
 
@@ -48,9 +48,6 @@ NEAR_ROWS = 5000
 """How many rows of a list are looked through for those that match a filter, before its index is."""
 KEYS = "keys"
 """The bind parameter that holds the keys of a batch."""
-
-Columns = Callable[[Entity], Sequence[Sql]]
-"""What is selected of an entity."""
 
 
 def _among_keys(column: Any) -> ColumnElement[bool]:
@@ -187,7 +184,10 @@ def listed(
     ``known`` are members of the filter that all rows of the child are known to meet.
     """
     asked = [name for name in binds if name not in set(known)]
-    demands = _demands(edge, child, binds, asked)
+    light = [name for name in asked if edge.filters[name].light] if parent is not None else []
+    demands = edge.demands(child, binds, [name for name in asked if name not in light])
+    # "is true" has no index.
+    demands += [found.is_(True) for found in edge.demands(child, binds, light)]
     return visible(child, *columns).where(edge.arrives(parent, child), *demands)
 
 
@@ -198,18 +198,11 @@ def count_of(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sq
     are more than MAX_COUNT, or all; what has fewer recent rows has few.
     """
     whole = _counted(_countable(edge, parent, child, binds), parent)
-    if parent is not None or edge.recent is None or not _is_scarce(edge, binds):
+    recent = _recent(edge, parent, child, binds)
+    if recent is None:
         return whole
-    if _walk(edge, None, child, binds) is not None:
-        return whole
-    recent = _counted(_recent_hits(edge, edge.recent, binds), None).lateral("counted")
-    # unscoped: numbers of scoped rows
-    enough = select(recent.c.n).select_from(edge.recent.steps.join(recent, true()))
-    is_known = or_(recent.c.n > literal_column(str(MAX_COUNT)), edge.recent.is_complete(binds))
-    enough = enough.where(is_known).limit(literal_column("1"))
-    number = func.coalesce(enough.scalar_subquery(), whole.scalar_subquery()).label("n")
-    # OFFSET keeps it from being put in the place of each mention, and counted twice.
-    return select(number).offset(literal_column("0"))  # unscoped: one number
+    found = _counted(_recent_hits(edge, recent, parent, binds), parent)
+    return first_known(recent, parent, binds, found, MAX_COUNT + 1, whole)
 
 
 def _counted(rows: SqlSelect, parent: Entity) -> SqlSelect:
@@ -220,19 +213,42 @@ def _counted(rows: SqlSelect, parent: Entity) -> SqlSelect:
     return select(func.count().label("n")).select_from(rows.subquery())
 
 
-def _recent_hits(edge: ToPage, recent: Recent, binds: Mapping[str, Sql]) -> SqlSelect:
-    """A row for each row of a root list that is recent, as far as a row of the steps says."""
+def _recent(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Recent | None:
+    """The steps in which the rows that a filter leaves are counted, if there are any."""
+    if any(edge.filters[name].marked is not None for name in binds):
+        return None  # found at once
+    if parent is not None:
+        return edge.recent if binds else None
+    if not _is_scarce(edge, binds) or _walk(edge, None, child, binds) is not None:
+        return None
+    return edge.recent
+
+
+def _recent_hits(
+    edge: ToPage, recent: Recent, parent: Entity, binds: Mapping[str, Sql]
+) -> SqlSelect:
+    """A row for each row of a list that is recent, as far as a row of the steps says."""
     entity = aliased(edge.target.model)
     one: Any = literal_column("1").label("one")
+    rows = _recent_rows(edge, recent, parent, entity, [one], binds)
+    # unscoped: of rows that are scoped
+    return select(one).select_from(_as_found(rows, parent))
+
+
+def _recent_rows(
+    edge: ToPage,
+    recent: Recent,
+    parent: Entity,
+    entity: Entity,
+    columns: Sequence[Sql],
+    binds: Mapping[str, Sql],
+) -> SqlSelect:
     ends = [name for name in binds if name in recent.ends]
     others = {name: value for name, value in binds.items() if name not in recent.ends}
     # "is true" has no index: PostgreSQL would read that of a long window as well.
-    inside = [found.is_(True) for found in _demands(edge, entity, binds, ends)]
-    rows = _by_filter(edge, None, entity, [one], others)
-    # A CTE is planned to be read whole, see ``_hits_to_count``.
-    hits = rows.where(recent.predicate(entity, binds), *inside).cte(nesting=True)
-    # unscoped: of rows that are scoped
-    return select(one).select_from(hits.prefix_with("MATERIALIZED"))
+    inside = [found.is_(True) for found in edge.demands(entity, binds, ends)]
+    rows = _by_filter(edge, parent, entity, columns, others)
+    return rows.where(recent.predicate(parent, entity, binds), *inside)
 
 
 def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> SqlSelect:
@@ -247,8 +263,9 @@ def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, 
         rows = visible(child, one).select_from(walk.source).where(walk.where, same)
         return rows if walk.once is None else rows.where(walk.once)
     if _finds_hits(edge, parent, binds):
+        hits = _by_filter(edge, parent, child, [one.label("one")], binds)
         # unscoped: of rows that are scoped
-        return select(one).select_from(_hits_to_count(edge, parent, child, binds))
+        return select(one).select_from(_as_found(hits, parent))
     rows = listed(edge, parent, child, [one], binds)
     if parent is None and binds:
         # Windows of the default order: in it, its index leads to the rows within.
@@ -257,13 +274,12 @@ def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, 
     return rows
 
 
-def _hits_to_count(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Any:
-    """A row for each of ``listed``, found by the filters' own indexes, as far as somebody reads."""
-    rows = _by_filter(edge, parent, child, [literal_column("1").label("one")], binds)
+def _as_found(rows: SqlSelect, parent: Entity) -> Any:
+    """Rows that are found by the filters' own indexes, as a FROM item that is read row by row."""
     if parent is None:
         # A CTE is planned to be read whole, and is not. What is planned for its first rows goes
         # through the whole table where there are fewer rows than PostgreSQL guessed.
-        return rows.cte().prefix_with("MATERIALIZED")
+        return rows.cte(nesting=True).prefix_with("MATERIALIZED")
     return rows.correlate(parent).offset(literal_column("0")).subquery()
 
 
@@ -279,10 +295,28 @@ def _by_filter(
     PostgreSQL would combine the index of a word with that of what everyone may see: half of the
     table is read to find a hundredth of it. It uses no index for "is true", and guesses as well.
     """
-    finds = edge.found_by if parent is not None and edge.found_by is not None else edge.arrives
     # unscoped: by the rule itself, in another form
     rows = select(*columns).select_from(entity).where(rule(entity).is_(true()))
-    return rows.where(finds(parent, entity), *_demands(edge, entity, binds, binds))
+    return rows.where(*_finding(edge, parent, entity, binds, binds))
+
+
+def _finding(
+    edge: ToPage, parent: Entity, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]
+) -> list[ColumnElement[bool]]:
+    """What the filters demand, and the list, in the forms that the filters' indexes know."""
+    filters = [(edge.filters[name], binds[name]) for name in names]
+    recent = edge.recent if edge.recent is not None and edge.recent.ends & set(names) else None
+    found = [asked.marked(entity, value) for asked, value in filters if asked.marked is not None]
+    for asked, value in filters:
+        demand = asked.predicate(entity, value)
+        is_said = asked.marked is not None or (recent is not None and asked.window)
+        # "is true" has no index.
+        found.append(demand.is_(True) if is_said else demand)
+    if recent is not None:
+        found.append(recent.within(parent, entity, binds))
+    if edge.found_by is not None and parent is not None:
+        return [edge.found_by(parent, entity, binds), *found]
+    return [edge.arrives(parent, entity), *found]
 
 
 def _walk(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Walk | None:
@@ -294,38 +328,6 @@ def _walk(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql])
     ((name, value),) = binds.items()
     found = edge.filters[name].walk
     return None if found is None else found(child, value)
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A page to be cut out of a list: how it is ordered, and which rows of that.
-
-    ``binds`` are the filter's; ``there`` are the keys of the cursor, none without one; ``limit``
-    is a number of rows. The order's keys are columns named ``key_name`` and a number.
-    """
-
-    order: Order
-    backward: bool
-    binds: Mapping[str, Sql]
-    there: Sequence[Sql]
-    limit: int
-    key_name: str
-
-    def names(self, entity: Entity) -> list[str]:
-        """The names of the keys."""
-        return [f"{self.key_name}{i}" for i, _ in enumerate(self.order.keys(entity, self.binds))]
-
-    @property
-    def literal_limit(self) -> ColumnElement[int]:
-        """The limit, written into the statement."""
-        return literal_column(str(self.limit), Integer)
-
-    def ordered(self, query: SqlSelect, keys: Sequence[Sql]) -> SqlSelect:
-        """The rows of ``query`` behind the cursor, in the order of ``keys``."""
-        if self.there:
-            descending = self.order.descending != self.backward
-            query = query.where(beyond(keys, self.there, descending))
-        return query.order_by(*directed(self.order, keys, self.backward))
 
 
 def page_of(
@@ -372,19 +374,45 @@ def _best_of_newest(
     """The page of the newest rows of the list, ordered once these are found."""
     binds, model = cut.binds, edge.target.model
     recent = aliased(model)
+    steps = _recent(edge, parent, recent, binds)
+    if steps is not None:
+        return _best_of_recent(edge, steps, parent, columns, cut, pool)
     if _finds_hits(edge, parent, binds):
         rows = _by_filter(edge, parent, recent, all_columns(recent), binds)
     else:
         rows = listed(edge, parent, recent, all_columns(recent), binds)
-    if parent is not None:
-        rows = rows.correlate(parent)
-    first = directed(pool, pool.keys(recent, binds), False)
-    newest = aliased(model, rows.order_by(*first).limit(RELEVANCE_POOL).subquery())
+    newest = newest_of(pool, recent, parent, binds, rows)
     keys = cut.order.keys(newest, binds)
     labelled = (key.label(n) for key, n in zip(keys, cut.names(newest), strict=True))
     # unscoped: orders rows that are scoped
     ranked = select(*columns(newest), *labelled)
     return cut.ordered(ranked, keys).limit(cut.literal_limit)
+
+
+def _best_of_recent(
+    edge: ToPage, recent: Recent, parent: Entity, columns: Columns, cut: Cut, pool: Order
+) -> SqlSelect:
+    """The same, where an index finds recent rows: of the first step that has enough of them."""
+    binds, model = cut.binds, edge.target.model
+
+    some, every = aliased(model), aliased(model)
+    rows = _recent_rows(edge, recent, parent, some, all_columns(some), binds)
+    found, newest = ranked_keys(edge, cut, newest_of(pool, some, parent, binds, rows))
+    # unscoped: keys of rows that are scoped
+    found = select(func.count().label("n"), found).select_from(newest)
+    rows = _by_filter(edge, parent, every, all_columns(every), binds)
+    whole, newest = ranked_keys(edge, cut, newest_of(pool, every, parent, binds, rows))
+    # unscoped: the same
+    whole = select(whole).select_from(newest)
+    known = first_known(recent, parent, binds, found, RELEVANCE_POOL, whole)
+    page = known.subquery() if parent is None else known.correlate(parent).lateral()
+    child = aliased(model)
+    keys = cut.order.keys(child, binds)
+    labelled = (key.label(n) for key, n in zip(keys, cut.names(child), strict=True))
+    is_best = getattr(child, edge.target.key_name) == any_(page.c.best)
+    # unscoped: the keys are of rows that are scoped
+    query = select(*columns(child), *labelled).select_from(child).join(page, is_best)
+    return query.order_by(*directed(cut.order, keys, cut.backward)).limit(cut.literal_limit)
 
 
 def _near_or_far(
@@ -401,7 +429,7 @@ def _near_or_far(
     next_rows = _next_rows(edge, cut, near_rows)
     found = _cut_out(edge, None, next_rows, columns, cut, _windows(edge, cut.binds))
     if parent is not None and edge.found_by is not None:
-        found = found.where(edge.found_by(parent, next_rows)).correlate(parent)
+        found = found.where(edge.found_by(parent, next_rows, {})).correlate(parent)
     near = found.cte()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == cut.literal_limit).select_from(near).scalar_subquery()
@@ -424,7 +452,7 @@ def _near_or_far(
 def _next_rows(edge: ToPage, cut: Cut, near_rows: int) -> Any:
     """The next rows of the whole table in the order, within the filter's windows."""
     entity = aliased(edge.target.model)
-    windows = _demands(edge, entity, cut.binds, _windows(edge, cut.binds))
+    windows = edge.demands(entity, cut.binds, _windows(edge, cut.binds))
     # unscoped: the page takes of these what the viewer may see
     inside = select(*all_columns(entity)).where(*windows)
     rows = cut.ordered(inside, cut.order.keys(entity, cut.binds))
@@ -443,12 +471,11 @@ def _finds_hits(edge: ToPage, parent: Entity, names: Iterable[str]) -> bool:
 def _hits(edge: ToPage, binds: Mapping[str, Sql], parent: Entity) -> Any:
     """All rows of the list that the filters' own indexes find; whoever may see them."""
     entity = aliased(edge.target.model)
-    found = _demands(edge, entity, binds, _indexed(edge, binds))
+    found = _finding(edge, parent, entity, binds, _indexed(edge, binds))
     # unscoped: the page takes of these what the viewer may see
     matching = select(*all_columns(entity)).where(*found)
     if parent is not None:
-        assert edge.found_by is not None
-        matching = matching.where(edge.found_by(parent, entity)).correlate(parent)
+        matching = matching.correlate(parent)
     # OFFSET has this subselect planned for itself, and so for the filters' indexes. Else the index
     # of what everyone may see would be read as well.
     return aliased(edge.target.model, matching.offset(literal_column("0")).subquery())
@@ -463,12 +490,6 @@ def _indexed(edge: ToPage, names: Iterable[str]) -> list[str]:
     return [name for name in names if edge.filters[name].scarce or edge.filters[name].window]
 
 
-def _demands(
-    edge: ToPage, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]
-) -> list[ColumnElement[bool]]:
-    return [edge.filters[name].predicate(entity, binds[name]) for name in names]
-
-
 def all_columns(entity: Entity) -> list[Sql]:
     """Every column of a mapped entity; PostgreSQL drops those that nobody uses."""
     return [getattr(entity, attribute.key) for attribute in inspect(entity).mapper.column_attrs]
@@ -477,9 +498,3 @@ def all_columns(entity: Entity) -> list[Sql]:
 def filter_binds(edge: ToPage, names: Iterable[str], prefix: str = "") -> dict[str, Sql]:
     """A bind per filter member, by member; ``prefix`` keeps apart two lists in one statement."""
     return {name: bindparam(prefix + name, type_=edge.filters[name].type) for name in names}
-
-
-def directed(order: Order, keys: Iterable[Sql], backward: bool) -> list[Sql]:
-    """``keys`` in the direction in which ``order`` is read."""
-    descending = order.descending != backward
-    return [key.desc() if descending else key.asc() for key in keys]

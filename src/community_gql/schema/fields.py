@@ -107,7 +107,7 @@ def page(
     orders: type[enum.Enum],
     filter: type | None = None,
     description: str,
-    found_by: Callable[[Any, Any], Any] | None = None,
+    found_by: Callable[[Any, Any, Any], Any] | None = None,
     recent: Recent | None = None,
 ) -> Declared:
     """A connection over the rows that the relationship leads to; None makes it a root list.
@@ -173,10 +173,12 @@ def member(
     scarce: bool = False,
     dear: int = 1,
     window: bool = False,
+    light: bool = False,
+    marked: Callable[[Any, Any], Any] | None = None,
     walk: Callable[[Any, Any], Walk] | None = None,
 ) -> Declared:
     """A member of a filter input, absent by default; the rest is in ``Filter``."""
-    found = Filter(type_, predicate, selective, scarce, dear, window, walk)
+    found = Filter(type_, predicate, selective, scarce, dear, window, light, marked, walk)
     metadata = {FILTERS: FilterMember(found, read)}
     return strawberry.field(description=description, default=UNSET, metadata=metadata)
 

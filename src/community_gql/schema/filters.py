@@ -12,12 +12,10 @@ from sqlalchemy import (
     DateTime,
     Double,
     Integer,
-    Interval,
     String,
     and_,
     cast,
     exists,
-    false,
     func,
     join,
     literal_column,
@@ -25,12 +23,11 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import array
-from sqlalchemy.orm import aliased
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
-from community_gql.graph.edges import Recent, Walk
+from community_gql.graph.edges import Walk
+from community_gql.graph.marks import has_first_and_last
 from community_gql.graph.paging import Order
 from community_gql.graph.search import (
     fold_tag,
@@ -119,60 +116,6 @@ def _tagged(story: Entity, names: Any) -> Walk:
     before = func.trim_array(names, cast(rest, Integer))
     once = not_(story.tags_cached.bool_op("&&")(before))
     return Walk(source, links.c.story_id, true(), once)
-
-
-# Not the columns of the steps: a subselect of them alone would bring their table along.
-_LENGTH: Any = literal_column("step.length", Interval)
-_NUMBER: Any = literal_column("step.number", Integer)
-
-
-_BINS: Any = [literal_column(f"'{hours}:00:00'::interval") for hours in (24, 336)]
-_FIRST_BIN: Any = literal_column("'2000-01-01 00:00:00+00'::timestamptz")
-
-
-def _bin_of(moment: Any, length: Any) -> Any:
-    """When the day or the fortnight of a moment began, in UTC, as the index of words has it."""
-    return func.date_bin(length, moment, _FIRST_BIN, type_=DateTime(timezone=True))
-
-
-def _step(binds: Any) -> tuple[Any, Any]:
-    """From when to when a step of the recent stories goes."""
-    # unscoped: nothing is shown of it, and the rows that it leads to are scoped
-    latest: Any = select(func.max(aliased(m.Story).created_at)).scalar_subquery()
-    if "created_before" in binds:
-        latest = func.least(latest, binds["created_before"])
-    return latest - (_NUMBER - literal_column("1")) * _LENGTH, latest
-
-
-def _is_recent(story: Entity, binds: Any) -> Any:
-    earliest, latest = _step(binds)
-    if "created_after" in binds:
-        earliest = func.greatest(earliest, binds["created_after"])
-    those = func.generate_series(_bin_of(earliest, _LENGTH), latest, _LENGTH)
-    listed = func.array(select(those).scalar_subquery())  # unscoped: no table
-    return array([_bin_of(story.created_at, length) for length in _BINS]).bool_op("&&")(listed)
-
-
-def _are_all_recent(binds: Any) -> Any:
-    if "created_after" not in binds:
-        return false()
-    earliest, _ = _step(binds)
-    return binds["created_after"] >= earliest
-
-
-RECENT_STORIES = Recent(
-    func.unnest(
-        literal_column("'{24:00:00,336:00:00,336:00:00}'::interval[]"),
-        literal_column("'{3,2,8}'::int[]"),
-    )
-    .table_valued("length", "number")
-    .render_derived(name="step"),
-    _is_recent,
-    _are_all_recent,
-    frozenset(["created_before"]),
-)
-"""Of two days, of two weeks, and of three months: so many last bins of time (``_bin_of``), up to
-that of the newest story or of ``created_before``."""
 
 
 def _story_search(text: str) -> str:
@@ -298,6 +241,7 @@ class StoryFilter:
         f"Stories with at least one of these tags, by name; at most {MAX_TAGS}.",
         _tags("tagsAny"),
         scarce=True,
+        light=True,
         walk=_tagged,
     )
     tags_all: list[str] | None = member(
@@ -306,6 +250,8 @@ class StoryFilter:
         f"Stories with every one of these tags, by name; at most {MAX_TAGS}.",
         _tags("tagsAll"),
         scarce=True,
+        light=True,
+        marked=has_first_and_last,
     )
     created_after: datetime | None = member(
         DateTime(timezone=True),
@@ -327,6 +273,7 @@ class StoryFilter:
         "to leave out. At most 500 characters.",
         _unless_blank(_story_search),
         scarce=True,
+        light=True,
     )
 
 

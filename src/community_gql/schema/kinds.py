@@ -297,7 +297,7 @@ class PageField(EdgeField[PagePlan]):
         orders: type[enum.Enum],
         filter_type: type | None,
         description: str,
-        found_by: Callable[[Any, Any], Any] | None = None,
+        found_by: Callable[[Any, Any, Any], Any] | None = None,
         recent: Recent | None = None,
     ) -> None:
         size = f"At most {MAX_PAGE_SIZE}"

@@ -7,6 +7,7 @@ from typing import Any
 import strawberry
 
 from community_gql.errors import BadRequest
+from community_gql.graph import marks
 from community_gql.graph.edges import Shape
 from community_gql.graph.loaders import ROOT as ROOT_KEY
 from community_gql.graph.paging import MAX_PAGE_SIZE
@@ -118,7 +119,7 @@ class Query:
         orders=filters.StoryOrder,
         filter=filters.StoryFilter,
         description="The feed: all stories that the viewer may see.",
-        recent=filters.RECENT_STORIES,
+        recent=marks.RECENT_STORIES,
     )
     tag: Tag | None = lookup(
         "A tag by its name.", "name", "The name, in any case.", by="name", read=fold_tag

@@ -5,6 +5,7 @@ The classes only declare fields; resolvers pass on rows of their ``shape``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     String,
+    and_,
     bindparam,
     case,
     exists,
@@ -27,6 +29,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import aliased
 
 from community_gql.db import models as m
+from community_gql.graph import marks
 from community_gql.graph.paging import Page
 from community_gql.graph.terms import Entity
 from community_gql.graph.visibility import visible
@@ -229,8 +232,14 @@ class Garden(Node):
     owner: User = one(m.Garden.owner, "Whose garden it is.")
 
 
-def _has_tag(tag: Any, story: Entity) -> Any:
-    return story.tags_cached.bool_op("@>")(array([tag.name]))
+def _has_tag(tag: Any, story: Entity, binds: Mapping[str, Any]) -> Any:
+    asked = [binds[name] for name in ("tags_any", "tags_all") if name in binds]
+    has_tag = story.tags_cached.bool_op("@>")(array([tag.name]))
+    # "is true" has no index: that of the marks knows it as well.
+    return and_(
+        has_tag.is_(True) if asked else has_tag,
+        *(marks.has_with(story, tag, names) for names in asked),
+    )
 
 
 @entity(m.Tag)
@@ -245,6 +254,7 @@ class Tag(Node):
         filter=filters.StoryFilter,
         description="Stories with this tag, as far as the viewer may see them.",
         found_by=_has_tag,
+        recent=marks.RECENT_STORIES_OF_TAG,
     )
     users: Connection[User] = page(
         m.Tag.users,
