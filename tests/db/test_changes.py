@@ -173,6 +173,7 @@ async def test_every_table_is_recorded_or_named_here(db: asyncpg.Connection) -> 
         "housekeeping": "nobody sees it",
         "hot_documents": "nobody sees them",
         "changes": "it is the record",
+        "name_words": "nobody sees them, and a name is told with its profile",
         "match_recipes": "nobody sees them",
         "stale_features": "nobody sees them",
         "stale_lists": "nobody sees them",

@@ -52,7 +52,8 @@ TRIGGERS = {
     **{
         f"trigger {table}.{name}_{operation}": "marks for matching"
         for table, name, operations in (
-            ("user_tags", "match_tags_changed", "insert update delete"),
+            ("user_tags", "match_tags_changed", "insert delete"),
+            ("user_tags", "match_row_changed", "update"),
             ("habits", "match_habits_changed", "insert update delete"),
             ("user_profiles", "match_row_changed", "insert update delete"),
             ("stories", "match_row_changed", "update delete"),
@@ -60,6 +61,13 @@ TRIGGERS = {
         for operation in operations.split()
     },
     "trigger users.match_user_goes": "marks for matching",
+    "trigger user_tags.user_tags_filled_insert": "what its people are ordered by",
+    "trigger user_tags.user_tags_filled_update": "what its people are ordered by",
+    **{
+        f"trigger {table}.{name}_{operation}": "keeps name_words, and user_tags as names change"
+        for table, name in (("user_tags", "user_tags_kept"), ("users", "users_named"))
+        for operation in ("insert", "update", "delete", "truncate")
+    },
     "trigger user_features.user_features_set_updated_at": "updated_at",
 }
 """What stands in no model. Columns, keys and indexes beyond the seed are those of models.py, as
@@ -81,6 +89,9 @@ FUNCTIONS = {
     "function match_row_changed()": "marks for matching",
     "function match_habits_changed()": "marks for matching",
     "function match_user_goes()": "marks for matching",
+    "function user_tags_filled()": "what the people of a tag are ordered by",
+    "function user_tags_kept()": "keeps name_words",
+    "function users_named()": "keeps name_words, and user_tags as names change",
 }
 
 

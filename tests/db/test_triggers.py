@@ -547,7 +547,7 @@ class Crowd:
             await connection.execute(
                 "SELECT FROM stories WHERE user_id = $1 ORDER BY id FOR UPDATE", person
             )
-            for table in ("stories", "user_tags", "user_profiles"):
+            for table in ("stories", "user_profiles", "user_tags"):
                 await connection.execute(f"DELETE FROM {table} WHERE user_id = $1", person)
         await connection.execute("DELETE FROM users WHERE auth0_sub = $1", person)
         comes = f"x{number}"

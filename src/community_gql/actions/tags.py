@@ -179,13 +179,11 @@ class Links:
     table: Table
     key: str
     owner: Any
-    shared: bool
-    """Whether to lock owners against deletion only: true for people, who stay taggable."""
 
 
 LINKS = (
-    Links(m.story_tags, "story_id", m.Story.id, shared=False),
-    Links(m.user_tags, "user_id", m.User.auth0_sub, shared=True),
+    Links(m.story_tags, "story_id", m.Story.id),
+    Links(m.user_tags, "user_id", m.User.auth0_sub),
 )
 """The tables of links, in the lock order of their owners."""
 
@@ -213,17 +211,15 @@ async def move(
 def _moving(links: Links) -> tuple[Fixed, Fixed, Fixed]:
     """Locking owners, giving them the bind ``target``, and taking ``source`` from them.
 
-    Owners are locked before their links change, so that nobody deletes them meanwhile. Every
-    other change of a story's tags locks the story first as well.
+    Owners are locked before their links change, so that nobody deletes them meanwhile, and in one
+    order. Every other change of a story's or a person's tags locks these first as well.
     """
     owner, source = links.table.c[links.key], bindparam("source", type_=BigInteger())
     having = links.table.c.tag_id == source
     tagged = select(owner).where(having)  # unscoped: moderation moves all links and shows none
     locked = select(links.owner).where(links.owner.in_(tagged))  # unscoped: their owners
     most = bindparam("most", type_=Integer())
-    locking = (
-        locked.order_by(links.owner).limit(most).with_for_update(read=links.shared, key_share=True)
-    )
+    locking = locked.order_by(links.owner).limit(most).with_for_update(key_share=True)
     having &= owner == any_(bindparam("owners", type_=ARRAY(owner.type)))
     target = bindparam("target", type_=BigInteger())
     moved = select(owner, target).where(having)  # unscoped: as above

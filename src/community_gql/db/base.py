@@ -63,3 +63,11 @@ def owner(**kwargs: Any) -> Mapped[str]:
 def now() -> Mapped[datetime]:
     """A column that is the moment of writing unless something else is given."""
     return mapped_column(server_default=func.now())
+
+
+COPIES = "copies"
+
+
+def copy_of(attribute: str) -> dict[str, str]:
+    """``info`` of a column that triggers keep equal to an attribute of the row it leads to."""
+    return {COPIES: attribute}

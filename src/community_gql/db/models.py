@@ -23,10 +23,12 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     and_,
     func,
     or_,
@@ -40,7 +42,7 @@ from sqlalchemy.orm import Mapped, aliased, foreign, mapped_column, relationship
 from community_gql.db.base import VIEWER as VIEWER
 from community_gql.db.base import Base as Base
 from community_gql.db.base import constant as constant
-from community_gql.db.base import now, one_of, owner
+from community_gql.db.base import copy_of, now, one_of, owner
 from community_gql.db.match_models import MatchChoice as MatchChoice
 from community_gql.db.match_models import MatchDismissal as MatchDismissal
 from community_gql.db.match_models import MatchingState as MatchingState
@@ -85,8 +87,45 @@ user_tags = Table(
         "user_id", String(64), ForeignKey("users.auth0_sub", ondelete="CASCADE"), primary_key=True
     ),
     Column("tag_id", BigInteger, ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_created_at", DateTime(timezone=True), nullable=False, info=copy_of("created_at")),
+    Column("user_public_id", Uuid, nullable=False, info=copy_of("public_id")),
+    Column("user_name_key", String, nullable=False, info=copy_of("name_key")),
     Index("idx_user_tags_tag_id", "tag_id"),
+    Index(
+        "idx_user_tags_newest",
+        "tag_id",
+        text("user_created_at DESC"),
+        text("user_public_id DESC"),
+    ),
+    Index(
+        "idx_user_tags_named_first",
+        "tag_id",
+        text("(user_name_key = '')"),
+        "user_name_key",
+        "user_public_id",
+    ),
 )
+"""Who chose which tag. Beyond the seed, and kept by triggers: what people are ordered by, so that a
+page of those who chose a tag is read in its order."""
+
+name_words = Table(
+    "name_words",
+    Base.metadata,
+    Column("tag_id", BigInteger, nullable=False, autoincrement=False),
+    Column("word", String(collation="C"), nullable=False),
+    Column("public_id", Uuid, nullable=False),
+    Column("previous", String(collation="C"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("name_key", String, nullable=False),
+    PrimaryKeyConstraint(
+        "tag_id", "word", "public_id", postgresql_include=["previous", "created_at", "name_key"]
+    ),
+)
+"""Beyond the seed, and kept by triggers: the words of people's names, among those who chose a tag,
+and among all people (``tag_id`` 0). ``previous`` is the same person's word before it in the
+alphabet, so that one entry of those that begin alike is their first."""
+EVERYONE = 0
+"""The ``tag_id`` of what stands in ``name_words`` for all people."""
 
 story_tags = Table(
     "story_tags",

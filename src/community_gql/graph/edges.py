@@ -11,6 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy.orm import MANYTOONE
 from sqlalchemy.sql import operators
 
 from community_gql.db import models as m
+from community_gql.db.base import COPIES
 from community_gql.graph.paging import Order
 from community_gql.graph.terms import Entity, FromItem, Sql, SqlType
 from community_gql.graph.texts import if_wanted
@@ -91,16 +93,42 @@ def primary_key(model: type[m.Base]) -> str:
 
 
 class Walk(NamedTuple):
-    """A way to the rows that a filter leaves, which can be read row by row."""
+    """A way to the rows that a filter or a list leaves, which can be read row by row."""
 
     source: FromItem
     """What is read: a FROM item."""
     key: Sql
-    """The primary key of the row, a column of the source that is never NULL and refers to it."""
+    """A key of the row, a column of the source that is never NULL and refers to it."""
     where: ColumnElement[bool]
     """Which rows of the source."""
     once: ColumnElement[bool] | None = None
     """Of the entity, where the source may name it twice: at which of them it counts."""
+    by: str | None = None
+    """The attribute that ``key`` is equal to, if it is not the primary key."""
+    copies: Any = None
+    """What the source has of the row: its attributes that are copied, in the place of an entity."""
+    group: Sql | None = None
+    """The key of what the rows of the source have in common."""
+
+
+def walk_between(table: Table, key: str, link: str, start: Sql) -> Walk:
+    """The rows of a table between whose column ``link`` is ``start``, each naming its target."""
+    between = table.alias()
+    copies = {c.info[COPIES]: between.c[c.name] for c in table.c if COPIES in c.info}
+    (target,) = table.c[key].foreign_keys
+    there = SimpleNamespace(**copies, **{target.column.name: between.c[key]}) if copies else None
+    where = between.c[link] == start
+    return Walk(between, between.c[key], where, copies=there, group=start)
+
+
+class Found(NamedTuple):
+    """What an index has for a value, which may be one that it does not serve."""
+
+    walk: Walk
+    serves: ColumnElement[bool]
+    """Whether it has all that the value leaves: a condition on the value alone."""
+    are_few: ColumnElement[bool]
+    """Whether these are hardly so many that some are soon met on the way: a condition likewise."""
 
 
 class Recent(NamedTuple):
@@ -139,7 +167,11 @@ class Filter:
     marked: Callable[[Entity, Sql], ColumnElement[bool]] | None = None
     """Of a scarce one: what its predicate implies, for an index that finds less by it."""
     walk: Callable[[Entity, Sql], Walk] | None = None
-    """Of a scarce one whose index is read whole: how to count without that, for the entity."""
+    """Of a scarce one: how to read what it leaves without its index, for the entity."""
+    found: Callable[[Sql, Sql | None], Found] | None = None
+    """Of a scarce one: an index that has what it leaves, of all rows or of a walk's ``group``."""
+    probe: Callable[[Entity, Sql], ColumnElement[bool]] | None = None
+    """What it demands of rows that are met one by one, if that is written in another way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +209,8 @@ class Edge:
         ((own, link),) = found.synchronize_pairs
         if key.nullable or not any(f.column is target for f in key.foreign_keys):
             return None
-        between = table.alias()
         start = getattr(parent, inspect(parent).mapper.get_property_by_column(own).key)
-        return Walk(between, between.c[key.name], between.c[link.name] == start)
+        return walk_between(table, key.name, link.name, start)
 
     def starts_from(self) -> set[str]:
         """The attributes of the parent that ``arrives`` speaks of."""
@@ -255,6 +286,13 @@ class ToPage(Edge):
     ) -> list[ColumnElement[bool]]:
         """What members of the filter demand of an entity."""
         return [self.filters[name].predicate(entity, binds[name]) for name in names]
+
+    def probes(
+        self, copies: Any, binds: Mapping[str, Sql], names: Iterable[str]
+    ) -> list[ColumnElement[bool]]:
+        """The same of rows that a walk names, by what it has of them."""
+        asked = [(self.filters[name], binds[name]) for name in names]
+        return [(member.probe or member.predicate)(copies, value) for member, value in asked]
 
 
 @dataclass(frozen=True, eq=False)

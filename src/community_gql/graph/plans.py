@@ -18,6 +18,7 @@ from community_gql.graph import statements
 from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue
 from community_gql.graph.paging import Cursors, Window
 from community_gql.graph.terms import SqlSelect
+from community_gql.graph.walks import has_way
 
 Values = tuple[tuple[str, Any], ...]
 """Filter members or arguments that were given, hashable: ``(("search", "moss"), ...)``."""
@@ -276,12 +277,14 @@ class PagePlan:
         One plan for all values is a third of the cost of most pages. But which index finds the
         rows that some word leaves depends on the word: the wrong one took 15 ms for 0.4, and 650
         for 8 in the order of relevance. ``page_of`` spares the lists of everything that, unless
-        a window decides which of two indexes finds less.
+        a window decides which of two indexes finds less, and lists whose rows are named one by
+        one.
         """
         given = [self.edge.filters[name] for name, _ in self.filters]
         near = self.edge.parent is None and self.edge.orders[self.order].pool is None
         near = near and not any(f.window for f in given)
-        return any(f.selective or (f.scarce and not near) for f in given)
+        varies = any(f.selective or (f.scarce and not near) for f in given)
+        return varies and not has_way(self.edge, _names(self.filters))
 
     def statement(self, near_rows: int) -> SqlSelect:
         """Finds the pages of many parents; for ``near_rows`` see ``page_of``."""

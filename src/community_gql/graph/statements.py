@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     any_,
     bindparam,
+    case,
     func,
     inspect,
     literal_column,
@@ -43,6 +44,7 @@ from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order, cursor_
 from community_gql.graph.recent import first_known, newest_of, ranked_keys
 from community_gql.graph.terms import Entity, Sql, SqlSelect
 from community_gql.graph.visibility import is_everyones, rule, visible
+from community_gql.graph.walks import Way, way_of
 
 NEAR_ROWS = 5000
 """How many rows of a list are looked through for those that match a filter, before its index is."""
@@ -197,7 +199,14 @@ def count_of(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sq
     Where an index finds the recent rows that a filter leaves, those are counted first. Mostly they
     are more than MAX_COUNT, or all; what has fewer recent rows has few.
     """
+    way = way_of(edge, parent, child, binds)
+    if way is not None and way.found is None:
+        return way.count(binds)
     whole = _counted(_countable(edge, parent, child, binds), parent)
+    if way is not None and way.found is not None:
+        served = way.through_index().count({}).scalar_subquery()
+        number = case((way.found.serves, served), else_=whole.scalar_subquery()).label("n")
+        return select(number).offset(literal_column("0"))  # unscoped: one number
     recent = _recent(edge, parent, child, binds)
     if recent is None:
         return whole
@@ -343,6 +352,11 @@ def page_of(
     Correlated to the parent. A long list whose filter may leave few rows is looked through in two
     ways, see ``_near_or_far``; ``near_rows`` bounds the first.
     """
+    way = way_of(edge, parent, child, cut.binds)
+    if way is not None and way.found is None:
+        return way.page(child, columns, cut)
+    if way is not None:
+        return _near_or_far(edge, parent, child, columns, cut, near_rows, way)
     if _finds_hits(edge, parent, cut.binds) and cut.order.pool is None:
         return _near_or_far(edge, parent, child, columns, cut, near_rows)
     return _cut_out(edge, parent, child, columns, cut)
@@ -416,37 +430,72 @@ def _best_of_recent(
 
 
 def _near_or_far(
-    edge: ToPage, parent: Entity, child: Entity, columns: Columns, cut: Cut, near_rows: int
+    edge: ToPage,
+    parent: Entity,
+    child: Entity,
+    columns: Columns,
+    cut: Cut,
+    near_rows: int,
+    way: Way | None = None,
 ) -> SqlSelect:
     """The page of a long list, looked for in two ways.
 
     PostgreSQL cannot know how many rows have some word, and would look through a whole table in
     its order for one that nobody wrote. So the page is looked for among the next ``near_rows``
     rows, and where that does not fill it, once more by the filters' own indexes: what is so scarce
-    is quickly collected.
+    is quickly collected. Where that is likely from the start, nobody looks through rows first.
     """
     near_rows = max(1, near_rows // max(edge.filters[name].dear for name in cut.binds))
-    next_rows = _next_rows(edge, cut, near_rows)
-    found = _cut_out(edge, None, next_rows, columns, cut, _windows(edge, cut.binds))
-    if parent is not None and edge.found_by is not None:
-        found = found.where(edge.found_by(parent, next_rows, {})).correlate(parent)
+    found = _near(edge, parent, child, columns, cut, near_rows, way)
+    if way is not None and way.found is not None:
+        found = found.where(not_(way.found.are_few))
     near = found.cte()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == cut.literal_limit).select_from(near).scalar_subquery()
-    hits = _hits(edge, cut.binds, parent)
-    by_index = _cut_out(edge, None, hits, columns, cut, _indexed(edge, cut.binds))
-    far = by_index.where(not_(is_full)).subquery()
+    parts: list[tuple[Any, Sql]] = [(near, is_full)]
+    far = _far(edge, parent, child, columns, cut).where(not_(is_full))
+    if way is not None and way.found is not None:
+        far = far.where(not_(way.found.serves))
+        served = way.through_index().page(child, columns, cut)
+        served = served.where(not_(is_full), way.found.serves)
+        parts.append((served.subquery(), true()))
+    parts.append((far.subquery(), true()))
     # Of subqueries: SQLAlchemy cannot see through a SELECT with a LIMIT in a union.
-    both = union_all(
-        select(*near.c).where(is_full),  # unscoped: the page, if it is full
-        select(*far.c),  # unscoped: the other page
-    ).subquery()
-    # unscoped: of two pages of which one is empty
+    # unscoped: pages of which all but one are empty
+    both = union_all(*(select(*part.c).where(holds) for part, holds in parts)).subquery()
+    # unscoped: the one that is not
     whole = select(*both.c)
     if parent is not None:
         whole = whole.add_cte(near, nest_here=True)  # it speaks of the parent
     keys = [both.c[name] for name in cut.names(child)]
     return whole.order_by(*directed(cut.order, keys, cut.backward)).limit(cut.literal_limit)
+
+
+def _near(
+    edge: ToPage,
+    parent: Entity,
+    child: Entity,
+    columns: Columns,
+    cut: Cut,
+    near_rows: int,
+    way: Way | None,
+) -> SqlSelect:
+    """The page, as far as it is among the next rows."""
+    if way is not None and way.walk is not None:
+        return way.next_rows(cut, near_rows).page(child, columns, cut)
+    next_rows = _next_rows(edge, cut, near_rows)
+    found = _cut_out(edge, None, next_rows, columns, cut, _windows(edge, cut.binds))
+    if parent is not None and edge.found_by is not None:
+        found = found.where(edge.found_by(parent, next_rows, {})).correlate(parent)
+    return found
+
+
+def _far(edge: ToPage, parent: Entity, child: Entity, columns: Columns, cut: Cut) -> SqlSelect:
+    """The page by the filters' own indexes."""
+    if not _finds_hits(edge, parent, cut.binds):
+        return _cut_out(edge, parent, child, columns, cut)
+    hits = _hits(edge, cut.binds, parent)
+    return _cut_out(edge, None, hits, columns, cut, _indexed(edge, cut.binds))
 
 
 def _next_rows(edge: ToPage, cut: Cut, near_rows: int) -> Any:

@@ -28,6 +28,7 @@ from community_gql.graph.paging import MAX_COUNT, cursor_binds, cursor_sql
 from community_gql.graph.plans import PagePlan
 from community_gql.graph.statements import all_columns, count_of, filter_binds, page_of
 from community_gql.graph.terms import Entity, FromItem, Sql, SqlSelect
+from community_gql.graph.walks import has_way
 from community_gql.operations.json_sql import (
     Entries,
     built,
@@ -161,9 +162,9 @@ class ConnectionCompiler:
             values = dict(zip(values, page.c, strict=True))
         other = aliased(edge.target.model, name=binds.name("t"))
         # Whether going through the rows or the filter's index counts faster depends on its values.
-        self._compiler.custom_plan |= any(
-            edge.filters[name].scarce or edge.filters[name].window for name in self._filters
-        )
+        given = [edge.filters[name] for name in self._filters]
+        if not has_way(edge, tuple(self._filters)):
+            self._compiler.custom_plan |= any(f.scarce or f.window for f in given)
         counted = count_of(edge, self._parent, other, self._filters).subquery(binds.name("n"))
         entries = [
             (member.key, _COUNTS[member.name](counted.c.n))

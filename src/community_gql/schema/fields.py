@@ -20,7 +20,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from community_gql.db import models as m
-from community_gql.graph.edges import Expression, Filter, Recent, Shape, Walk
+from community_gql.graph.edges import Expression, Filter, Found, Recent, Shape, Walk
 from community_gql.graph.paging import Order
 from community_gql.graph.terms import SqlType
 from community_gql.schema.ids import write_id
@@ -176,10 +176,14 @@ def member(
     light: bool = False,
     marked: Callable[[Any, Any], Any] | None = None,
     walk: Callable[[Any, Any], Walk] | None = None,
+    found: Callable[[Any, Any], Found] | None = None,
+    probe: Callable[[Any, Any], Any] | None = None,
 ) -> Declared:
     """A member of a filter input, absent by default; the rest is in ``Filter``."""
-    found = Filter(type_, predicate, selective, scarce, dear, window, light, marked, walk)
-    metadata = {FILTERS: FilterMember(found, read)}
+    declared = Filter(
+        type_, predicate, selective, scarce, dear, window, light, marked, walk, found, probe
+    )
+    metadata = {FILTERS: FilterMember(declared, read)}
     return strawberry.field(description=description, default=UNSET, metadata=metadata)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import (
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Integer,
     String,
     and_,
+    case,
     cast,
     exists,
     func,
@@ -26,7 +28,7 @@ from sqlalchemy import (
 
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
-from community_gql.graph.edges import Walk
+from community_gql.graph.edges import Found, Walk, walk_between
 from community_gql.graph.marks import has_first_and_last
 from community_gql.graph.paging import Order
 from community_gql.graph.search import (
@@ -94,11 +96,64 @@ def _chose(user: Any, name: Any) -> Any:
     return and_(tag_id.is_not(None), chosen)
 
 
-def _who_chose(_: Any, name: Any) -> Walk:
-    choices = m.user_tags.alias("choices")
+def _chose_too(user: Any, name: Any) -> Any:
     # unscoped: everyone may see tags, and who chose them
     tag_id = select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
-    return Walk(choices, choices.c.user_id, choices.c.tag_id == tag_id)
+    too = m.user_tags.alias("too")
+    # By what people are ordered by: those who are met one after another stand so in the index.
+    # unscoped: the same
+    chosen: Any = select(literal_column("1")).where(
+        too.c.tag_id == tag_id,
+        too.c.user_created_at == user.created_at,
+        too.c.user_public_id == user.public_id,
+    )
+    # OFFSET keeps it from being joined: all who chose the tag would be read first.
+    return and_(tag_id.is_not(None), chosen.offset(literal_column("0")).exists())
+
+
+def _who_chose(_: Any, name: Any) -> Walk:
+    # unscoped: everyone may see tags, and who chose them
+    tag_id = select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
+    return walk_between(m.user_tags, "user_id", "tag_id", tag_id)
+
+
+_LAST: Any = literal_column("chr(1114111)")
+"""No letter comes after it."""
+_RARE: Any = literal_column("3")
+"""So many first letters are shared by few."""
+_DOUBLED: Any = [
+    (literal_column(f"'{character * 2}'"), literal_column(f"'{character}'"))
+    for character in ("''", "\\")
+]
+"""What stands twice in the text of a query, and once in the word."""
+
+
+def _named(words: Any, tag_id: Any) -> Found:
+    """People with a word in their name that begins with the one that is looked for."""
+    query = func.to_tsquery(_SIMPLE, words)
+    # Its text, such as 'o''brien':*, is the word itself between what to_tsquery puts around it.
+    quoted = cast(query, String)
+    length = func.length(quoted) - literal_column("4")
+    word = func.substr(quoted, literal_column("2"), length)
+    for doubled, character in _DOUBLED:
+        word = func.replace(word, doubled, character)
+    is_one = func.numnode(query) == literal_column("1")
+    # unscoped: no table, and computed once
+    wanted = select(case((is_one, word))).scalar_subquery()
+    entries = m.name_words.alias("entries")
+    at = entries.c
+    where = and_(
+        at.tag_id == (literal_column(str(m.EVERYONE)) if tag_id is None else tag_id),
+        at.word >= wanted,
+        at.word < wanted.op("||")(_LAST),
+        # Of somebody's words that begin so, the first.
+        at.previous < wanted,
+    )
+    copies = SimpleNamespace(created_at=at.created_at, public_id=at.public_id, name_key=at.name_key)
+    walk = Walk(entries, at.public_id, where, by="public_id", copies=copies)
+    # Several words are rarer than the rarest of them.
+    are_few = func.coalesce(func.length(wanted) >= _RARE, true())
+    return Found(walk, wanted.is_not(None), are_few)
 
 
 def _tagged(story: Entity, names: Any) -> Walk:
@@ -216,6 +271,7 @@ class UserFilter:
         _unless_blank(lambda text: word_prefixes(_searched(text))),
         scarce=True,
         dear=16,
+        found=_named,
     )
     tag: str | None = member(
         String(),
@@ -225,6 +281,7 @@ class UserFilter:
         scarce=True,
         dear=8,
         walk=_who_chose,
+        probe=_chose_too,
     )
 
 

@@ -46,7 +46,7 @@ WRITING_DAYS = 730
 COLUMNS = {
     "users": ("auth0_sub", "email", "created_at", "public_id", "name_key"),
     "user_profiles": ("user_id", "display_name", "bio", "journaling_frequency", "updated_at"),
-    "user_tags": ("user_id", "tag_id"),
+    "user_tags": ("user_id", "tag_id", "user_created_at", "user_public_id", "user_name_key"),
     "friendships": ("id", "requester_id", "addressee_id", "status", "created_at", "accepted_at"),
     "habits": ("id", "user_id", "name", "frequency", "meta", "created_at"),
     "gardens": ("id", "user_id", "name", "theme", "created_at"),
@@ -203,7 +203,9 @@ class Community:
         batch.rows["user_profiles"].append(row)
 
     def _tag(self, batch: Batch, member: Member, places: Iterator[int] | Sequence[int]) -> None:
-        batch.rows["user_tags"].extend((member.sub, self.tags[place].id) for place in places)
+        sub, _, *copies = batch.rows["users"][-1]
+        assert sub == member.sub, "people choose their tags as they enter"
+        batch.rows["user_tags"].extend((sub, self.tags[place].id, *copies) for place in places)
 
     def _habit(self, batch: Batch, member: Member, habit: tuple[str, str, str]) -> None:
         row = (self._next_id("habits"), member.sub, *habit, self._since(member.joined))

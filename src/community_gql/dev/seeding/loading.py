@@ -21,6 +21,7 @@ import asyncpg
 from community_gql.db.connecting import connect
 from community_gql.db.housekeeping import COUNT
 from community_gql.db.models import Base
+from community_gql.db.names import FILL_NAME_WORDS
 from community_gql.dev.seeding.community import COLUMNS, Batch, Community, Tag
 from community_gql.dev.seeding.founders import FOUNDERS, permissions_of
 from community_gql.dev.seeding.themes import TAGS
@@ -227,6 +228,7 @@ async def _write(
     for statement in triggers:
         await connection.execute(statement)
     await connection.execute(COUNT)
+    await connection.execute(FILL_NAME_WORDS)
     for table, last in community.last_id.items():
         await _advance(connection, table, last)
     return written
@@ -302,7 +304,7 @@ async def _drop_indexes(connection: asyncpg.Connection) -> list[str]:
 
 async def _settle(connection: asyncpg.Connection, progress: Progress) -> None:
     """Give the planner its statistics and the rows their visibility marks, after the commit."""
-    tables = ("tags", *COLUMNS)
+    tables = ("tags", "name_words", *COLUMNS)
     for number, table in enumerate(tables):
         progress("statistics", number, len(tables))
         await connection.execute(f"VACUUM (ANALYZE) {table}")

@@ -1,0 +1,298 @@
+"""people in order
+
+A page of a tag's people, and of people by a word of their name, reads the entries of an index that
+it shows, and no others. `user_tags` has what its people are ordered by, and `name_words` has a row
+for each word of each name: among all people, and among those of each of their tags. Triggers keep
+both.
+
+Nothing waits: the columns come without a rewrite, each trigger is made in a transaction of its own,
+rows are filled in batches that each commit, indexes are built CONCURRENTLY, and an interrupted run
+is continued by the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+from community_gql.db.concurrently import create_indexes, drop_indexes
+
+revision = "0018"
+down_revision: str | None = "0017"
+branch_labels = None
+depends_on = None
+
+BATCH = 1_000
+
+COLUMNS = """
+    ALTER TABLE user_tags
+      ADD COLUMN IF NOT EXISTS user_created_at TIMESTAMPTZ,
+      ADD COLUMN IF NOT EXISTS user_public_id UUID,
+      ADD COLUMN IF NOT EXISTS user_name_key VARCHAR
+"""
+COPIES = {
+    "user_created_at": "created_at",
+    "user_public_id": "public_id",
+    "user_name_key": "name_key",
+}
+
+# The words are compared byte by byte, so that those that begin alike are neighbours in the index.
+WORDS = """
+    CREATE TABLE IF NOT EXISTS name_words (
+      tag_id BIGINT NOT NULL,
+      word VARCHAR COLLATE "C" NOT NULL,
+      public_id UUID NOT NULL,
+      previous VARCHAR COLLATE "C" NOT NULL,
+      created_at TIMESTAMPTZ NOT NULL,
+      name_key VARCHAR NOT NULL,
+      CONSTRAINT name_words_pkey PRIMARY KEY (tag_id, word, public_id)
+        INCLUDE (previous, created_at, name_key)
+    )
+"""
+
+INDEXES = {
+    "idx_user_tags_newest": "user_tags (tag_id, user_created_at DESC, user_public_id DESC)",
+    "idx_user_tags_named_first": (
+        "user_tags (tag_id, (user_name_key = ''), user_name_key, user_public_id)"
+    ),
+}
+
+
+def put(rows: str) -> str:
+    """Return the statement that writes the words of ``rows`` of (tag_id, *COPIES)."""
+    return f"""
+      INSERT INTO name_words (tag_id, word, public_id, previous, created_at, name_key)
+      SELECT r.tag_id, w.word, r.user_public_id, w.previous, r.user_created_at, r.user_name_key
+      FROM {rows} r
+      CROSS JOIN LATERAL (
+        SELECT word, coalesce(lag(word) OVER (ORDER BY word), '') AS previous
+        FROM unnest(tsvector_to_array(to_tsvector('simple', r.user_name_key)) COLLATE "C")
+          AS words (word)
+      ) AS w
+      ON CONFLICT DO NOTHING
+    """
+
+
+def drop(rows: str) -> str:
+    """Return the statement that removes the words of ``rows``, as ``put`` wrote them."""
+    return f"""
+      DELETE FROM name_words w
+      USING {rows} r
+      CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector('simple', r.user_name_key)))
+        AS words (word)
+      WHERE w.tag_id = r.tag_id AND w.word = words.word AND w.public_id = r.user_public_id
+    """
+
+
+LINKS = "tag_id, user_public_id, user_created_at, user_name_key"
+GONE = f"(SELECT {LINKS} FROM old_rows EXCEPT SELECT {LINKS} FROM new_rows)"
+CAME = f"(SELECT {LINKS} FROM new_rows EXCEPT SELECT {LINKS} FROM old_rows)"
+# Among all people: as people of a tag that is none.
+PERSON = "0 AS tag_id, public_id AS user_public_id, created_at AS user_created_at, "
+PERSON += "name_key AS user_name_key"
+PERSON_GONE = f"(SELECT {PERSON} FROM old_rows EXCEPT SELECT {PERSON} FROM new_rows)"
+PERSON_CAME = f"(SELECT {PERSON} FROM new_rows EXCEPT SELECT {PERSON} FROM old_rows)"
+
+# {schema} is the schema of the tables: no function trusts a caller's search_path.
+FUNCTIONS = {
+    # The person is locked, so that nobody renames them between what the row is filled with and its
+    # commit. The foreign key would let in who is deleted and comes again at this moment.
+    "user_tags_filled()": """
+        CREATE OR REPLACE FUNCTION user_tags_filled() RETURNS trigger
+        LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
+        BEGIN
+          SELECT created_at, public_id, name_key
+          INTO NEW.user_created_at, NEW.user_public_id, NEW.user_name_key
+          FROM users WHERE auth0_sub = NEW.user_id FOR NO KEY UPDATE;
+          IF NOT FOUND THEN
+            RAISE EXCEPTION USING
+              MESSAGE = 'insert or update on table "user_tags" violates foreign key constraint '
+                '"user_tags_user_id_fkey"',
+              DETAIL = format('Key (user_id)=(%s) is not present in table "users".', NEW.user_id),
+              ERRCODE = 'foreign_key_violation', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+              CONSTRAINT = 'user_tags_user_id_fkey';
+          END IF;
+          RETURN NEW;
+        END
+        $$
+    """,
+    "user_tags_kept()": f"""
+        CREATE OR REPLACE FUNCTION user_tags_kept() RETURNS trigger
+        LANGUAGE plpgsql SET search_path = {{schema}}, pg_temp AS $$
+        BEGIN
+          IF TG_OP = 'INSERT' THEN
+            {put("new_rows")};
+          ELSIF TG_OP = 'UPDATE' THEN
+            {drop(GONE)};
+            {put(CAME)};
+          ELSIF TG_OP = 'DELETE' THEN
+            {drop("old_rows")};
+          ELSE
+            DELETE FROM name_words WHERE tag_id <> 0;
+          END IF;
+          RETURN NULL;
+        END
+        $$
+    """,
+    "user_tags_recorded()": """
+        CREATE OR REPLACE FUNCTION user_tags_recorded() RETURNS trigger
+        LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
+        BEGIN
+          INSERT INTO changes (entity, key, people)
+          SELECT DISTINCT 'user_tags', user_id, ARRAY[user_id]
+          FROM (
+            (SELECT user_id, tag_id FROM old_rows EXCEPT SELECT user_id, tag_id FROM new_rows)
+            UNION ALL
+            (SELECT user_id, tag_id FROM new_rows EXCEPT SELECT user_id, tag_id FROM old_rows)
+          ) AS changed;
+          RETURN NULL;
+        END
+        $$
+    """,
+    "users_named()": f"""
+        CREATE OR REPLACE FUNCTION users_named() RETURNS trigger
+        LANGUAGE plpgsql SET search_path = {{schema}}, pg_temp AS $$
+        BEGIN
+          IF TG_OP = 'INSERT' THEN
+            {put(f"(SELECT {PERSON} FROM new_rows WHERE name_key <> '')")};
+          ELSIF TG_OP = 'UPDATE' THEN
+            {drop(PERSON_GONE)};
+            {put(PERSON_CAME)};
+            UPDATE user_tags t
+            SET user_created_at = n.created_at, user_public_id = n.public_id,
+              user_name_key = n.name_key
+            FROM new_rows n
+            WHERE t.user_id = n.auth0_sub
+              AND (t.user_created_at, t.user_public_id, t.user_name_key)
+                IS DISTINCT FROM (n.created_at, n.public_id, n.name_key);
+          ELSIF TG_OP = 'DELETE' THEN
+            {drop(f"(SELECT {PERSON} FROM old_rows)")};
+          ELSE
+            DELETE FROM name_words;
+          END IF;
+          RETURN NULL;
+        END
+        $$
+    """,
+}
+
+TRANSITION = {"INSERT": "NEW", "DELETE": "OLD", "UPDATE": "OLD NEW", "TRUNCATE": ""}
+KEPT = {"user_tags": "user_tags_kept", "users": "users_named"}
+
+
+def of_statement(name: str, operation: str, table: str, function: str) -> str:
+    """Return a trigger after each statement, which sees the rows that it changed."""
+    seen = [f"{word} TABLE AS {word.lower()}_rows" for word in TRANSITION[operation].split()]
+    referencing = f"REFERENCING {' '.join(seen)}" if seen else ""
+    return f"""
+        CREATE OR REPLACE TRIGGER {name} AFTER {operation} ON {table}
+        {referencing} FOR EACH STATEMENT EXECUTE FUNCTION {function}()
+    """
+
+
+def triggers() -> Iterator[str]:
+    """Yield the statements that make the triggers."""
+    yield """
+        CREATE OR REPLACE TRIGGER user_tags_filled_insert BEFORE INSERT ON user_tags
+        FOR EACH ROW EXECUTE FUNCTION user_tags_filled()
+    """
+    yield """
+        CREATE OR REPLACE TRIGGER user_tags_filled_update BEFORE UPDATE ON user_tags
+        FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION user_tags_filled()
+    """
+    for table, function in KEPT.items():
+        for operation in TRANSITION:
+            yield of_statement(f"{function}_{operation.lower()}", operation, table, function)
+
+
+# When a trigger writes what a person is ordered by, nothing has changed that matching or a follower
+# would know of.
+OTHERS = (
+    "DROP TRIGGER IF EXISTS match_tags_changed_update ON user_tags",
+    """
+    CREATE OR REPLACE TRIGGER match_row_changed_update AFTER UPDATE ON user_tags
+    FOR EACH ROW WHEN (OLD.user_id <> NEW.user_id OR OLD.tag_id <> NEW.tag_id)
+    EXECUTE FUNCTION match_row_changed()
+    """,
+    of_statement("user_tags_recorded_update", "UPDATE", "user_tags", "user_tags_recorded"),
+)
+OTHERS_BEFORE = (
+    "DROP TRIGGER IF EXISTS match_row_changed_update ON user_tags",
+    of_statement("match_tags_changed_update", "UPDATE", "user_tags", "match_tags_changed"),
+    of_statement("user_tags_recorded_update", "UPDATE", "user_tags", "people_recorded"),
+)
+
+
+def run(statement: str, **values: Any) -> sa.CursorResult[Any]:
+    """Run a statement that commits by itself."""
+    return op.get_bind().execute(sa.text(statement), values)
+
+
+def batches() -> Iterator[dict[str, str]]:
+    """Yield the bounds of the keys of people, so many at a time: above one, up to another."""
+    after = ""
+    while upto := run(
+        "SELECT max(auth0_sub) FROM (SELECT auth0_sub FROM users WHERE auth0_sub > :after "
+        "ORDER BY auth0_sub LIMIT :most) AS batch",
+        after=after, most=BATCH,
+    ).scalar():  # fmt: skip
+        yield {"after": after, "upto": upto}
+        after = upto
+
+
+def fill() -> None:
+    """Write the columns and the words of those who were there before the triggers."""
+    person = "(SELECT * FROM locked)"
+    for bounds in batches():
+        run(
+            "UPDATE user_tags SET user_created_at = NULL "
+            "WHERE user_id > :after AND user_id <= :upto AND user_created_at IS NULL",
+            **bounds,
+        )
+        run(
+            f"WITH locked AS (SELECT {PERSON} FROM users "
+            "WHERE auth0_sub > :after AND auth0_sub <= :upto AND name_key <> '' "
+            f"ORDER BY auth0_sub FOR NO KEY UPDATE) {put(person)}",
+            **bounds,
+        )
+
+
+def require() -> None:
+    """Have the columns NOT NULL, without a lock that waits until all rows are looked at."""
+    there = " AND ".join(f"{name} IS NOT NULL" for name in COPIES)
+    op.execute("ALTER TABLE user_tags DROP CONSTRAINT IF EXISTS user_tags_filled")
+    op.execute(f"ALTER TABLE user_tags ADD CONSTRAINT user_tags_filled CHECK ({there}) NOT VALID")
+    op.execute("ALTER TABLE user_tags VALIDATE CONSTRAINT user_tags_filled")
+    alter = ", ".join(f"ALTER COLUMN {name} SET NOT NULL" for name in COPIES)
+    op.execute(f"ALTER TABLE user_tags {alter}, DROP CONSTRAINT user_tags_filled")
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
+        for statement in (COLUMNS, WORDS):
+            op.execute(statement)
+        for function in FUNCTIONS.values():
+            op.get_bind().exec_driver_sql(function.format(schema=schema))
+        for trigger in (*OTHERS, *triggers()):
+            op.execute(trigger)
+        fill()
+    create_indexes(INDEXES)
+    with op.get_context().autocommit_block():
+        require()
+
+
+def downgrade() -> None:
+    with op.get_context().autocommit_block():
+        for trigger in OTHERS_BEFORE:
+            op.execute(trigger)
+        for function in reversed(FUNCTIONS):
+            op.execute(f"DROP FUNCTION IF EXISTS {function} CASCADE")  # with its triggers
+    drop_indexes(INDEXES)
+    with op.get_context().autocommit_block():
+        op.execute("DROP TABLE IF EXISTS name_words")
+        gone = ", ".join(f"DROP COLUMN IF EXISTS {name}" for name in COPIES)
+        op.execute(f"ALTER TABLE user_tags {gone}")
