@@ -61,48 +61,41 @@ INDEXES = {
 }
 
 
-def put(rows: str) -> str:
-    """Return the statement that writes the words of ``rows`` of (tag_id, *COPIES)."""
+WORDS_OF = """
+    SELECT word, coalesce(lag(word) OVER (ORDER BY word), '') AS previous
+    FROM unnest(tsvector_to_array(to_tsvector('simple', {name})) COLLATE "C") AS words (word)
+"""
+
+
+def put(tags: str, row: str) -> str:
+    """Return the statement that writes the words of a row of ``users`` for each of ``tags``."""
     return f"""
       INSERT INTO name_words (tag_id, word, public_id, previous, created_at, name_key)
-      SELECT r.tag_id, w.word, r.user_public_id, w.previous, r.user_created_at, r.user_name_key
-      FROM {rows} r
-      CROSS JOIN LATERAL (
-        SELECT word, coalesce(lag(word) OVER (ORDER BY word), '') AS previous
-        FROM unnest(tsvector_to_array(to_tsvector('simple', r.user_name_key)) COLLATE "C")
-          AS words (word)
-      ) AS w
+      SELECT tag_id, word, {row}public_id, previous, {row}created_at, {row}name_key
+      FROM ({WORDS_OF.format(name=f"{row}name_key")}) AS w CROSS JOIN unnest({tags}) AS t (tag_id)
       ON CONFLICT DO NOTHING
     """
 
 
-def drop(rows: str) -> str:
-    """Return the statement that removes the words of ``rows``, as ``put`` wrote them."""
+def drop(tags: str, row: str) -> str:
+    """Return the statement that removes the words, as ``put`` wrote them."""
     return f"""
-      DELETE FROM name_words w
-      USING {rows} r
-      CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector('simple', r.user_name_key)))
-        AS words (word)
-      WHERE w.tag_id = r.tag_id AND w.word = words.word AND w.public_id = r.user_public_id
+      DELETE FROM name_words n
+      USING unnest(tsvector_to_array(to_tsvector('simple', {row}name_key))) AS w (word)
+      CROSS JOIN unnest({tags}) AS t (tag_id)
+      WHERE n.tag_id = t.tag_id AND n.word = w.word AND n.public_id = {row}public_id
     """
 
 
-LINKS = "tag_id, user_public_id, user_created_at, user_name_key"
-GONE = f"(SELECT {LINKS} FROM old_rows EXCEPT SELECT {LINKS} FROM new_rows)"
-CAME = f"(SELECT {LINKS} FROM new_rows EXCEPT SELECT {LINKS} FROM old_rows)"
-# Among all people: as people of a tag that is none.
-PERSON = "0 AS tag_id, public_id AS user_public_id, created_at AS user_created_at, "
-PERSON += "name_key AS user_name_key"
-PERSON_GONE = f"(SELECT {PERSON} FROM old_rows EXCEPT SELECT {PERSON} FROM new_rows)"
-PERSON_CAME = f"(SELECT {PERSON} FROM new_rows EXCEPT SELECT {PERSON} FROM old_rows)"
+EVERYONE = "ARRAY[0::bigint]"
 
 # {schema} is the schema of the tables: no function trusts a caller's search_path.
 FUNCTIONS = {
     # The person is locked, so that nobody renames them between what the row is filled with and its
     # commit. The foreign key would let in who is deleted and comes again at this moment.
-    "user_tags_filled()": """
+    "user_tags_filled()": f"""
         CREATE OR REPLACE FUNCTION user_tags_filled() RETURNS trigger
-        LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
+        LANGUAGE plpgsql SET search_path = {{schema}}, pg_temp AS $$
         BEGIN
           SELECT created_at, public_id, name_key
           INTO NEW.user_created_at, NEW.user_public_id, NEW.user_name_key
@@ -115,6 +108,10 @@ FUNCTIONS = {
               ERRCODE = 'foreign_key_violation', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
               CONSTRAINT = 'user_tags_user_id_fkey';
           END IF;
+          -- Before the row: who has it already, has the words as well.
+          IF TG_OP = 'INSERT' THEN
+            {put("ARRAY[NEW.tag_id]", "NEW.user_")};
+          END IF;
           RETURN NEW;
         END
         $$
@@ -123,15 +120,13 @@ FUNCTIONS = {
         CREATE OR REPLACE FUNCTION user_tags_kept() RETURNS trigger
         LANGUAGE plpgsql SET search_path = {{schema}}, pg_temp AS $$
         BEGIN
-          IF TG_OP = 'INSERT' THEN
-            {put("new_rows")};
-          ELSIF TG_OP = 'UPDATE' THEN
-            {drop(GONE)};
-            {put(CAME)};
-          ELSIF TG_OP = 'DELETE' THEN
-            {drop("old_rows")};
-          ELSE
+          IF TG_OP = 'TRUNCATE' THEN
             DELETE FROM name_words WHERE tag_id <> 0;
+            RETURN NULL;
+          END IF;
+          {drop("ARRAY[OLD.tag_id]", "OLD.user_")};
+          IF TG_OP = 'UPDATE' THEN
+            {put("ARRAY[NEW.tag_id]", "NEW.user_")};
           END IF;
           RETURN NULL;
         END
@@ -152,24 +147,28 @@ FUNCTIONS = {
         END
         $$
     """,
+    # First the rows of the tags, which waits for whoever is taking some away, then their words.
     "users_named()": f"""
         CREATE OR REPLACE FUNCTION users_named() RETURNS trigger
         LANGUAGE plpgsql SET search_path = {{schema}}, pg_temp AS $$
+        DECLARE
+          tags bigint[] := {EVERYONE};
         BEGIN
           IF TG_OP = 'INSERT' THEN
-            {put(f"(SELECT {PERSON} FROM new_rows WHERE name_key <> '')")};
+            {put("tags", "NEW.")};
           ELSIF TG_OP = 'UPDATE' THEN
-            {drop(PERSON_GONE)};
-            {put(PERSON_CAME)};
-            UPDATE user_tags t
-            SET user_created_at = n.created_at, user_public_id = n.public_id,
-              user_name_key = n.name_key
-            FROM new_rows n
-            WHERE t.user_id = n.auth0_sub
-              AND (t.user_created_at, t.user_public_id, t.user_name_key)
-                IS DISTINCT FROM (n.created_at, n.public_id, n.name_key);
+            WITH kept AS (
+              UPDATE user_tags
+              SET user_created_at = NEW.created_at, user_public_id = NEW.public_id,
+                user_name_key = NEW.name_key
+              WHERE user_id = NEW.auth0_sub
+              RETURNING tag_id
+            )
+            SELECT tags || array_agg(tag_id) INTO tags FROM kept;
+            {drop("tags", "OLD.")};
+            {put("tags", "NEW.")};
           ELSIF TG_OP = 'DELETE' THEN
-            {drop(f"(SELECT {PERSON} FROM old_rows)")};
+            {drop("tags", "OLD.")};
           ELSE
             DELETE FROM name_words;
           END IF;
@@ -179,33 +178,56 @@ FUNCTIONS = {
     """,
 }
 
-TRANSITION = {"INSERT": "NEW", "DELETE": "OLD", "UPDATE": "OLD NEW", "TRUNCATE": ""}
-KEPT = {"user_tags": "user_tags_kept", "users": "users_named"}
+# Depth 0 is a statement of a writer; what users_named() writes, it has written in name_words too.
+BY_WRITER = "pg_trigger_depth() = 0"
+NAMED = " OR ".join(f"OLD.{name} <> NEW.{name}" for name in COPIES.values())
+TRIGGERS = (
+    """
+    CREATE OR REPLACE TRIGGER user_tags_filled_insert BEFORE INSERT ON user_tags
+    FOR EACH ROW EXECUTE FUNCTION user_tags_filled()
+    """,
+    f"""
+    CREATE OR REPLACE TRIGGER user_tags_filled_update BEFORE UPDATE ON user_tags
+    FOR EACH ROW WHEN ({BY_WRITER}) EXECUTE FUNCTION user_tags_filled()
+    """,
+    f"""
+    CREATE OR REPLACE TRIGGER user_tags_kept_update AFTER UPDATE ON user_tags
+    FOR EACH ROW WHEN ({BY_WRITER}) EXECUTE FUNCTION user_tags_kept()
+    """,
+    """
+    CREATE OR REPLACE TRIGGER user_tags_kept_delete AFTER DELETE ON user_tags
+    FOR EACH ROW EXECUTE FUNCTION user_tags_kept()
+    """,
+    """
+    CREATE OR REPLACE TRIGGER user_tags_kept_truncate AFTER TRUNCATE ON user_tags
+    FOR EACH STATEMENT EXECUTE FUNCTION user_tags_kept()
+    """,
+    """
+    CREATE OR REPLACE TRIGGER users_named_insert AFTER INSERT ON users
+    FOR EACH ROW WHEN (NEW.name_key <> '') EXECUTE FUNCTION users_named()
+    """,
+    f"""
+    CREATE OR REPLACE TRIGGER users_named_update AFTER UPDATE ON users
+    FOR EACH ROW WHEN ({NAMED}) EXECUTE FUNCTION users_named()
+    """,
+    """
+    CREATE OR REPLACE TRIGGER users_named_delete AFTER DELETE ON users
+    FOR EACH ROW WHEN (OLD.name_key <> '') EXECUTE FUNCTION users_named()
+    """,
+    """
+    CREATE OR REPLACE TRIGGER users_named_truncate AFTER TRUNCATE ON users
+    FOR EACH STATEMENT EXECUTE FUNCTION users_named()
+    """,
+)
 
 
-def of_statement(name: str, operation: str, table: str, function: str) -> str:
-    """Return a trigger after each statement, which sees the rows that it changed."""
-    seen = [f"{word} TABLE AS {word.lower()}_rows" for word in TRANSITION[operation].split()]
-    referencing = f"REFERENCING {' '.join(seen)}" if seen else ""
+def recorded(function: str, when: str = "") -> str:
+    """Return the trigger that records updates of user_tags."""
     return f"""
-        CREATE OR REPLACE TRIGGER {name} AFTER {operation} ON {table}
-        {referencing} FOR EACH STATEMENT EXECUTE FUNCTION {function}()
+        CREATE OR REPLACE TRIGGER user_tags_recorded_update AFTER UPDATE ON user_tags
+        REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+        FOR EACH STATEMENT {when} EXECUTE FUNCTION {function}()
     """
-
-
-def triggers() -> Iterator[str]:
-    """Yield the statements that make the triggers."""
-    yield """
-        CREATE OR REPLACE TRIGGER user_tags_filled_insert BEFORE INSERT ON user_tags
-        FOR EACH ROW EXECUTE FUNCTION user_tags_filled()
-    """
-    yield """
-        CREATE OR REPLACE TRIGGER user_tags_filled_update BEFORE UPDATE ON user_tags
-        FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION user_tags_filled()
-    """
-    for table, function in KEPT.items():
-        for operation in TRANSITION:
-            yield of_statement(f"{function}_{operation.lower()}", operation, table, function)
 
 
 # When a trigger writes what a person is ordered by, nothing has changed that matching or a follower
@@ -217,12 +239,16 @@ OTHERS = (
     FOR EACH ROW WHEN (OLD.user_id <> NEW.user_id OR OLD.tag_id <> NEW.tag_id)
     EXECUTE FUNCTION match_row_changed()
     """,
-    of_statement("user_tags_recorded_update", "UPDATE", "user_tags", "user_tags_recorded"),
+    recorded("user_tags_recorded", f"WHEN ({BY_WRITER})"),
 )
 OTHERS_BEFORE = (
     "DROP TRIGGER IF EXISTS match_row_changed_update ON user_tags",
-    of_statement("match_tags_changed_update", "UPDATE", "user_tags", "match_tags_changed"),
-    of_statement("user_tags_recorded_update", "UPDATE", "user_tags", "people_recorded"),
+    """
+    CREATE OR REPLACE TRIGGER match_tags_changed_update AFTER UPDATE ON user_tags
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION match_tags_changed()
+    """,
+    recorded("people_recorded"),
 )
 
 
@@ -245,17 +271,24 @@ def batches() -> Iterator[dict[str, str]]:
 
 def fill() -> None:
     """Write the columns and the words of those who were there before the triggers."""
-    person = "(SELECT * FROM locked)"
     for bounds in batches():
+        within = "auth0_sub > :after AND auth0_sub <= :upto"
         run(
             "UPDATE user_tags SET user_created_at = NULL "
             "WHERE user_id > :after AND user_id <= :upto AND user_created_at IS NULL",
             **bounds,
         )
         run(
-            f"WITH locked AS (SELECT {PERSON} FROM users "
-            "WHERE auth0_sub > :after AND auth0_sub <= :upto AND name_key <> '' "
-            f"ORDER BY auth0_sub FOR NO KEY UPDATE) {put(person)}",
+            f"""
+            WITH locked AS (
+              SELECT public_id, created_at, name_key FROM users
+              WHERE {within} AND name_key <> '' ORDER BY auth0_sub FOR NO KEY UPDATE
+            )
+            INSERT INTO name_words (tag_id, word, public_id, previous, created_at, name_key)
+            SELECT 0, word, public_id, previous, created_at, name_key
+            FROM locked CROSS JOIN LATERAL ({WORDS_OF.format(name="name_key")}) AS w
+            ON CONFLICT DO NOTHING
+            """,
             **bounds,
         )
 
@@ -277,7 +310,7 @@ def upgrade() -> None:
             op.execute(statement)
         for function in FUNCTIONS.values():
             op.get_bind().exec_driver_sql(function.format(schema=schema))
-        for trigger in (*OTHERS, *triggers()):
+        for trigger in (*OTHERS, *TRIGGERS):
             op.execute(trigger)
         fill()
     create_indexes(INDEXES)

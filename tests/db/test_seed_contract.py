@@ -65,8 +65,11 @@ TRIGGERS = {
     "trigger user_tags.user_tags_filled_update": "what its people are ordered by",
     **{
         f"trigger {table}.{name}_{operation}": "keeps name_words, and user_tags as names change"
-        for table, name in (("user_tags", "user_tags_kept"), ("users", "users_named"))
-        for operation in ("insert", "update", "delete", "truncate")
+        for table, name, operations in (
+            ("user_tags", "user_tags_kept", "update delete truncate"),
+            ("users", "users_named", "insert update delete truncate"),
+        )
+        for operation in operations.split()
     },
     "trigger user_features.user_features_set_updated_at": "updated_at",
 }
