@@ -94,8 +94,8 @@ class Way:
         labelled = (key.label(name) for key, name in zip(keys, names, strict=True))
         demands = self.edge.probes(walk.copies, cut.binds, self.rest)
         # unscoped: of rows that everyone may see
-        rows = select(walk.key.label("key"), *labelled).select_from(walk.source)
-        rows = self._correlated(rows.where(walk.where, *demands))
+        all_: SqlSelect = select(walk.key.label("key"), *labelled).select_from(walk.source)
+        rows = self._correlated(all_.where(walk.where, *demands))
         return cut.ordered(rows, keys).limit(cut.literal_limit)
 
     def _correlated(self, query: SqlSelect) -> SqlSelect:
