@@ -1,17 +1,18 @@
-"""What was added to see more, cut out of the product's code while a process runs.
+"""What was added to see more, cut out of the product's code.
 
-A part is cut by giving the functions that hold it other code. Nothing else changes: the process,
-its objects and its memory stay where they are, so that what differs is the part alone.
+The modules that hold it are loaded again without it, beside those that are there: the rest of the
+application is the same for all ways.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
-import random
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 PARTS: Mapping[str, Mapping[str, str]] = {
@@ -31,13 +32,18 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     },
     "fields of the line": {
         "fields 'trace_id'": "",
-        "text = _format(": "text = _format(logger, self.path, operation.name, None, hash_, None)",
+        "pieces = _pieces(": (
+            "pieces = _pieces(logger, self.path, operation.name, None, hash_, None)"
+        ),
+        "pieces[1] += ": "pass",
+        "pieces[2] = ": "pass",
         "trace = ": "pass",
         "waited = ": "pass",
-        "return text % ": (
-            "return text % (moment(at), _viewer(self.viewer.sub), prepared.cost,"
-            "_hundredths[int(stopwatch.seconds * 100_000)],"
-            "_hundredths[int((self.ended - self.started) * 10_000) * 10])"
+        "start, one, ": "start, one, two, three, four, end = pieces",
+        "parts = (start": (
+            "parts = (start, moment(at), one, _viewer(self.viewer.sub), two, b'%d' % prepared.cost,"
+            "three, _hundredths[int(stopwatch.seconds * 100_000)],"
+            "four, _hundredths[int((self.ended - self.started) * 10_000) * 10], end)"
         ),
     },
 }
@@ -51,8 +57,14 @@ OLDER_FIELDS = (
     *("fallback_reason", "database_milliseconds", "status", "milliseconds", "codes"),
 )
 """What the line of the log had before."""
-MODULES = (*("http.asked", "http.quick", "http.request_log", "http.responses", "db.pool"),)
-"""Where the parts are."""
+MODULES = (
+    "community_gql.db.pool",
+    "community_gql.http.request_log",
+    "community_gql.http.responses",
+    "community_gql.http.asked",
+    "community_gql.http.quick",
+)
+"""Where the parts are, those first that others import."""
 
 
 class _Cut(ast.NodeTransformer):
@@ -90,94 +102,62 @@ class _Cut(ast.NodeTransformer):
 
 
 class Cutting:
-    """Switches between the ways of the code: each is what is left of PARTS."""
+    """Makes what answers quick requests, with some of PARTS."""
 
     def __init__(self) -> None:
         """Raises SystemExit where a part is nowhere in the code."""
-        self._modules = {name: importlib.import_module(f"community_gql.{name}") for name in MODULES}
-        self._trees: dict[str, ast.Module] = {}
+        self._codes: dict[frozenset[str], dict[str, CodeType]] = {}
         missing = {start for pieces in PARTS.values() for start in pieces}
-        self._codes: dict[FunctionType, dict[frozenset[str], CodeType]] = {}
-        self._between: list[bytes] = []
-        everything = frozenset(PARTS)
-        whole = self._made(everything, set())
-        ways = [frozenset[str](), *(everything - {part} for part in PARTS)]
-        made = {way: self._made(way, missing) for way in ways}
+        for part in PARTS:
+            self._codes_of(frozenset(PARTS) - {part}, missing)
         if missing:
             raise SystemExit(f"{missing} is nowhere in the code: PARTS has to follow it")
-        made[everything] = whole
-        changed = {f for codes in made.values() for f, code in codes.items() if code != whole[f]}
-        self._made_codes = {f: {way: codes[f] for way, codes in made.items()} for f in changed}
-        self.lay_out_anew()
 
-    def _made(self, kept: frozenset[str], missing: set[str]) -> dict[FunctionType, CodeType]:
+    def _codes_of(self, kept: frozenset[str], missing: set[str]) -> dict[str, CodeType]:
+        if kept in self._codes:
+            return self._codes[kept]
         pieces: dict[str, str] = {}
         for part in PARTS:
             if part not in kept:
                 pieces |= PARTS[part]
         if not kept:
             pieces = {start: "pass" if new in STAND_INS else new for start, new in pieces.items()}
-        found: dict[FunctionType, CodeType] = {}
-        for module in self._modules.values():
-            path = str(module.__file__)
+        codes = self._codes[kept] = {}
+        for name in MODULES:
+            path = str(importlib.import_module(name).__file__)
             tree = _Cut(pieces, missing).visit(ast.parse(Path(path).read_text()))
-            code = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
-            codes = dict(_codes(code))
-            for function in _functions(module):
-                found[function] = codes[function.__code__.co_qualname]
-        return found
+            codes[name] = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+        return codes
 
-    def lay_out_anew(self) -> None:
-        """Have all code lie elsewhere in memory: where it lies makes it faster or slower.
+    def quick(self, kept: frozenset[str], original: Any) -> Any:
+        """Another ``Quick`` beside the ``original``, whose code has these parts.
 
-        Ways that do not differ in a function have the same code of it.
+        It has a place of its own in memory, which makes it faster or slower by chance.
         """
-        self._codes, between = {}, []
-        for function in random.sample(list(self._made_codes), len(self._made_codes)):
-            made = self._made_codes[function]
-            copies: dict[CodeType, CodeType] = {}
-            for way in random.sample(list(made), len(made)):
-                if made[way] not in copies:
-                    between.append(bytes(random.randrange(4000)))
-                    copies[made[way]] = _copied(made[way])
-            self._codes[function] = {way: copies[code] for way, code in made.items()}
-        self._between = between
+        made = self._loaded(kept)
+        database = copy.copy(original.runner.operations.database)
+        database.pool = copy.copy(database.pool)
+        database.pool.__class__ = vars(made["community_gql.db.pool"])["Pool"]
+        quick = vars(made["community_gql.http.quick"])["Quick"](
+            original.runner, original._authenticate, original._proxies
+        )
+        quick._value = database.value
+        return quick
 
-    def keep(self, parts: frozenset[str]) -> None:
-        """From now on the code has these parts."""
-        for function, codes in self._codes.items():
-            function.__code__ = codes[parts]
-        for module in self._modules.values():
-            for found in vars(module).values():
-                if hasattr(found, "cache_clear"):  # it may hold what the other code has made
-                    found.cache_clear()
-
-
-def _codes(code: CodeType) -> Iterator[tuple[str, CodeType]]:
-    """All code in it, by its qualified name."""
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield constant.co_qualname, constant
-            yield from _codes(constant)
+    def _loaded(self, kept: frozenset[str]) -> dict[str, ModuleType]:
+        before = {name: sys.modules[name] for name in MODULES}
+        made: dict[str, ModuleType] = {}
+        try:
+            for name, code in self._codes_of(kept, set()).items():
+                module = made[name] = sys.modules[name] = ModuleType(name)
+                module.__file__ = before[name].__file__
+                exec(_copied(code), vars(module))
+        finally:
+            sys.modules.update(before)
+        return made
 
 
 def _copied(code: CodeType) -> CodeType:
-    constants = tuple(_copied(c) if isinstance(c, CodeType) else c for c in code.co_consts)
-    return code.replace(co_consts=constants)
-
-
-def _functions(module: ModuleType) -> Iterator[FunctionType]:
-    """The functions that the module's text defines, methods too."""
-    waiting = list(vars(module).values())
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, property):
-            waiting += [found.fget, found.fset]
-            continue
-        found = getattr(found, "__wrapped__", getattr(found, "__func__", found))
-        if getattr(found, "__module__", None) != module.__name__:
-            continue
-        if isinstance(found, type):
-            waiting += vars(found).values()
-        elif isinstance(found, FunctionType) and found.__code__.co_filename == module.__file__:
-            yield found
+    """Code for one module alone: it keeps in itself where that has its globals."""
+    constants = [_copied(one) if isinstance(one, CodeType) else one for one in code.co_consts]
+    return code.replace(co_consts=tuple(constants))

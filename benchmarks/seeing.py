@@ -3,11 +3,11 @@
     python -m benchmarks.seeing --limit 160
 
 A process holds the application and answers the same request again and again, on a connection
-without a kernel, in turns of some milliseconds. Between them it changes its own code (``cutting``):
-a turn has all that was added to see more, nothing of it, or all but one part. So it is one process,
-at one time, and the same memory, and what a round's turns differ by is what is looked for. Where
-code lies in memory makes it faster or slower: it is moved every few rounds, and there are several
-processes, one after the other. How far they lie apart gives the error that is printed.
+without a kernel, in turns of a few milliseconds. What answers it is there several times: with all
+that was added to see more, with nothing of it, and with all but one part (``cutting``). So what the
+turns of a round differ by is what is looked for, at one time and with the same memory beside it.
+Where code lies in memory makes it faster or slower: it is loaded anew now and then, and there are
+several processes, one after the other. How far they lie apart gives the error that is printed.
 
 ``off`` has all but does not count, as if METRICS were not set. What is done by the clock, for the
 metrics, is measured by itself: handing over once a second, and being asked every five seconds. A
@@ -58,14 +58,12 @@ WAYS: Mapping[str, frozenset[str]] = {
     **{f"but {part}": EVERYTHING - {part} for part in PARTS},
 }
 """The parts that a turn's code has."""
-TWICE = ("without", "off", COUNTED)
-"""Of these each round has two turns: more depends on them."""
 SCRAPE_SECONDS = 5.0
 SCRAPES, SERIES = 20, 400
 """How often it is asked for the metrics, and how many lines there are at least."""
-TURN, WARMING = 100, 60
-"""So many requests are measured, after so many that are not."""
-MOVED = 4
+TURN, WARMING, LEARNING = 20, 5, 200
+"""So many requests are measured, after so many that are not, and more after the code is moved."""
+MOVED = 100
 """Rounds after which the code is moved."""
 FOLDER = Path(__file__).resolve().parents[1] / ".data" / "benchmark"
 
@@ -114,18 +112,27 @@ def request_text(key: str, token: str) -> bytes:
 class Turns:
     """The application in this process, and requests for it."""
 
-    def __init__(self, ask: Callable[[int], Any], afterwards: Any) -> None:
-        self._ask, self._afterwards, self._requests = ask, afterwards, afterwards.requests
+    def __init__(self, ask: Callable[[int], Any], protocol: Any) -> None:
+        self._ask, self._protocol, self._original = ask, protocol, protocol._quick
+        self._afterwards = self._original.runner.afterwards
+        self._requests = self._afterwards.requests
         self._cutting = Cutting()
         self._requests.count(of_all_kinds())
+        self._quick: dict[str, Any] = {}
+
+    async def move(self) -> None:
+        """Have the code of all ways lie elsewhere in memory."""
+        ways = random.sample(list(WAYS), len(WAYS))
+        self._quick = {way: self._cutting.quick(WAYS[way], self._original) for way in ways}
+        for way in ways:
+            async with asyncio.timeout(60):  # what is cut wrongly never answers
+                await self.turn(way, LEARNING)
 
     async def turn(self, way: str, count: int) -> float:
         """Seconds of processor time for each request that is answered in this way."""
-        self._afterwards.catch_up()
-        self._cutting.keep(WAYS[way])
+        self._protocol._quick = self._quick[way]
         self._afterwards.requests = self._requests if way == COUNTED else None
-        async with asyncio.timeout(60):  # what is cut wrongly never answers
-            await self._ask(WARMING)
+        await self._ask(WARMING)
         self._afterwards.catch_up()
         start = time.process_time()
         await self._ask(count)
@@ -135,14 +142,13 @@ class Turns:
     async def rounds(self, seconds: float) -> dict[str, list[float]]:
         """What turns took, by their way and by the round."""
         took: dict[str, list[float]] = {way: [] for way in WAYS}
-        order, end, number = [*WAYS, *TWICE], time.monotonic() + seconds, 0
+        order, end, number = list(WAYS), time.monotonic() + seconds, 0
         while time.monotonic() < end:
             if number % MOVED == 0:
-                self._cutting.lay_out_anew()
+                await self.move()
             random.shuffle(order)
-            turns = [(way, await self.turn(way, TURN)) for way in order]
-            for way, found in took.items():
-                found.append(statistics.fmean(one for name, one in turns if name == way))
+            for way in order:
+                took[way].append(await self.turn(way, TURN))
             number += 1
         return took
 
@@ -186,7 +192,6 @@ async def _answer(folder: Path, key: str, token: str) -> None:
     from community_gql.http.connections import Connections
     from community_gql.http.limits import ConnectionLimits
     from community_gql.http.protocol import BoundedProtocol
-    from community_gql.http.quick import QUICK
     from community_gql.settings import Settings
     from community_gql.telemetry.exposition import exposed
 
@@ -214,7 +219,7 @@ async def _answer(folder: Path, key: str, token: str) -> None:
             answered = await ask(500)
             assert answered.startswith(b"HTTP/1.1 200"), answered
             assert b'"user":{' in answered, answered
-            turns = Turns(ask, (state or {})[QUICK].runner.afterwards)
+            turns = Turns(ask, protocol)
             gc.collect()
             gc.freeze()
             while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -225,6 +230,7 @@ async def _answer(folder: Path, key: str, token: str) -> None:
                 elif what == "handed":
                     told = handed
                 elif what in WAYS:
+                    await turns.move()
                     told = await turns.turn(what, number)
                 print(json.dumps(told), flush=True)  # noqa: T201
             os._exit(0)

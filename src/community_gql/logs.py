@@ -11,7 +11,7 @@ import select
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -165,20 +165,24 @@ def line(name: str, at: float, message: str, fields: Mapping[str, Any]) -> bytes
     return text
 
 
-def line_format(
-    name: str, message: str, fields: Mapping[str, Any], formats: Mapping[str, bytes]
-) -> bytes:
-    """A line such as ``write_events`` writes, as a format for ``%``.
+def pieces_of_line(
+    name: str, message: str, fields: Mapping[str, Any], left_out: Collection[str]
+) -> list[bytes]:
+    """A line such as ``write_events`` writes, in pieces.
 
-    To be filled in are the time (``moment``) and, in the order of ``fields``, those that have one
-    of ``formats``, which must make JSON.
+    Between them belong the time (``moment``) and, in the order of ``fields``, the JSON texts of
+    those that are ``left_out``.
     """
-    parts = [b'"time":"%b"']
+    pieces, text = [b'{"time":"'], b'"'
     same = {"level": "info", "logger": name, "message": message}
     for key, value in (same | dict(fields)).items():
-        text = formats.get(key) or orjson.dumps(value, default=str).replace(b"%", b"%%")
-        parts.append(b"%b:%b" % (orjson.dumps(key), text))
-    return b"{%b}" % b",".join(parts)
+        text += b",%b:" % orjson.dumps(key)
+        if key in left_out:
+            pieces.append(text)
+            text = b""
+        else:
+            text += orjson.dumps(value, default=str)
+    return [*pieces, text + b"}"]
 
 
 def moment(at: float) -> bytes:

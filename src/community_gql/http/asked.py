@@ -11,7 +11,7 @@ from community_gql.graph.visibility import Viewer
 from community_gql.http.head import Head
 from community_gql.http.rate_limit import Balance
 from community_gql.http.request_log import RequestLog, client_class, digest
-from community_gql.logs import line_format, moment
+from community_gql.logs import moment, pieces_of_line
 from community_gql.operations.pipeline import Executor
 from community_gql.operations.prepared import Prepared
 from community_gql.operations.statement import Statement
@@ -89,44 +89,53 @@ class Asked:
         """``line`` as JSON. Only what differs from request to request is written anew."""
         prepared, stopwatch, head = self.prepared, self.stopwatch, self.head
         operation, hash_ = prepared.operation, prepared.document_hash
-        text = _format(
+        pieces = _pieces(
             logger, self.path, operation.name, operation.type_name, hash_, client_class(head.client)
         )
         trace = _trace(head.traceparent) if head.traceparent else b"null"
         waited = stopwatch.pool_seconds
-        return text % (
+        start, one, two, three, four, five, six, seven, eight, end = pieces
+        parts = (
+            start,
             moment(at),
+            one,
             self.request_id,
+            two,
             trace,
+            three,
             _viewer(self.viewer.sub),
-            prepared.cost,
+            four,
+            b"%d" % prepared.cost,
+            five,
             _hundredths[int(self.prepare_seconds * 100_000)],
+            six,
             _hundredths[int(waited * 100_000)] if waited else b"0.0",
+            seven,
             _hundredths[int(stopwatch.seconds * 100_000)],
+            eight,
             _hundredths[int((self.ended - self.started) * 10_000) * 10],
+            end,
         )
+        return b"".join(parts)
 
 
-_FORMATS = {
-    "request_id": b'"%b"',
-    "trace_id": b"%b",
-    "viewer": b"%b",
-    "cost": b"%d",
-    "prepare_milliseconds": b"%b",
-    "pool_milliseconds": b"%b",
-    "database_milliseconds": b"%b",
-    "milliseconds": b"%b",
-}
+LEFT_OUT = (
+    *("request_id", "trace_id", "viewer", "cost", "prepare_milliseconds"),
+    *("pool_milliseconds", "database_milliseconds", "milliseconds"),
+)
 """The fields of the line that ``Asked.text`` fills in, in their order."""
 
 
 @lru_cache(maxsize=1000)
-def _format(
+def _pieces(
     logger: str, path: str, name: str | None, type_: str, document_hash: str, client: str | None
-) -> bytes:
-    """The line of a request that succeeded, without what ``_FORMATS`` leaves open."""
+) -> list[bytes]:
+    """The line of a request that succeeded, without what is ``LEFT_OUT``."""
     log = _succeeded(_begun(path, name, type_, document_hash, client))
-    return line_format(logger, log.message(), log.fields(), _FORMATS)
+    pieces = pieces_of_line(logger, log.message(), log.fields(), LEFT_OUT)
+    pieces[1] += b'"'  # an id is written as it is
+    pieces[2] = b'"' + pieces[2]
+    return pieces
 
 
 def _begun(
