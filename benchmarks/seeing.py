@@ -12,6 +12,7 @@ several processes, one after the other. How far they lie apart gives the error t
 ``off`` has all but does not count, as if METRICS were not set. What is done by the clock, for the
 metrics, is measured by itself: handing over once a second, and being asked every five seconds. A
 process that is busy all the time pays it out of the same seconds: that is the share of it.
+Spans are measured beside that, with a collector that throws them away: they may cost what they do.
 
 What counts is the processor time of the process, without the database's. ``--instructions`` counts
 what the processor is told to do instead, with valgrind: slow, and not touched by what else the
@@ -33,9 +34,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,8 @@ SCRAPES, SERIES = 20, 400
 """How often it is asked for the metrics, and how many lines there are at least."""
 TURN, WARMING, LEARNING = 20, 5, 200
 """So many requests are measured, after so many that are not, and more after the code is moved."""
+BLOCKS, TRACED = 5, 400
+"""Turns with spans, and their requests: so many that the spans are sent meanwhile."""
 MOVED = 100
 """Rounds after which the code is moved."""
 FOLDER = Path(__file__).resolve().parents[1] / ".data" / "benchmark"
@@ -120,6 +125,11 @@ class Turns:
         self._requests.count(of_all_kinds())
         self._quick: dict[str, Any] = {}
 
+    @property
+    def are_ready(self) -> bool:
+        """Whether there is code for all ways."""
+        return len(self._quick) > 0
+
     async def move(self) -> None:
         """Have the code of all ways lie elsewhere in memory."""
         ways = random.sample(list(WAYS), len(WAYS))
@@ -151,6 +161,48 @@ class Turns:
                 took[way].append(await self.turn(way, TURN))
             number += 1
         return took
+
+    async def traced(self, blocks: int) -> float:
+        """Microseconds that spans which are sent to a collector add to a request."""
+        from community_gql.telemetry import otel, tracing
+
+        otel.install()
+        installed = tracing._start, tracing._end
+        self._protocol._quick, self._afterwards.requests = self._original, None
+        took: dict[bool, list[float]] = {True: [], False: []}
+        for number in range(2 * blocks):
+            is_on = number % 2 == 0
+            tracing.install(*(installed if is_on else (None, None)))
+            await self._ask(WARMING)
+            start = time.process_time()
+            await self._ask(TRACED)
+            took[is_on].append((time.process_time() - start) / TRACED * 1e6)
+        return statistics.median(took[True]) - statistics.median(took[False])
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes spans, and throws them away."""
+
+    def do_POST(self) -> None:
+        """Take some."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: it is no part of what is measured."""
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[str]:
+    """The address of a collector, until the block ends."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
 
 def of_all_kinds() -> list[Any]:
@@ -227,10 +279,13 @@ async def _answer(folder: Path, key: str, token: str) -> None:
                 told: Any = time.process_time()
                 if what == "rounds":
                     told = await turns.rounds(number)
+                elif what == "traced":
+                    told = await turns.traced(number)
                 elif what == "handed":
                     told = handed
                 elif what in WAYS:
-                    await turns.move()
+                    if not turns.are_ready:
+                        await turns.move()
                     told = await turns.turn(what, number)
                 print(json.dumps(told), flush=True)  # noqa: T201
             os._exit(0)
@@ -312,6 +367,7 @@ def measured(whom: Whom, processes: int, seconds: float) -> Found:
         try:
             took = child.take("rounds", seconds)
             scraped, handed = child.scrape(), child.take("handed")
+            traced = child.take("traced", BLOCKS)
         finally:
             child.end()
         base = middle(took["without"]) * 1e6
@@ -325,6 +381,7 @@ def measured(whom: Whom, processes: int, seconds: float) -> Found:
             "handing over": statistics.median(handed),
             "a scrape": scraped,
             "by the clock": clocks * base,
+            "traced": traced,
         }
         told["scraped"] = told["off"] + told[COUNTED] + told["by the clock"]
         for name, number in told.items():
@@ -363,6 +420,7 @@ def report(found: Found) -> None:
         print(f"  {name:40} {statistics.fmean(found[name]):7.2f} ms each")  # noqa: T201
     told("by the clock", "  handed over every second, scraped every 5")
     told("scraped", "scraped: all of these together")
+    told("traced", "spans sent to a collector, on the long way")
 
 
 def deviation(numbers: list[float]) -> float:
@@ -386,11 +444,16 @@ def main() -> None:
         return
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: E731, T201
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with databases.started(FOLDER / "postgres", say) as server, issuing() as issuer:
+    with (
+        databases.started(FOLDER / "postgres", say) as server,
+        issuing() as issuer,
+        collecting() as collector,
+    ):
         database = databases.filled(server, given.people, say)
         (person, *_) = viewers(database, 1)
         surroundings = Surroundings(database, issuer, free_port())
         environment = Project().environment(surroundings)
+        environment = environment | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector}
         whom = person.key, issuer.token(person), dict(environment)
         if given.instructions:
             counts = {way: instructions(way, whom, given.instructions) for way in WAYS}
