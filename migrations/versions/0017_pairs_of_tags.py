@@ -23,7 +23,7 @@ depends_on = None
 # 0, with which every query for a pair finds it as well.
 FUNCTION = """
     CREATE OR REPLACE FUNCTION story_marks(tags varchar[], written timestamptz) RETURNS bigint[]
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
     DECLARE
       hour numeric := floor(extract(epoch FROM written) / 3600);
       fortnight bigint := hashtextextended('336/' || floor(hour / 336), 0) >> 2;

@@ -33,8 +33,8 @@ def first_known(
     stops at the first that are enough.
     """
     step = found.lateral("counted")
-    # unscoped: numbers of scoped rows, or their keys
     *_, last = step.c
+    # unscoped: numbers of scoped rows, or their keys
     known = select(last).select_from(recent.steps(binds, stops).join(step, true()))
     is_known = or_(step.c.n >= literal_column(str(enough)), recent.is_complete(binds))
     known = known.where(is_known).limit(literal_column("1"))
