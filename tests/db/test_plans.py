@@ -40,9 +40,7 @@ ROWS = """
 
 RECENT = str(
     select(literal_column("1"))
-    .select_from(
-        RECENT_STORIES.steps({}, True).join(Story, RECENT_STORIES.predicate(None, Story, {}))
-    )
+    .select_from(RECENT_STORIES.steps({}).join(Story, RECENT_STORIES.predicate(None, Story, {})))
     .compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
 )
 """The expressions of the index are those that the product asks for."""

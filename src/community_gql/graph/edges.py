@@ -134,9 +134,8 @@ class Found(NamedTuple):
 class Recent(NamedTuple):
     """Which rows are recent, in steps of which each goes further back than the one before it."""
 
-    steps: Callable[[Mapping[str, Sql], bool], Any]
-    """A FROM item with a row for each step, for the windows of a filter's binds. The last step has
-    most of what there is, and is only for those who stop on the way: for the flag."""
+    steps: Callable[[Mapping[str, Sql]], Any]
+    """A FROM item with a row for each step, for the windows of a filter's binds."""
     predicate: Callable[[Entity, Entity, Mapping[str, Sql]], ColumnElement[bool]]
     """Which rows are of the step, within the windows of a filter's binds: for the parent, or None,
     and the entity. The parent's own rows, as far as an index of them needs the parent."""

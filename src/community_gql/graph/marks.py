@@ -92,7 +92,7 @@ def _bin_of(moment: Any, hours: Any) -> Any:
     return cast(func.floor(seconds / (hours * _HOUR)), BigInteger)
 
 
-def _steps(sizes: Sequence[tuple[int, int]], binds: Mapping[str, Sql], stops: bool) -> Any:
+def _steps(sizes: Sequence[tuple[int, int]], binds: Mapping[str, Sql]) -> Any:
     """A row for each step: its hours, its first and its last bin, and the moment when it starts."""
     # unscoped: nothing is shown of it, and the rows that it leads to are scoped
     newest: Any = select(func.max(aliased(m.Story).created_at).label("moment")).subquery("newest")
@@ -100,7 +100,7 @@ def _steps(sizes: Sequence[tuple[int, int]], binds: Mapping[str, Sql], stops: bo
     if "created_before" in binds:
         latest = func.least(latest, binds["created_before"])
     columns = (column("hours", Integer), column("number", Integer))
-    listed = values(*columns, name="size", literal_binds=True).data(sizes if stops else sizes[:-1])
+    listed = values(*columns, name="size", literal_binds=True).data(sizes)
     length: Any = listed.c.hours
     last = _bin_of(latest, length)
     first = last - (listed.c.number - _ONE)
@@ -147,8 +147,8 @@ def _recent(*steps: tuple[int, int]) -> Recent:
     return Recent(partial(_steps, steps), _is_recent, _are_all_recent, _is_within, ends)
 
 
-RECENT_STORIES = _recent((6, 3), (48, 3), (336, 3), (2688, 2))
-"""At most the last 18 hours, 6 days, 6 weeks, and 32 weeks, up to the newest story or
-``created_before``. The bins are those of UTC."""
-RECENT_STORIES_OF_TAG = _recent((336, 2), (2688, 2))
-"""The same for the stories of one tag, of which there are fewer: 4 weeks and 32 weeks."""
+RECENT_STORIES = _recent((6, 3), (48, 3), (336, 3))
+"""At most the last 18 hours, 6 days, and 6 weeks, up to the newest story or ``created_before``. The
+bins are those of UTC. Steps that go further back read nearly as much as everything."""
+RECENT_STORIES_OF_TAG = _recent((336, 2))
+"""The same for the stories of one tag, of which there are fewer: at most 4 weeks."""

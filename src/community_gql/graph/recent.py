@@ -22,20 +22,17 @@ def first_known(
     found: SqlSelect,
     enough: int,
     whole: SqlSelect,
-    *,
-    stops: bool,
 ) -> SqlSelect:
     """The answer of the first step that gives it, or that of all rows.
 
     ``found`` has the number ``n`` of rows of a step first and its answer last, which may be that
     number. It counts where these are ``enough`` or all that there are. ``whole`` has the answer
-    alone. A step runs only when the one before was not enough. ``stops`` says whether ``found``
-    stops at the first that are enough.
+    alone. A step runs only when the one before was not enough.
     """
     step = found.lateral("counted")
     *_, last = step.c
     # unscoped: numbers of scoped rows, or their keys
-    known = select(last).select_from(recent.steps(binds, stops).join(step, true()))
+    known = select(last).select_from(recent.steps(binds).join(step, true()))
     is_known = or_(step.c.n >= literal_column(str(enough)), recent.is_complete(binds))
     known = known.where(is_known).limit(literal_column("1"))
     if parent is not None:

@@ -211,7 +211,7 @@ def count_of(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sq
     if recent is None:
         return whole
     found = _counted(_recent_hits(edge, recent, parent, binds), parent)
-    return first_known(recent, parent, binds, found, MAX_COUNT + 1, whole, stops=True)
+    return first_known(recent, parent, binds, found, MAX_COUNT + 1, whole)
 
 
 def _counted(rows: SqlSelect, parent: Entity) -> SqlSelect:
@@ -418,7 +418,7 @@ def _best_of_recent(
     whole, newest = ranked_keys(edge, cut, newest_of(pool, every, parent, binds, rows))
     # unscoped: the same
     whole = select(whole).select_from(newest)
-    known = first_known(recent, parent, binds, found, RELEVANCE_POOL, whole, stops=False)
+    known = first_known(recent, parent, binds, found, RELEVANCE_POOL, whole)
     page = known.subquery() if parent is None else known.correlate(parent).lateral()
     child = aliased(model)
     keys = cut.order.keys(child, binds)
