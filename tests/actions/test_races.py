@@ -344,20 +344,23 @@ async def test_a_tag_that_goes_while_a_story_waits_for_it_is_named(
         assert [error.code for error in refused.value.errors] == [Code.TAG_NOT_FOUND]
 
 
-async def test_choosing_tags_and_merging_them_do_not_wait_for_each_other(
+async def test_a_merge_waits_for_whoever_is_choosing_tags(
     act: Writer, db: asyncpg.Connection, database_url: str
 ) -> None:
-    """A merge locks people against deletion only."""
+    """Both lock the person: what a row of a tag has of their name must not change meanwhile."""
     moss, fern = await make.tag(db, "moss"), await make.tag(db, "fern")
     moderator = await make.person(db, permissions=["manage:tags"])
     ada = await make.person(db, tags=[moss])
     lock = "SELECT FROM users WHERE auth0_sub = $1 FOR NO KEY UPDATE"
     person = await in_transaction(database_url, (lock, ada.sub))
 
-    await act(tags.merge, moderator, from_id=moss.key, into_id=fern.key)
-
-    await person.execute("ROLLBACK")
+    merging = asyncio.create_task(act(tags.merge, moderator, from_id=moss.key, into_id=fern.key))
+    await asyncio.sleep(0.2)
+    assert not merging.done()
+    await person.execute("COMMIT")
     await person.close()
+    await merging
+    assert await db.fetchval("SELECT tag_id FROM user_tags") == fern.key
 
 
 async def test_nobody_locks_rows_of_others(act: Writer, db: asyncpg.Connection) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from community_gql.db import migrate
 from community_gql.db.models import Base
+from community_gql.db.names import NAME_WORDS
 from community_gql.dev import seeding
 from community_gql.dev.seeding import UNTIL, SeedError, community
 from community_gql.dev.seeding.community import COLUMNS
@@ -130,6 +131,18 @@ async def test_triggers_would_write_the_same(seeded: str) -> None:
             await connection.execute(f"INSERT INTO {table} TABLE kept")
             await connection.execute("DROP TABLE kept")
     assert await contents(seeded) == before
+
+
+async def test_people_are_ordered_and_found_as_the_triggers_would_have_it(seeded: str) -> None:
+    words = "SELECT tag_id, word, public_id, previous, created_at, name_key FROM name_words"
+    async with connected(seeded) as connection:
+        for all_, all_but in ((words, NAME_WORDS), (NAME_WORDS, words)):
+            assert await connection.fetch(f"({all_}) EXCEPT ({all_but})") == []
+        assert await connection.fetchval("SELECT count(*) FROM name_words") > 300
+        chosen = await connection.fetch("TABLE user_tags")
+        await connection.execute("CREATE TEMP TABLE kept AS SELECT user_id, tag_id FROM user_tags")
+        await connection.execute("DELETE FROM user_tags; INSERT INTO user_tags TABLE kept")
+        assert sorted(await connection.fetch("TABLE user_tags")) == sorted(chosen)
 
 
 async def test_tags_cached_are_the_names_of_the_tags_sorted(seeded: str) -> None:
