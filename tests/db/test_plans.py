@@ -1,4 +1,4 @@
-"""The indexes of migration 5 serve what they were made for, on tables big enough to matter."""
+"""The indexes of the migrations serve what they were made for, on tables big enough to matter."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ ROWS = """
     SELECT 'u' || n, 'Maya ' || md5(n::text) FROM generate_series(1, 20000) AS n;
     INSERT INTO tags (name) SELECT md5(n::text) FROM generate_series(1, 20000) AS n;
     INSERT INTO tags (name) VALUES ('growth'), ('growing'), ('gratitude');
+    INSERT INTO user_tags SELECT 'u' || n, 1 + n % 50 FROM generate_series(1, 20000) AS n;
     INSERT INTO stories (user_id, title, content, visibility, created_at)
     SELECT 'u' || n, md5(n::text), 'c', (ARRAY['public','private'])[1 + n % 2],
       now() - n * interval '1 minute'
@@ -60,6 +61,21 @@ PLANS = [
         "idx_users_name_words",
         "SELECT * FROM users "
         "WHERE to_tsvector('simple', name_key) @@ to_tsquery('simple', 'maya & c4ca:*')",
+    ),
+    (
+        "idx_user_tags_newest",
+        "SELECT user_id FROM user_tags WHERE tag_id = 7 "
+        "ORDER BY user_created_at DESC, user_public_id DESC LIMIT 21",
+    ),
+    (
+        "idx_user_tags_named_first",
+        "SELECT user_id FROM user_tags WHERE tag_id = 7 "
+        f"AND (user_name_key = '', user_name_key, user_public_id) > (false, 'm', '{UUID(int=9)}') "
+        "ORDER BY user_name_key = '', user_name_key, user_public_id LIMIT 21",
+    ),
+    (
+        "name_words_pkey",
+        "SELECT public_id FROM name_words WHERE tag_id = 7 AND word >= 'c4' AND word < 'c5'",
     ),
     ("idx_users_created", "SELECT * FROM users ORDER BY created_at DESC, public_id DESC LIMIT 21"),
     # Where the database sorts by code point, the unique index serves prefixes as well.

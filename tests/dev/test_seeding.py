@@ -142,7 +142,8 @@ async def test_people_are_ordered_and_found_as_the_triggers_would_have_it(seeded
         chosen = await connection.fetch("TABLE user_tags")
         await connection.execute("CREATE TEMP TABLE kept AS SELECT user_id, tag_id FROM user_tags")
         await connection.execute("DELETE FROM user_tags; INSERT INTO user_tags TABLE kept")
-        assert sorted(await connection.fetch("TABLE user_tags")) == sorted(chosen)
+        again = await connection.fetch("TABLE user_tags")
+        assert sorted(map(tuple, again)) == sorted(map(tuple, chosen))
 
 
 async def test_tags_cached_are_the_names_of_the_tags_sorted(seeded: str) -> None:

@@ -15,7 +15,7 @@ from community_gql.graph.edges import ToPage
 from community_gql.graph.paging import MAX_COUNT
 from community_gql.graph.search import word_prefixes
 from community_gql.graph.walks import has_way
-from community_gql.schema.kinds import EdgeField, declared
+from community_gql.schema.kinds import PageField, declared
 from community_gql.settings.checks import plain_address
 from tests.support import graph
 
@@ -61,10 +61,8 @@ async def people(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 def edge_of(coordinate: str) -> ToPage:
     field = declared(graph.edges()[coordinate])
-    assert isinstance(field, EdgeField)
-    source = field.source
-    assert isinstance(source, ToPage)
-    return source
+    assert isinstance(field, PageField)
+    return field.source
 
 
 def asked() -> Iterator[tuple[str, dict[str, str]]]:
