@@ -173,8 +173,8 @@ async def left_in(db: asyncpg.Connection, words: set[str]) -> dict[str, str]:
     found = {}
     for (table,) in tables:
         row = await db.fetchval(
-            f"SELECT row_to_json(t)::text FROM {table} AS t, unnest($1::text[]) AS word "
-            "WHERE strpos(lower(t::text), lower(word)) > 0 LIMIT 1",
+            f"SELECT row_to_json(t)::text FROM {table} AS t, unnest($1::text[]) AS asked (for_) "
+            "WHERE strpos(lower(t::text), lower(asked.for_)) > 0 LIMIT 1",
             list(words),
         )
         if row:

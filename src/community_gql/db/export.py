@@ -36,6 +36,9 @@ class Part:
 
 LEFT_OUT = {
     "users.name_key": "the name in the profile, in lower case, for sorting",
+    "user_tags.user_created_at": "a copy of when the person joined, for sorting",
+    "user_tags.user_public_id": "a copy of the person's id, for sorting",
+    "user_tags.user_name_key": "a copy of users.name_key, for sorting",
     "stories.search": "the words of title and text, for searching",
     "match_results.target_user_id": "to whom the person was proposed is what others were told",
     "match_dismissals.target_user_id": "who does not want to see the person is what others chose",
