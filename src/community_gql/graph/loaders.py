@@ -17,9 +17,10 @@ from aiodataloader import DataLoader
 from community_gql.db.database import Snapshot
 from community_gql.db.texts import Fixed
 from community_gql.errors import AnswerTooLarge
+from community_gql.graph.lists import NEAR_ROWS
 from community_gql.graph.paging import Page
 from community_gql.graph.plans import Batch, Counts, MomentPlan, PagePlan
-from community_gql.graph.statements import KEYS, NEAR_ROWS
+from community_gql.graph.statements import KEYS
 from community_gql.graph.terms import SqlSelect
 from community_gql.graph.texts import TOO_MUCH, LongTexts
 from community_gql.graph.visibility import Viewer

@@ -16,6 +16,7 @@ from community_gql.db.changes import Moment
 from community_gql.errors import BadRequest
 from community_gql.graph import statements
 from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue
+from community_gql.graph.lists import filter_binds
 from community_gql.graph.paging import Cursors, Window
 from community_gql.graph.terms import SqlSelect
 from community_gql.graph.walks import has_way
@@ -420,7 +421,7 @@ def first_page_cursors(edge: ToPage) -> tuple[tuple[str, ...], Cursors]:
 @lru_cache(maxsize=256)
 def _cursors(edge: ToPage, name: str) -> Cursors:
     """The cursors of a list in one order, without a filter."""
-    keys = edge.orders[name].keys(edge.target.model, statements.filter_binds(edge, edge.filters))
+    keys = edge.orders[name].keys(edge.target.model, filter_binds(edge, edge.filters))
     return Cursors.of(keys, edge.coordinate, name, ())
 
 

@@ -51,6 +51,7 @@ from sqlalchemy.orm import aliased
 from community_gql.db.changes import MOMENT_SQL
 from community_gql.db.models import VIEWER
 from community_gql.graph.edges import Shape
+from community_gql.graph.lists import NEAR_ROWS
 from community_gql.graph.plans import (
     ChangesPlan,
     Lookup,
@@ -64,7 +65,7 @@ from community_gql.graph.plans import (
     ValuePlan,
     ViewerPlan,
 )
-from community_gql.graph.statements import NEAR_ROWS, few
+from community_gql.graph.statements import few
 from community_gql.graph.terms import Entity, FromItem, Sql, SqlSelect, SqlType
 from community_gql.graph.texts import TextMeter
 from community_gql.graph.visibility import is_everyones, visible

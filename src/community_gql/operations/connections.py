@@ -24,9 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from community_gql.graph.cuts import Cut
+from community_gql.graph.lists import all_columns, count_of, filter_binds, page_of
 from community_gql.graph.paging import MAX_COUNT, cursor_binds, cursor_sql
 from community_gql.graph.plans import PagePlan
-from community_gql.graph.statements import all_columns, count_of, filter_binds, page_of
 from community_gql.graph.terms import Entity, FromItem, Sql, SqlSelect
 from community_gql.graph.walks import has_way
 from community_gql.operations.json_sql import (

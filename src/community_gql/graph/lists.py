@@ -1,0 +1,416 @@
+"""The rows of a list: how a page of them is cut, and how they are counted.
+
+Which way finds them depends on what the filter has. The loaders and the compiler take the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    any_,
+    bindparam,
+    case,
+    func,
+    inspect,
+    literal_column,
+    not_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.orm import aliased
+
+from community_gql.graph.cuts import Columns, Cut, directed
+from community_gql.graph.edges import (
+    Recent,
+    ToPage,
+    Walk,
+)
+from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order
+from community_gql.graph.recent import first_known, newest_of, ranked_keys
+from community_gql.graph.terms import Entity, Sql, SqlSelect
+from community_gql.graph.visibility import is_everyones, rule, visible
+from community_gql.graph.walks import Way, way_of
+
+NEAR_ROWS = 5000
+"""How many rows of a list are looked through for those that match a filter, before its index is."""
+
+
+def listed(
+    edge: ToPage,
+    parent: Entity,
+    child: Entity,
+    columns: Sequence[Sql],
+    binds: Mapping[str, Sql],
+    known: Iterable[str] = (),
+) -> SqlSelect:
+    """The list's visible, filtered rows, for a parent alias (to correlate or join) or none.
+
+    ``known`` are members of the filter that all rows of the child are known to meet.
+    """
+    asked = [name for name in binds if name not in set(known)]
+    light = [name for name in asked if edge.filters[name].light] if parent is not None else []
+    demands = edge.demands(child, binds, [name for name in asked if name not in light])
+    # "is true" has no index.
+    demands += [found.is_(True) for found in edge.demands(child, binds, light)]
+    return visible(child, *columns).where(edge.arrives(parent, child), *demands)
+
+
+def count_of(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> SqlSelect:
+    """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent.
+
+    Where an index finds the recent rows that a filter leaves, those are counted first. Mostly they
+    are more than MAX_COUNT, or all; what has fewer recent rows has few.
+    """
+    way = way_of(edge, parent, child, binds)
+    if way is not None and way.found is None:
+        return way.count(binds)
+    whole = _counted(_countable(edge, parent, child, binds), parent)
+    if way is not None and way.found is not None:
+        served = way.through_index().count({}).scalar_subquery()
+        number = case((way.found.serves, served), else_=whole.scalar_subquery()).label("n")
+        return select(number).offset(literal_column("0"))  # unscoped: one number
+    recent = _recent(edge, parent, child, binds)
+    if recent is None:
+        return whole
+    found = _counted(_recent_hits(edge, recent, parent, binds), parent)
+    return first_known(recent, parent, binds, found, MAX_COUNT + 1, whole)
+
+
+def _counted(rows: SqlSelect, parent: Entity) -> SqlSelect:
+    rows = rows.limit(literal_column(str(MAX_COUNT + 1), Integer))
+    if parent is not None:
+        rows = rows.correlate(parent)
+    # unscoped: counts rows that are scoped
+    return select(func.count().label("n")).select_from(rows.subquery())
+
+
+def _recent(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Recent | None:
+    """The steps in which the rows that a filter leaves are counted, if there are any."""
+    if any(edge.filters[name].marked is not None for name in binds):
+        return None  # found at once
+    if parent is not None:
+        return edge.recent if binds else None
+    if not _is_scarce(edge, binds) or _walk(edge, None, child, binds) is not None:
+        return None
+    return edge.recent
+
+
+def _recent_hits(
+    edge: ToPage, recent: Recent, parent: Entity, binds: Mapping[str, Sql]
+) -> SqlSelect:
+    """A row for each row of a list that is recent, as far as a row of the steps says."""
+    entity = aliased(edge.target.model)
+    one: Any = literal_column("1").label("one")
+    rows = _recent_rows(edge, recent, parent, entity, [one], binds)
+    # unscoped: of rows that are scoped
+    return select(one).select_from(_as_found(rows, parent))
+
+
+def _recent_rows(
+    edge: ToPage,
+    recent: Recent,
+    parent: Entity,
+    entity: Entity,
+    columns: Sequence[Sql],
+    binds: Mapping[str, Sql],
+) -> SqlSelect:
+    ends = [name for name in binds if name in recent.ends]
+    others = {name: value for name, value in binds.items() if name not in recent.ends}
+    # "is true" has no index: PostgreSQL would read that of a long window as well.
+    inside = [found.is_(True) for found in edge.demands(entity, binds, ends)]
+    rows = _by_filter(edge, parent, entity, columns, others)
+    return rows.where(recent.predicate(parent, entity, binds), *inside)
+
+
+def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> SqlSelect:
+    """A row for each of ``listed``, by a way that can stop at any of them."""
+    one: ColumnElement[int] = literal_column("1")
+    walk = _walk(edge, parent, child, binds)
+    if walk is not None and walk.once is None and is_everyones(edge.target.model):
+        # unscoped: of rows that everyone may see
+        return select(one).select_from(walk.source).where(walk.where)
+    if walk is not None and parent is None:
+        same = getattr(child, edge.target.key_name) == walk.key
+        rows = visible(child, one).select_from(walk.source).where(walk.where, same)
+        return rows if walk.once is None else rows.where(walk.once)
+    if _finds_hits(edge, parent, binds):
+        hits = _by_filter(edge, parent, child, [one.label("one")], binds)
+        # unscoped: of rows that are scoped
+        return select(one).select_from(_as_found(hits, parent))
+    rows = listed(edge, parent, child, [one], binds)
+    if parent is None and binds:
+        # Windows of the default order: in it, its index leads to the rows within.
+        order = edge.orders[edge.default_order]
+        rows = rows.order_by(*directed(order, order.keys(child, binds), False))
+    return rows
+
+
+def _as_found(rows: SqlSelect, parent: Entity) -> Any:
+    """Rows that are found by the filters' own indexes, as a FROM item that is read row by row."""
+    if parent is None:
+        # A CTE is planned to be read whole, and is not. What is planned for its first rows goes
+        # through the whole table where there are fewer rows than PostgreSQL guessed.
+        return rows.cte(nesting=True).prefix_with("MATERIALIZED")
+    return rows.correlate(parent).offset(literal_column("0")).subquery()
+
+
+def _by_filter(
+    edge: ToPage,
+    parent: Entity,
+    entity: Entity,
+    columns: Sequence[Sql],
+    binds: Mapping[str, Sql],
+) -> SqlSelect:
+    """The rows of ``listed``, with no other index to find them than those of the filter.
+
+    PostgreSQL would combine the index of a word with that of what everyone may see: half of the
+    table is read to find a hundredth of it. It uses no index for "is true", and guesses as well.
+    """
+    # unscoped: by the rule itself, in another form
+    rows = select(*columns).select_from(entity).where(rule(entity).is_(true()))
+    return rows.where(*_finding(edge, parent, entity, binds, binds))
+
+
+def _finding(
+    edge: ToPage, parent: Entity, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]
+) -> list[ColumnElement[bool]]:
+    """What the filters demand, and the list, in the forms that the filters' indexes know."""
+    filters = [(edge.filters[name], binds[name]) for name in names]
+    recent = edge.recent if edge.recent is not None and edge.recent.ends & set(names) else None
+    found = [asked.marked(entity, value) for asked, value in filters if asked.marked is not None]
+    for asked, value in filters:
+        demand = asked.predicate(entity, value)
+        is_said = asked.marked is not None or (recent is not None and asked.window)
+        # "is true" has no index.
+        found.append(demand.is_(True) if is_said else demand)
+    if recent is not None:
+        found.append(recent.within(parent, entity, binds))
+    if edge.found_by is not None and parent is not None:
+        return [edge.found_by(parent, entity, binds), *found]
+    return [edge.arrives(parent, entity), *found]
+
+
+def _walk(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Walk | None:
+    """What names the rows of the list one by one, if something does."""
+    if parent is not None:
+        return None if binds else edge.links(parent)
+    if len(binds) != 1:
+        return None  # an index of both filters may find far less
+    ((name, value),) = binds.items()
+    found = edge.filters[name].walk
+    return None if found is None else found(child, value)
+
+
+def page_of(
+    edge: ToPage,
+    parent: Entity,
+    child: Entity,
+    columns: Columns,
+    cut: Cut,
+    near_rows: int = NEAR_ROWS,
+) -> SqlSelect:
+    """A page of ``listed`` in reading order: ``columns`` of the child, and the order's keys.
+
+    Correlated to the parent. A long list whose filter may leave few rows is looked through in two
+    ways, see ``_near_or_far``; ``near_rows`` bounds the first.
+    """
+    way = way_of(edge, parent, child, cut.binds)
+    if way is not None and way.found is None:
+        return way.page(child, columns, cut)
+    if way is not None:
+        return _near_or_far(edge, parent, child, columns, cut, near_rows, way)
+    if _finds_hits(edge, parent, cut.binds) and cut.order.pool is None:
+        return _near_or_far(edge, parent, child, columns, cut, near_rows)
+    return _cut_out(edge, parent, child, columns, cut)
+
+
+def _cut_out(
+    edge: ToPage,
+    parent: Entity,
+    child: Entity,
+    columns: Columns,
+    cut: Cut,
+    known: Iterable[str] = (),
+) -> SqlSelect:
+    """The page, in one way: the list's rows, ordered and cut. For ``known`` see ``listed``."""
+    order, binds = cut.order, cut.binds
+    if order.pool is not None:
+        return _best_of_newest(edge, parent, columns, cut, order.pool)
+    keys = order.keys(child, binds)
+    labelled = (key.label(n) for key, n in zip(keys, cut.names(child), strict=True))
+    query = listed(edge, parent, child, [*columns(child), *labelled], binds, known)
+    if parent is not None:
+        query = query.correlate(parent)
+    return cut.ordered(query, keys).limit(cut.literal_limit)
+
+
+def _best_of_newest(
+    edge: ToPage, parent: Entity, columns: Columns, cut: Cut, pool: Order
+) -> SqlSelect:
+    """The page of the newest rows of the list, ordered once these are found."""
+    binds, model = cut.binds, edge.target.model
+    recent = aliased(model)
+    steps = _recent(edge, parent, recent, binds)
+    if steps is not None:
+        return _best_of_recent(edge, steps, parent, columns, cut, pool)
+    if _finds_hits(edge, parent, binds):
+        rows = _by_filter(edge, parent, recent, all_columns(recent), binds)
+    else:
+        rows = listed(edge, parent, recent, all_columns(recent), binds)
+    newest = newest_of(pool, recent, parent, binds, rows)
+    keys = cut.order.keys(newest, binds)
+    labelled = (key.label(n) for key, n in zip(keys, cut.names(newest), strict=True))
+    # unscoped: orders rows that are scoped
+    ranked = select(*columns(newest), *labelled)
+    return cut.ordered(ranked, keys).limit(cut.literal_limit)
+
+
+def _best_of_recent(
+    edge: ToPage, recent: Recent, parent: Entity, columns: Columns, cut: Cut, pool: Order
+) -> SqlSelect:
+    """The same, where an index finds recent rows: of the first step that has enough of them."""
+    binds, model = cut.binds, edge.target.model
+
+    some, every = aliased(model), aliased(model)
+    rows = _recent_rows(edge, recent, parent, some, all_columns(some), binds)
+    found, newest = ranked_keys(edge, cut, newest_of(pool, some, parent, binds, rows))
+    # unscoped: keys of rows that are scoped
+    found = select(func.count().label("n"), found).select_from(newest)
+    rows = _by_filter(edge, parent, every, all_columns(every), binds)
+    whole, newest = ranked_keys(edge, cut, newest_of(pool, every, parent, binds, rows))
+    # unscoped: the same
+    whole = select(whole).select_from(newest)
+    known = first_known(recent, parent, binds, found, RELEVANCE_POOL, whole)
+    page = known.subquery() if parent is None else known.correlate(parent).lateral()
+    child = aliased(model)
+    keys = cut.order.keys(child, binds)
+    labelled = (key.label(n) for key, n in zip(keys, cut.names(child), strict=True))
+    is_best = getattr(child, edge.target.key_name) == any_(page.c.best)
+    # unscoped: the keys are of rows that are scoped
+    query = select(*columns(child), *labelled).select_from(child).join(page, is_best)
+    return query.order_by(*directed(cut.order, keys, cut.backward)).limit(cut.literal_limit)
+
+
+def _near_or_far(
+    edge: ToPage,
+    parent: Entity,
+    child: Entity,
+    columns: Columns,
+    cut: Cut,
+    near_rows: int,
+    way: Way | None = None,
+) -> SqlSelect:
+    """The page of a long list, looked for in two ways.
+
+    PostgreSQL cannot know how many rows have some word, and would look through a whole table in
+    its order for one that nobody wrote. So the page is looked for among the next ``near_rows``
+    rows, and where that does not fill it, once more by the filters' own indexes: what is so scarce
+    is quickly collected. Where that is likely from the start, nobody looks through rows first.
+    """
+    near_rows = max(1, near_rows // max(edge.filters[name].dear for name in cut.binds))
+    found = _near(edge, parent, child, columns, cut, near_rows, way)
+    if way is not None and way.found is not None:
+        found = found.where(not_(way.found.are_few))
+    near = found.cte()
+    # unscoped: counts rows that are scoped
+    is_full = select(func.count() == cut.literal_limit).select_from(near).scalar_subquery()
+    parts: list[tuple[Any, Sql]] = [(near, is_full)]
+    far = _far(edge, parent, child, columns, cut).where(not_(is_full))
+    if way is not None and way.found is not None:
+        far = far.where(not_(way.found.serves))
+        served = way.through_index().page(child, columns, cut)
+        served = served.where(not_(is_full), way.found.serves)
+        parts.append((served.subquery(), true()))
+    parts.append((far.subquery(), true()))
+    # Of subqueries: SQLAlchemy cannot see through a SELECT with a LIMIT in a union.
+    # unscoped: pages of which all but one are empty
+    both = union_all(*(select(*part.c).where(holds) for part, holds in parts)).subquery()
+    # unscoped: the one that is not
+    whole = select(*both.c)
+    if parent is not None:
+        whole = whole.add_cte(near, nest_here=True)  # it speaks of the parent
+    keys = [both.c[name] for name in cut.names(child)]
+    return whole.order_by(*directed(cut.order, keys, cut.backward)).limit(cut.literal_limit)
+
+
+def _near(
+    edge: ToPage,
+    parent: Entity,
+    child: Entity,
+    columns: Columns,
+    cut: Cut,
+    near_rows: int,
+    way: Way | None,
+) -> SqlSelect:
+    """The page, as far as it is among the next rows."""
+    if way is not None and way.walk is not None:
+        return way.next_rows(cut, near_rows).page(child, columns, cut)
+    next_rows = _next_rows(edge, cut, near_rows)
+    found = _cut_out(edge, None, next_rows, columns, cut, _windows(edge, cut.binds))
+    if parent is not None and edge.found_by is not None:
+        found = found.where(edge.found_by(parent, next_rows, {})).correlate(parent)
+    return found
+
+
+def _far(edge: ToPage, parent: Entity, child: Entity, columns: Columns, cut: Cut) -> SqlSelect:
+    """The page by the filters' own indexes."""
+    if not _finds_hits(edge, parent, cut.binds):
+        return _cut_out(edge, parent, child, columns, cut)
+    hits = _hits(edge, cut.binds, parent)
+    return _cut_out(edge, None, hits, columns, cut, _indexed(edge, cut.binds))
+
+
+def _next_rows(edge: ToPage, cut: Cut, near_rows: int) -> Any:
+    """The next rows of the whole table in the order, within the filter's windows."""
+    entity = aliased(edge.target.model)
+    windows = edge.demands(entity, cut.binds, _windows(edge, cut.binds))
+    # unscoped: the page takes of these what the viewer may see
+    inside = select(*all_columns(entity)).where(*windows)
+    rows = cut.ordered(inside, cut.order.keys(entity, cut.binds))
+    return aliased(edge.target.model, rows.limit(literal_column(str(near_rows))).subquery())
+
+
+def _is_scarce(edge: ToPage, names: Iterable[str]) -> bool:
+    return any(edge.filters[name].scarce for name in names)
+
+
+def _finds_hits(edge: ToPage, parent: Entity, names: Iterable[str]) -> bool:
+    """Whether the filters' own indexes should find the rows."""
+    return _is_scarce(edge, names) and (parent is None or edge.found_by is not None)
+
+
+def _hits(edge: ToPage, binds: Mapping[str, Sql], parent: Entity) -> Any:
+    """All rows of the list that the filters' own indexes find; whoever may see them."""
+    entity = aliased(edge.target.model)
+    found = _finding(edge, parent, entity, binds, _indexed(edge, binds))
+    # unscoped: the page takes of these what the viewer may see
+    matching = select(*all_columns(entity)).where(*found)
+    if parent is not None:
+        matching = matching.correlate(parent)
+    # OFFSET has this subselect planned for itself, and so for the filters' indexes. Else the index
+    # of what everyone may see would be read as well.
+    return aliased(edge.target.model, matching.offset(literal_column("0")).subquery())
+
+
+def _windows(edge: ToPage, names: Iterable[str]) -> list[str]:
+    return [name for name in names if edge.filters[name].window]
+
+
+def _indexed(edge: ToPage, names: Iterable[str]) -> list[str]:
+    """The members that hits are found by."""
+    return [name for name in names if edge.filters[name].scarce or edge.filters[name].window]
+
+
+def all_columns(entity: Entity) -> list[Sql]:
+    """Every column of a mapped entity; PostgreSQL drops those that nobody uses."""
+    return [getattr(entity, attribute.key) for attribute in inspect(entity).mapper.column_attrs]
+
+
+def filter_binds(edge: ToPage, names: Iterable[str], prefix: str = "") -> dict[str, Sql]:
+    """A bind per filter member, by member; ``prefix`` keeps apart two lists in one statement."""
+    return {name: bindparam(prefix + name, type_=edge.filters[name].type) for name in names}
