@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from community_gql.db import bouncer
 from community_gql.db.database import Database
 from community_gql.db.housekeeping import Housekeeping
-from community_gql.graph.lists import NEAR_ROWS
+from community_gql.graph.finding import NEAR_ROWS
 from community_gql.http.account import AccountExport
 from community_gql.http.endpoint import GraphQLEndpoint
 from community_gql.http.events import Streams

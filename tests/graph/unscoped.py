@@ -19,11 +19,10 @@ SOURCES = Path(__file__).parents[2] / "src" / "community_gql"
 
 TOOLS = (
     "cli/", "dev/", "actions/bulk_tags.py", "db/concurrently.py", "db/recording.py",
-    "db/updated_at.py", "matching/batches.py", "matching/evaluating.py",
+    "db/updated_at.py", "matching/batches.py", "matching/evaluating.py", "matching/features.py",
     "matching/lists.py", "matching/material.py", "matching/merging.py", "matching/neighbours.py",
-    "matching/recipe.py",
-    "matching/running.py", "matching/sql.py", "matching/status.py", "matching/steps.py",
-    "matching/stored.py", "matching/unchecked.py",
+    "matching/recipe.py", "matching/running.py", "matching/sql.py", "matching/status.py",
+    "matching/steps.py", "matching/stored.py", "matching/unchecked.py",
 )  # fmt: skip
 """What operators run from a shell; no request reaches it, and the app does not import it."""
 

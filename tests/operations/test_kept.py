@@ -13,7 +13,7 @@ import pytest
 from graphql import get_introspection_query
 
 from community_gql.db.database import Database, opened
-from community_gql.graph.lists import NEAR_ROWS
+from community_gql.graph.finding import NEAR_ROWS
 from community_gql.lru import LruCache
 from community_gql.operations import compiled, syntax
 from community_gql.operations.compiled import Pushdown

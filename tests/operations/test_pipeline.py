@@ -11,7 +11,7 @@ import pytest
 from community_gql.db.database import opened
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import BadRequest, PublicError
-from community_gql.graph.lists import NEAR_ROWS
+from community_gql.graph.finding import NEAR_ROWS
 from community_gql.graph.visibility import ANONYMOUS, Viewer
 from community_gql.operations.compiled import Mode
 from community_gql.operations.documents import Refused, TrustedDocuments

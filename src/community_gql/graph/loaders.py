@@ -17,7 +17,7 @@ from aiodataloader import DataLoader
 from community_gql.db.database import Snapshot
 from community_gql.db.texts import Fixed
 from community_gql.errors import AnswerTooLarge
-from community_gql.graph.lists import NEAR_ROWS
+from community_gql.graph.finding import NEAR_ROWS
 from community_gql.graph.paging import Page
 from community_gql.graph.plans import Batch, Counts, MomentPlan, PagePlan
 from community_gql.graph.statements import KEYS

@@ -16,10 +16,9 @@ from community_gql.db.changes import Moment
 from community_gql.errors import BadRequest
 from community_gql.graph import statements
 from community_gql.graph.edges import Shape, ToMany, ToOne, ToPage, ToValue
-from community_gql.graph.lists import filter_binds
+from community_gql.graph.finding import depends_on_values, filter_binds
 from community_gql.graph.paging import Cursors, Window
 from community_gql.graph.terms import SqlSelect
-from community_gql.graph.walks import has_way
 
 Values = tuple[tuple[str, Any], ...]
 """Filter members or arguments that were given, hashable: ``(("search", "moss"), ...)``."""
@@ -275,17 +274,9 @@ class PagePlan:
     def custom_plan(self) -> bool:
         """Whether PostgreSQL should plan the statement for its values each time.
 
-        One plan for all values is a third of the cost of most pages. But which index finds the
-        rows that some word leaves depends on the word: the wrong one took 15 ms for 0.4, and 650
-        for 8 in the order of relevance. ``page_of`` spares the lists of everything that, unless
-        a window decides which of two indexes finds less, and lists whose rows are named one by
-        one.
+        One plan for all values is a third of the cost of most pages.
         """
-        given = [self.edge.filters[name] for name, _ in self.filters]
-        near = self.edge.parent is None and self.edge.orders[self.order].pool is None
-        near = near and not any(f.window for f in given)
-        varies = any(f.selective or (f.scarce and not near) for f in given)
-        return varies and not has_way(self.edge, _names(self.filters))
+        return depends_on_values(self.edge, _names(self.filters), self.edge.orders[self.order])
 
     def statement(self, near_rows: int) -> SqlSelect:
         """Finds the pages of many parents; for ``near_rows`` see ``page_of``."""

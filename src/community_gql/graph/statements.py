@@ -33,7 +33,7 @@ from community_gql.graph.edges import (
     ToValue,
     primary_key,
 )
-from community_gql.graph.lists import count_of, filter_binds, page_of
+from community_gql.graph.finding import count_of, filter_binds, page_of
 from community_gql.graph.paging import cursor_binds
 from community_gql.graph.terms import Entity, Sql, SqlSelect
 from community_gql.graph.visibility import visible

@@ -51,7 +51,7 @@ from sqlalchemy.orm import aliased
 from community_gql.db.changes import MOMENT_SQL
 from community_gql.db.models import VIEWER
 from community_gql.graph.edges import Shape
-from community_gql.graph.lists import NEAR_ROWS
+from community_gql.graph.finding import NEAR_ROWS
 from community_gql.graph.plans import (
     ChangesPlan,
     Lookup,

@@ -24,11 +24,16 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from community_gql.graph.cuts import Cut
-from community_gql.graph.lists import all_columns, count_of, filter_binds, page_of
+from community_gql.graph.finding import (
+    all_columns,
+    count_of,
+    depends_on_values,
+    filter_binds,
+    page_of,
+)
 from community_gql.graph.paging import MAX_COUNT, cursor_binds, cursor_sql
 from community_gql.graph.plans import PagePlan
 from community_gql.graph.terms import Entity, FromItem, Sql, SqlSelect
-from community_gql.graph.walks import has_way
 from community_gql.operations.json_sql import (
     Entries,
     built,
@@ -161,10 +166,7 @@ class ConnectionCompiler:
             page = self._aggregated(columns, rows, laterals).subquery(binds.name("a"))
             values = dict(zip(values, page.c, strict=True))
         other = aliased(edge.target.model, name=binds.name("t"))
-        # Whether going through the rows or the filter's index counts faster depends on its values.
-        given = [edge.filters[name] for name in self._filters]
-        if not has_way(edge, tuple(self._filters)):
-            self._compiler.custom_plan |= any(f.scarce or f.window for f in given)
+        self._compiler.custom_plan |= depends_on_values(edge, tuple(self._filters), None)
         counted = count_of(edge, self._parent, other, self._filters).subquery(binds.name("n"))
         entries = [
             (member.key, _COUNTS[member.name](counted.c.n))

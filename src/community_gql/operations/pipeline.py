@@ -29,7 +29,7 @@ from community_gql.db.replicas import Position
 from community_gql.db.states import AWAY
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, AnswerTooLarge, BadRequest, PublicError, Unavailable
-from community_gql.graph.lists import NEAR_ROWS
+from community_gql.graph.finding import NEAR_ROWS
 from community_gql.graph.texts import LongTexts
 from community_gql.graph.visibility import Viewer
 from community_gql.operations import batched, mutations

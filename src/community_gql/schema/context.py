@@ -14,7 +14,7 @@ from community_gql.db.labels import unlabelled
 from community_gql.db.replicas import Position
 from community_gql.db.stopwatch import Stopwatch
 from community_gql.errors import AccountGone, Unavailable
-from community_gql.graph.lists import NEAR_ROWS
+from community_gql.graph.finding import NEAR_ROWS
 from community_gql.graph.loaders import Loaders
 from community_gql.graph.plans import Plans
 from community_gql.graph.texts import LongTexts
