@@ -43,7 +43,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
         "parts = (start": (
             "parts = (start, moment(at), one, _viewer(self.viewer.sub), two, b'%d' % prepared.cost,"
             "three, _hundredths[int(stopwatch.seconds * 100_000)],"
-            "four, _hundredths[int((self.ended - self.started) * 10_000) * 10], end)"
+            "four, _hundredths[int(self.seconds * 10_000) * 10], end)"
         ),
     },
 }

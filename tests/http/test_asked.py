@@ -46,7 +46,7 @@ class Case:
             *(Plans({}, {}), 7, OperationType.QUERY),
         )
         asked.found(prepared, UNUSED)
-        asked.prepare_seconds, asked.ended = self.prepare, 5.0 + self.whole
+        asked.prepare_seconds, asked.seconds = self.prepare, self.whole
         asked.stopwatch.seconds, asked.stopwatch.pool_seconds = self.database, self.pool
         return asked
 

@@ -25,10 +25,12 @@ class Asked:
     """One request on the quick way."""
 
     __slots__ = (
-        *("balance", "deadline", "ended", "head", "key", "media", "origin_fields", "path"),
-        *("prepare_seconds", "prepared", "request_id", "started", "statement", "stopwatch"),
-        "viewer",
+        *("balance", "deadline", "head", "key", "media", "origin_fields", "path"),
+        *("prepare_seconds", "prepared", "request_id", "seconds", "started", "statement"),
+        *("stopwatch", "viewer"),
     )
+    seconds: float
+    """How long its answer took, once it is there."""
     deadline: float
     """When it is late, by the clock of the loop."""
     balance: Balance | None
@@ -46,18 +48,13 @@ class Asked:
     def __init__(self, head: Head, path: str, media: str, viewer: Viewer, started: float) -> None:
         """``started`` is by ``time.perf_counter``."""
         self.head, self.path, self.media, self.viewer = head, path, media, viewer
-        self.started = self.ended = started
+        self.started = started
         self.request_id = request_id(head.request_id) if head.request_id else new_id()
         self.stopwatch = Stopwatch()
 
     def found(self, prepared: Prepared, statement: Statement) -> None:
         """That is what it asks for."""
         self.prepared, self.statement = prepared, statement
-
-    @property
-    def seconds(self) -> float:
-        """How long its answer took."""
-        return self.ended - self.started
 
     @property
     def database_seconds(self) -> float:
@@ -113,7 +110,7 @@ class Asked:
             seven,
             _hundredths[int(stopwatch.seconds * 100_000)],
             eight,
-            _hundredths[int((self.ended - self.started) * 10_000) * 10],
+            _hundredths[int(self.seconds * 10_000) * 10],
             end,
         )
         return b"".join(parts)

@@ -144,7 +144,7 @@ class Quick:
         except (Exception, asyncio.CancelledError) as error:
             await self._end_differently(request, asked, error)
         else:
-            asked.ended = time.perf_counter()
+            asked.seconds = time.perf_counter() - asked.started
             self.runner.afterwards.note(asked)
             if request.protocol.flow.write_paused:
                 await request.drain()

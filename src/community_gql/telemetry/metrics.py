@@ -141,15 +141,28 @@ class Answered(Protocol):
         """The codes of its errors."""
 
 
+TOGETHER = 500
+"""So many requests are counted in one loop: for few, its code has left the caches of the processor
+since the ones before, which takes longer than counting."""
+
+
 class Requests:
     """Counts what each request took, in memory until ``hand_over``."""
 
     def __init__(self) -> None:
+        self._answered: list[Answered] = []
+        """Those that are not counted yet."""
         self._tallies: dict[Kind, _Tally] = {}
         self._errors: Counts[str] = Counts()
 
     def count(self, answered: Iterable[Answered]) -> None:
-        """Count these requests."""
+        """Count these requests, now or later."""
+        self._answered += answered
+        if len(self._answered) >= TOGETHER:
+            self._count()
+
+    def _count(self) -> None:
+        answered, self._answered = self._answered, []
         last: Kind | None = None
         for one in answered:
             kind = one.kind
@@ -168,6 +181,7 @@ class Requests:
 
     def hand_over(self) -> None:
         """Add what was counted to the metrics."""
+        self._count()
         tallies, self._tallies = self._tallies, {}
         for (type_, executor, status), tally in tallies.items():
             ran = type_ or "none", executor or "none"
