@@ -384,12 +384,12 @@ def depends_on_values(edge: ToPage, names: Sequence[str], order: Order | None) -
     """
     if has_way(edge, tuple(names)):
         return False
+    if edge.recent is not None and _is_scarce(edge, names):
+        return bool(set(_windows(edge, names)) - edge.recent.ends)
     given = [edge.filters[name] for name in names]
     if edge.parent is not None:
         given = [member for member in given if not member.light]
     is_scarce, has_window = any(f.scarce for f in given), any(f.window for f in given)
-    if edge.recent is not None and is_scarce:
-        return any(edge.filters[name].window for name in names if name not in edge.recent.ends)
     if order is None:
         return is_scarce or has_window
     is_near = edge.parent is None and order.pool is None and not has_window
