@@ -138,7 +138,8 @@ def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, 
         same = getattr(child, edge.target.key_name) == walk.key
         rows = visible(child, one).select_from(walk.source).where(walk.where, same)
         return rows if walk.once is None else rows.where(walk.once)
-    if _finds_hits(edge, parent, binds):
+    ends = edge.recent.ends & set(binds) if edge.recent is not None else set()
+    if _finds_hits(edge, parent, binds) or (parent is not None and ends):
         hits = _by_filter(edge, parent, child, [one.label("one")], binds)
         # unscoped: of rows that are scoped
         return select(one).select_from(_as_found(hits, parent))
