@@ -103,3 +103,9 @@ async def make(
     for name in made:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
+
+
+@pytest.fixture
+async def url(make: Make) -> str:
+    """The address of a database of its own at the newest revision."""
+    return await make("head")

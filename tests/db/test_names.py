@@ -46,11 +46,6 @@ NAMES = (
 
 
 @pytest.fixture
-async def url(make: Make) -> str:
-    return await make("head")
-
-
-@pytest.fixture
 async def database(url: str, connect: Connect) -> asyncpg.Connection:
     connection = await connect(url)
     await connection.execute(PEOPLE)

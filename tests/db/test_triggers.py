@@ -16,7 +16,6 @@ import pytest
 
 from community_gql.db.models import Base
 
-Make = Callable[..., Awaitable[str]]
 Connect = Callable[[str], Awaitable[asyncpg.Connection]]
 
 WRONG_NAME = """
@@ -45,11 +44,6 @@ PEOPLE = """
     INSERT INTO story_tags VALUES (1, 1), (1, 2), (2, 1);
     SELECT setval('stories_id_seq', 3);
 """
-
-
-@pytest.fixture
-async def url(make: Make) -> str:
-    return await make("head")
 
 
 @pytest.fixture

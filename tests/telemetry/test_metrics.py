@@ -136,6 +136,22 @@ def test_what_is_counted_in_memory_is_handed_over_whole() -> None:
     assert (buckets["0.001"], buckets["0.005"], buckets["15.0"], buckets["+Inf"]) == (2, 3, 3, 4)
 
 
+def test_what_is_counted_later_is_counted_once() -> None:
+    requests, answered = metrics.Requests(), RequestLog(type="later", executor=None, status=200)
+    for _ in range(3):
+        requests.count([answered] * (metrics.TOGETHER - 1))
+    requests.hand_over()
+    requests.hand_over()
+
+    samples = next(iter(metrics.REQUEST_SECONDS.collect())).samples
+    (counted,) = [
+        sample.value
+        for sample in samples
+        if sample.name.endswith("_count") and sample.labels["type"] == "later"
+    ]
+    assert counted == 3 * (metrics.TOGETHER - 1)
+
+
 def test_deliveries_are_handed_over_whole() -> None:
     def of(metric: Any, ending: str) -> float:
         samples = next(iter(metric.collect())).samples
