@@ -18,8 +18,8 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 # How long they take, as far as a quiet machine with two cores was measured.
-TEST_SAYS := the tests: four to five minutes on two quiet cores (make test-fast runs the most telling ones)
-SYSTEM_SAYS := the tests that start servers, workers and browsers: about five minutes on two quiet cores
+TEST_SAYS := the tests: six minutes on two quiet cores (make test-fast runs the most telling ones)
+SYSTEM_SAYS := the tests that start servers, workers and browsers: five to six minutes on two quiet cores
 FAST_SAYS := the tests that a change breaks first: one to one and a half minutes on two quiet cores
 
 export PYTHONDONTWRITEBYTECODE ?=

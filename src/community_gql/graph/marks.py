@@ -1,4 +1,4 @@
-"""The marks of stories, by which an index finds pairs of tags and the stories of some weeks.
+"""Story marks, by which an index finds pairs of tags and the stories of some weeks.
 
 A mark is a number made of two texts. The function ``story_marks`` of the database says which marks
 a story has: for each tag, for each two of its tags, for its time (in bins of 6 hours, 2 days, 14
