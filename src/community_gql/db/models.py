@@ -14,21 +14,14 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
     CheckConstraint,
-    Column,
     Computed,
-    DateTime,
     Double,
-    ForeignKey,
     Index,
     Integer,
-    PrimaryKeyConstraint,
     String,
-    Table,
     Text,
     UniqueConstraint,
-    Uuid,
     and_,
     func,
     or_,
@@ -42,7 +35,7 @@ from sqlalchemy.orm import Mapped, aliased, foreign, mapped_column, relationship
 from community_gql.db.base import VIEWER as VIEWER
 from community_gql.db.base import Base as Base
 from community_gql.db.base import constant as constant
-from community_gql.db.base import copy_of, now, one_of, owner
+from community_gql.db.base import now, one_of, owner
 from community_gql.db.match_models import MatchChoice as MatchChoice
 from community_gql.db.match_models import MatchDismissal as MatchDismissal
 from community_gql.db.match_models import MatchingState as MatchingState
@@ -54,6 +47,11 @@ from community_gql.db.server_models import deleted_accounts as deleted_accounts
 from community_gql.db.server_models import hot_documents as hot_documents
 from community_gql.db.server_models import housekeeping as housekeeping
 from community_gql.db.server_models import tag_renames as tag_renames
+from community_gql.db.tables import EVERYONE as EVERYONE
+from community_gql.db.tables import name_words as name_words
+from community_gql.db.tables import story_requests as story_requests
+from community_gql.db.tables import story_tags as story_tags
+from community_gql.db.tables import user_tags as user_tags
 
 
 class StoryVisibility(enum.StrEnum):
@@ -78,76 +76,6 @@ class FriendshipStatus(enum.StrEnum):
 
     PENDING = "pending"
     ACCEPTED = "accepted"
-
-
-user_tags = Table(
-    "user_tags",
-    Base.metadata,
-    Column(
-        "user_id", String(64), ForeignKey("users.auth0_sub", ondelete="CASCADE"), primary_key=True
-    ),
-    Column("tag_id", BigInteger, ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
-    Column("user_created_at", DateTime(timezone=True), nullable=False, info=copy_of("created_at")),
-    Column("user_public_id", Uuid, nullable=False, info=copy_of("public_id")),
-    Column("user_name_key", String, nullable=False, info=copy_of("name_key")),
-    Index("idx_user_tags_tag_id", "tag_id"),
-    Index(
-        "idx_user_tags_newest",
-        "tag_id",
-        text("user_created_at DESC"),
-        text("user_public_id DESC"),
-    ),
-    Index(
-        "idx_user_tags_named_first",
-        "tag_id",
-        text("(user_name_key = '')"),
-        "user_name_key",
-        "user_public_id",
-    ),
-)
-"""Who chose which tag. Beyond the seed, and kept by triggers: what people are ordered by, so that a
-page of those who chose a tag is read in its order."""
-
-name_words = Table(
-    "name_words",
-    Base.metadata,
-    Column("tag_id", BigInteger, nullable=False, autoincrement=False),
-    Column("word", String(collation="C"), nullable=False),
-    Column("public_id", Uuid, nullable=False),
-    Column("previous", String(collation="C"), nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("name_key", String, nullable=False),
-    PrimaryKeyConstraint(
-        "tag_id", "word", "public_id", postgresql_include=["previous", "created_at", "name_key"]
-    ),
-)
-"""Beyond the seed, and kept by triggers: the words of people's names, among those who chose a tag,
-and among all people (``tag_id`` 0). ``previous`` is the same person's word before it in the
-alphabet, so that one entry of those that begin alike is their first."""
-EVERYONE = 0
-"""The ``tag_id`` of what stands in ``name_words`` for all people."""
-
-story_tags = Table(
-    "story_tags",
-    Base.metadata,
-    Column("story_id", BigInteger, ForeignKey("stories.id", ondelete="CASCADE"), primary_key=True),
-    Column("tag_id", BigInteger, ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
-    Index("idx_story_tags_tag_id", "tag_id", "story_id"),
-)
-"""The n-m arrow between stories and tags in the seed's ERD; ``stories.tags_cached`` caches it."""
-
-story_requests = Table(
-    "story_requests",
-    Base.metadata,
-    Column(
-        "user_id", String(64), ForeignKey("users.auth0_sub", ondelete="CASCADE"), primary_key=True
-    ),
-    Column("key", String(64), primary_key=True),
-    Column("story_id", BigInteger, ForeignKey("stories.id", ondelete="SET NULL")),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Index("idx_story_requests_story", "story_id"),
-)
-"""The idempotency keys of ``createStory``, and the story that each made, NULL once deleted."""
 
 
 class Friendship(Base):
