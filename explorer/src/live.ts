@@ -12,7 +12,7 @@ interface Shown {
 }
 
 /** A subscription's state: told of what happens, on its way back to the server, or over. */
-export type Following = 'following' | 'returning' | undefined;
+export type Following = 'following' | 'returning' | 'ended';
 
 /**
  * Follows a subscription until `return` is called. A new socket is opened each time: it is the
@@ -27,7 +27,7 @@ export function follow(
   let isOver = false;
   const state = (now: Following) => {
     if (!isOver) become(now);
-    isOver ||= now === undefined;
+    isOver ||= now === 'ended';
   };
   const client = createClient({
     url: `${location.origin.replace(/^http/, 'ws')}/graphql`,
@@ -43,7 +43,7 @@ export function follow(
   const told = client.iterate({ ...request, variables });
   const events: object[] = [];
   const end = async () => {
-    state(undefined);
+    state('ended');
     await told.return?.();
     // On its way back it has no socket to close, and says so by an error.
     Promise.resolve(client.dispose()).catch(() => undefined);
@@ -52,7 +52,7 @@ export function follow(
   return {
     async next() {
       const { done, value } = await told.next().catch((error: unknown) => {
-        state(undefined);
+        state('ended');
         throw readable(error);
       });
       if (done) return end();

@@ -18,7 +18,7 @@ import { fetcher } from './runs';
 import { Segments } from './segments';
 import { Share } from './share';
 import { TABS } from './tabs';
-import { ExplorerTheme, FirstAnswer, FoldVariables, RunAnywhere, Shortcuts } from './toolbar';
+import { ChosenTab, ExplorerTheme, FirstAnswer, FoldVariables, RunAnywhere, Shortcuts } from './toolbar';
 
 const PLUGINS = [DOC_EXPLORER_PLUGIN, explorerPlugin(), HISTORY_PLUGIN];
 
@@ -37,6 +37,7 @@ function Explorer() {
             <RunAnywhere />
             <FirstAnswer />
             <FoldVariables />
+            <ChosenTab />
             <Shortcuts />
             <Share />
             <ExplorerTheme />

@@ -31,6 +31,14 @@ export function RunBar() {
       </p>
     );
   }
+  if (run === 'ended') {
+    return (
+      <p className="run-hint" role="status">
+        The subscription has ended. It ends whenever you go to another tab: to write meanwhile, open a
+        second window.
+      </p>
+    );
+  }
   const { execution, cost } = run;
   const statements = execution?.sql ?? [];
   return (

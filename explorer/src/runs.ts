@@ -45,7 +45,7 @@ export function useSignedIn(): Person | null {
 }
 
 /** What the last run of a tab took; of a subscription how it stands. */
-export function useRun(tab: string): Run | Following {
+export function useRun(tab: string): Run | Following | undefined {
   return useSyncExternalStore(subscribe, () => runs.get(tab));
 }
 
@@ -54,7 +54,7 @@ function subscribe(changed: () => void): () => void {
   return () => listeners.delete(changed);
 }
 
-function record(tab: string, run: Run | Following): void {
+function record(tab: string, run: Run | Following | undefined): void {
   if (run) runs.set(tab, run);
   else runs.delete(tab);
   listeners.forEach((changed) => changed());

@@ -26,6 +26,7 @@ export function Segments() {
     const pressed = (event: Event) => {
       const target = event.target as Element;
       if (target.closest('.graphiql-execute-button, .segments .run-here')) setRan(true);
+      if (target.closest('.graphiql-tab-add')) setSegment('query'); // it has no answer yet
     };
     addEventListener('click', pressed, true);
     return () => removeEventListener('click', pressed, true);

@@ -55,8 +55,10 @@ export function reads(plan: string): string[] {
     `${time('Execution') ?? '?'} to run, ${time('Planning') ?? '?'} to plan`,
     ...scans.map(([, way, index, table, milliseconds, rows, loops]) => {
       const how = way === 'Seq Scan' ? 'the whole table' : index ? `by ${index}` : 'by an index';
-      const times = loops === '1' ? '' : `, ${loops} times`;
-      return `${table}: ${how}, ${Number(rows)} rows in ${milliseconds} ms${times}`;
+      // PostgreSQL gives the mean of what a part did when it ran several times.
+      const times = loops === '1' ? '' : ` each of ${loops} times`;
+      const count = Number(rows) === 1 ? '1 row' : `${Number(rows)} rows`;
+      return `${table}: ${how}, ${count} in ${milliseconds} ms${times}`;
     }),
   ];
 }

@@ -205,10 +205,10 @@ query Matches {
 `,
   },
   {
-    query: `# Run it, then write a story in another window:
-# it appears here. RELOAD says: read the list
-# now, what follows is complete. After a cut it
-# goes on where it was, by "after" and moment.
+    query: `# Run it. Then run WriteStory in a second window:
+# the story appears here. RELOAD comes first: read
+# the list now, each later change is told. After a
+# cut it goes on after the last moment.
 subscription Live($after: String) {
   stories(after: $after) {
     kind

@@ -72,6 +72,25 @@ export function FoldVariables() {
   return null;
 }
 
+/** Keeps the chosen tab in sight where not all fit, and begins a new one at its editor. */
+export function ChosenTab() {
+  const tab = useGraphiQL((state) => state.tabs[state.activeTabIndex]?.id);
+  const editor = useGraphiQL((state) => state.queryEditor);
+  useEffect(() => {
+    const chosen = document.querySelector('.graphiql-tab-active');
+    chosen?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }, [tab]);
+  useEffect(() => {
+    const pressed = (event: Event) => {
+      if (!(event.target as Element).closest('.graphiql-tab-add')) return;
+      requestAnimationFrame(() => editor?.focus());
+    };
+    addEventListener('click', pressed);
+    return () => removeEventListener('click', pressed);
+  }, [editor]);
+  return null;
+}
+
 /** The theme of GraphiQL, which keeps it. */
 export function ExplorerTheme() {
   const theme = useGraphiQL((state) => state.theme);

@@ -150,6 +150,7 @@ def test_a_subscription_shows_its_events_as_they_come(seen: Any) -> None:
     assert "Grace Hopper" in followed
     assert followed.index("APPEARED") < followed.index("RELOAD")  # the newest first
     assert "as they come" in seen["following"]
+    assert "has ended" in seen["ended"]
 
 
 def test_it_opens_with_an_answer(seen: Any) -> None:
@@ -286,6 +287,7 @@ def test_it_fits_its_window(seen: Any) -> None:
     assert seen["light"]
     assert "phone" in seen["widths"]
     assert seen["segments"] == ["Query", "Variables", "Answer"]
+    assert seen["chosenTab"] == {"inSight": True, "segment": "query"}
     assert {name: more for name, more in seen["widths"].items() if more > 0} == {}
     assert seen["phone"]["data"]["stories"]["totalCount"] > 0
 

@@ -78,4 +78,4 @@ def test_a_subscription_goes_on_after_a_restart(
         browser.stdin.close()
         stopped = json.loads(browser.stdout.readline())
         assert stopped["wrong"] == []
-        assert "Run the operation" in stopped["hint"]
+        assert "has ended" in stopped["hint"]

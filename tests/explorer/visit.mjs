@@ -267,10 +267,11 @@ async function development() {
   seen.following = await page.innerText('.run-hint');
   await page.click('.graphiql-execute-button'); // stops
   await page.waitForSelector('.graphiql-execute-button[aria-label^="Execute"]');
+  seen.ended = await page.innerText('.run-hint');
 
-  // One's own tab, and who one is, outlive a reload.
+  // One's own tab, and who one is, outlive a reload. One types at once in a new tab.
   await button('New tab').click();
-  await page.click('.graphiql-query-editor .view-lines');
+  await page.waitForFunction(() => document.activeElement.closest('.graphiql-query-editor'));
   await page.keyboard.insertText('query Mine { tags(first: 1) { totalCount } }');
   await pause(1500); // GraphiQL keeps it half a second later
   await page.reload();
@@ -318,6 +319,18 @@ async function development() {
   await pause(500);
   await examine('phone');
   await picture('phone');
+  await button('New tab').click();
+  await pause(500);
+  seen.chosenTab = await page.evaluate(() => {
+    const [strip, chosen] = ['.graphiql-tabs', '.graphiql-tab-active'].map((each) =>
+      document.querySelector(each).getBoundingClientRect(),
+    );
+    return {
+      inSight: chosen.left >= strip.left - 1 && chosen.right <= strip.right + 1, // they end within a pixel
+      segment: document.body.dataset.segment,
+    };
+  });
+  await page.locator('.segments button', { hasText: 'Answer' }).click();
   await tab('Live');
   await page.locator('.run-here').click();
   await page.locator('.run-here', { hasText: 'Stop' }).click();
