@@ -46,7 +46,7 @@ def test_a_decision_has_the_format(page: Path) -> None:
 
 def test_the_index_lists_every_decision() -> None:
     index = (CHECKOUT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^- \[(.*)\]\((\d.*)\)$", index, re.M)
+    listed = re.findall(r"^- \[(.*?)\]\((\d\S*)\): \S", index, re.M)
 
     assert sorted(listed, key=lambda entry: entry[1]) == [
         (title(page), page.name) for page in DECISIONS
