@@ -128,7 +128,7 @@ def with_tags(row: Select[Any]) -> Select[Any]:
 
 
 async def lock_tags(
-    session: Transaction, names: Mapping[str, int], problems: Problems, path: str = "tags"
+    session: Transaction, names: Mapping[str, int], problems: Problems
 ) -> dict[str, int]:
     """Lock the tags of these folded names against deletion and renaming; return their ids by name.
 
@@ -138,7 +138,7 @@ async def lock_tags(
     if not names:
         return {}
     rows = await session.run(_TAGS, {"names": list(names)})
-    return found_tags(names, {row.name: row.id for row in rows}, problems, path)
+    return found_tags(names, {row.name: row.id for row in rows}, problems)
 
 
 def found_tags(

@@ -19,17 +19,19 @@ _MARK = """
 """
 
 
-async def lock_match_rows(session: Transaction, *, shared: bool = False) -> None:
-    """Lock the rows of matches, before anything else is locked; ``shared`` for writing lists."""
-    await session.run(_SHARED if shared else _ALONE)
+async def lock_match_rows(session: Transaction) -> None:
+    """Lock the rows of matches, before anything else is locked."""
+    await session.run(_LOCK)
 
 
-_ALONE = Fixed(select(func.pg_advisory_xact_lock(MATCH_ROWS)))  # unscoped: a lock, no rows
-_SHARED = Fixed(select(func.pg_advisory_xact_lock_shared(MATCH_ROWS)))  # unscoped: the same
+_LOCK = Fixed(select(func.pg_advisory_xact_lock(MATCH_ROWS)))  # unscoped: a lock, no rows
 
 
 def under_match_rows(locks: Select[Any], *, shared: bool = False) -> Fixed:
-    """A statement that does ``lock_match_rows`` before it locks and reads its own rows."""
+    """A statement that does ``lock_match_rows`` before it locks and reads its own rows.
+
+    ``shared`` is for what only writes lists.
+    """
     lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
     held = select(lock(MATCH_ROWS).label("held")).cte("held")  # unscoped: a lock, no rows
     counted = select(func.count()).select_from(held).scalar_subquery()  # unscoped: the same

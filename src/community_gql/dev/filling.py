@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from community_gql.dev import seeding
-from community_gql.dev.seeding import UNTIL, SeedReport
+from community_gql.dev.seeding import SeedReport
 from community_gql.dev.seeding.loading import Progress
 from community_gql.matching import running
 
@@ -17,14 +16,13 @@ async def fill(
     people: int = 200,
     seed: int = 1,
     progress: Progress,
-    until: datetime = UNTIL,
 ) -> SeedReport:
     """Fill a migrated database that has no people; see ``seeding.seed``.
 
     Needs numpy. Raises SeedError and MatchingError; after the latter everything is there but some
     matches, which ``matching run`` then computes.
     """
-    report = await seeding.seed(url, people=people, seed=seed, progress=progress, until=until)
+    report = await seeding.seed(url, people=people, seed=seed, progress=progress)
     matched = await running.run(url, "built-in", progress)
     rows = {**report.rows, "user_features": matched.vectors, "match_results": matched.matches}
     return replace(report, rows=rows, seconds=report.seconds + matched.seconds)

@@ -417,7 +417,7 @@ def _cursors(edge: ToPage, name: str) -> Cursors:
 
 
 def _names(values: Values) -> tuple[str, ...]:
-    return tuple([name for name, _ in values]) if values else ()
+    return tuple([name for name, _ in values])
 
 
 def _bound(values: Values) -> dict[str, object]:

@@ -443,8 +443,9 @@ def _pong(message: dict[str, Any]) -> bytes:
     Whole numbers beyond 64 bits and what is nested deeper than 250 levels cannot; nobody needs it.
     """
     pong = {"type": "pong"}
+    payload = {"payload": message["payload"]} if "payload" in message else {}
     try:
-        return orjson.dumps(pong | {key: message[key] for key in ("payload",) if key in message})
+        return orjson.dumps(pong | payload)
     except orjson.JSONEncodeError:
         return orjson.dumps(pong)
 

@@ -243,14 +243,7 @@ def best_lists(
     )
 
 
-def reached(
-    scorer: Scorer,
-    changed: Ints,
-    floors: NDArray[np.int32],
-    *,
-    threads: int | None = None,
-    block_bytes: int = BLOCK_BYTES,
-) -> NDArray[np.bool_]:
+def reached(scorer: Scorer, changed: Ints, floors: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Whose lists the ``changed`` people may now be in: a yes or no for each person.
 
     ``floors`` has for each person the score that must be reached: of the last in a full list,
@@ -262,9 +255,9 @@ def reached(
         with scorer.scores(block) as scores:
             return scores[:, : scorer.people].max(axis=0) >= floors  # type: ignore[no-any-return]
 
-    threads = threads or processors()
+    threads = processors()
     with ThreadPoolExecutor(threads) as pool:
-        for reaches in pool.map(look, list(scorer.blocks(changed, threads, block_bytes))):
+        for reaches in pool.map(look, list(scorer.blocks(changed, threads, BLOCK_BYTES))):
             np.logical_or(found, reaches, out=found)
     return found
 

@@ -202,11 +202,11 @@ class Compiler:
         whole = select(cast(self.object(entries), String).label("text"))
         # OFFSET keeps it from being put in the place of both mentions, and made twice.
         text = whole.offset(literal_column("0")).subquery("data$").c.text
-        fits = func.octet_length(text) <= literal_column(str(max_bytes), Integer)
+        is_short = func.octet_length(text) <= literal_column(str(max_bytes), Integer)
         if self._meter is not None:
-            fits &= self._meter.is_below
+            is_short &= self._meter.is_below
         # unscoped: the same
-        shell = select(case((fits, func.convert_to(text, literal_column("'UTF8'")))))
+        shell = select(case((is_short, func.convert_to(text, literal_column("'UTF8'")))))
         compiled = shell.compile(dialect=_DIALECT)
         if len(compiled.string) > MAX_STATEMENT:
             raise NotCompiled("the statement would be too long")

@@ -202,13 +202,11 @@ class Live:
                 with uncollected():
                     await self._tick()
                 self.pause = self._rhythm.pause(may_rest=self._may_rest())
-            except Unavailable:
-                least = self.pause = AWAY_SECONDS
-                self._looked_at = 0.0
             except Exception as error:
                 least = self.pause = AWAY_SECONDS
                 self._looked_at = 0.0
-                _log.error("A tick of live updates failed.", exc_info=error)
+                if not isinstance(error, Unavailable):
+                    _log.error("A tick of live updates failed.", exc_info=error)
             await self._wait(least, self.pause)
 
     async def _wait(self, least: float, most: float) -> None:

@@ -51,8 +51,6 @@ _NO_NAME: Any = literal_column("''")
 
 MAX_SEARCH = 500
 """The most characters of a search; a few thousand words overflow PostgreSQL's stack."""
-
-
 MAX_TAGS = 20
 """The most names in a list of tags."""
 
@@ -86,22 +84,23 @@ def _has_words(story: Entity, words: Any) -> Any:
     return and_(story.search.op("@@")(query), findable)
 
 
+def _tag_id(name: Any) -> Any:
+    # unscoped: everyone may see tags
+    return select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
+
+
 def _chose(user: Any, name: Any) -> Any:
-    # unscoped: everyone may see tags, and who chose them
-    tag_id = select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
-    choice = m.user_tags.c
-    # unscoped: the same
+    tag_id, choice = _tag_id(name), m.user_tags.c
+    # unscoped: everyone may see who chose a tag
     chosen = exists().where(choice.user_id == user.auth0_sub, choice.tag_id == tag_id)
     # The first is computed before any person is read.
     return and_(tag_id.is_not(None), chosen)
 
 
 def _chose_too(user: Any, name: Any) -> Any:
-    # unscoped: everyone may see tags, and who chose them
-    tag_id = select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
-    too = m.user_tags.alias("too")
+    tag_id, too = _tag_id(name), m.user_tags.alias("too")
     # By what people are ordered by: those who are met one after another stand so in the index.
-    # unscoped: the same
+    # unscoped: everyone may see who chose a tag
     chosen: Any = select(literal_column("1")).where(
         too.c.tag_id == tag_id,
         too.c.user_created_at == user.created_at,
@@ -112,9 +111,7 @@ def _chose_too(user: Any, name: Any) -> Any:
 
 
 def _who_chose(_: Any, name: Any) -> Walk:
-    # unscoped: everyone may see tags, and who chose them
-    tag_id = select(m.Tag.id).where(m.Tag.name == name).scalar_subquery()
-    return walk_between(m.user_tags, "user_id", "tag_id", tag_id)
+    return walk_between(m.user_tags, "user_id", "tag_id", _tag_id(name))
 
 
 _LAST: Any = literal_column("chr(1114111)")

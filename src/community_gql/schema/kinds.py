@@ -177,7 +177,28 @@ class EdgeField(StrawberryField, Generic[P]):
         return self.resolve(source, context, plan)
 
 
-class OneField(EdgeField[RowsPlan]):
+class RowsField(EdgeField[RowsPlan]):
+    """A field to rows that hang on the parent, without arguments."""
+
+    @property
+    def source(self) -> ToOne | ToMany:
+        """Where the rows come from."""
+        raise NotImplementedError
+
+    @cached_property
+    def _plan(self) -> RowsPlan:
+        return RowsPlan(self.source)
+
+    def plan(self, arguments: Arguments) -> RowsPlan:
+        """The same for every parent."""
+        return self._plan
+
+    def batch(self, plan: RowsPlan) -> RowsPlan:
+        """Finds a row or None, or a list of rows."""
+        return plan
+
+
+class OneField(RowsField):
     """``one(m.User.garden)``: to at most one row; ``one()`` is the parent's own entity."""
 
     def __init__(self, relationship: str | None, description: str) -> None:
@@ -189,20 +210,8 @@ class OneField(EdgeField[RowsPlan]):
         """Where the row comes from."""
         return ToOne(self.coordinate, self._parent, self._relationship, self._target)
 
-    @cached_property
-    def _plan(self) -> RowsPlan:
-        return RowsPlan(self.source)
 
-    def plan(self, arguments: Arguments) -> RowsPlan:
-        """The same for every parent."""
-        return self._plan
-
-    def batch(self, plan: RowsPlan) -> RowsPlan:
-        """Finds a row, or None."""
-        return plan
-
-
-class ThroughField(EdgeField[RowsPlan]):
+class ThroughField(RowsField):
     """``through(m.Story.tags)``: to all of a few rows."""
 
     def __init__(
@@ -233,18 +242,6 @@ class ThroughField(EdgeField[RowsPlan]):
             self._order,
             self.most if self._lateral else None,
         )
-
-    @cached_property
-    def _plan(self) -> RowsPlan:
-        return RowsPlan(self.source)
-
-    def plan(self, arguments: Arguments) -> RowsPlan:
-        """The same for every parent."""
-        return self._plan
-
-    def batch(self, plan: RowsPlan) -> RowsPlan:
-        """Finds a list of rows."""
-        return plan
 
 
 class ValueField(EdgeField[ValuePlan]):
