@@ -97,9 +97,9 @@ class Connection(Generic[T]):
     """A page of a list. Go forward with `first` and `after`, backward with `last` and `before`.
 
     `createdAt` is the time at which the write began, not the time of its commit. So a row that was
-    committed late can appear behind a cursor that you already have. To follow a list without a
-    gap, ask again from a little before the newest item that you have, and skip the items whose
-    `id` you know.
+    committed late can appear behind a cursor that you already have. `Subscription.stories` follows
+    stories without a gap. To follow another list, ask again from a little before the newest item
+    that you have, and skip the items whose `id` you know.
     """
 
     edges: list[Edge[T]] = derived(Page.edges, "The items of this page with their cursors.")
@@ -388,7 +388,7 @@ class Matching:
         lambda user: _choice(user, "habits", "false"),
         "Whether their habits count, among others who want that too; false until they choose.",
     )
-    state: m.MatchingState = computed(_matching_state, "How far it is.")
+    state: m.MatchingState = computed(_matching_state, "Whether their list is there, or why not.")
     listed_at: datetime | None = computed(
         _listed_at, "When their list was last computed as a whole; null while there is none."
     )
@@ -411,7 +411,7 @@ class Viewer:
     features: Features | None = one(
         m.User.features, "The numbers by which they are matched, once computed."
     )
-    matching: Matching = one(None, "Their choices about being matched, and how far it is.")
+    matching: Matching = one(None, "Their choices about being matched, and the state of it.")
     not_interested: Connection[User] = page(
         m.User.dismissed,
         orders=filters.UserOrder,
