@@ -56,7 +56,7 @@ export function reads(plan: string): string[] {
     ...scans.map(([, way, index, table, milliseconds, rows, loops]) => {
       const how = way === 'Seq Scan' ? 'the whole table' : index ? `by ${index}` : 'by an index';
       // PostgreSQL gives the mean of what a part did when it ran several times.
-      const times = loops === '1' ? '' : ` each of ${loops} times`;
+      const times = loops === '1' ? '' : `, each of ${loops} times`;
       const count = Number(rows) === 1 ? '1 row' : `${Number(rows)} rows`;
       return `${table}: ${how}, ${count} in ${milliseconds} ms${times}`;
     }),

@@ -205,10 +205,10 @@ query Matches {
 `,
   },
   {
-    query: `# Run it. Then run WriteStory in a second window:
-# the story appears here. RELOAD comes first: read
-# the list now, each later change is told. After a
-# cut it goes on after the last moment.
+    query: `# Run it, then run WriteStory in a second
+# window: the story appears here. RELOAD comes
+# first: read the list now, later changes are
+# told. After a cut it goes on where it was.
 subscription Live($after: String) {
   stories(after: $after) {
     kind

@@ -92,9 +92,8 @@ class Quick:
             or media is None
             or media is EVENTS_TYPE
             or len(body) > self._config.max_body_bytes
+            or tracing.on
         ):
-            return None
-        if tracing.on:
             return None
         if head.authorizations == 1 and head.authorization is not None:
             viewer = self._authenticate.remembered(head.authorization)

@@ -197,9 +197,8 @@ class Workers:
         self._seconds = config.drain_seconds + graceful + MORE_SECONDS
         self._word = DRAIN
         self._all: set[Worker] = set()
-        self._workers: list[
-            Worker
-        ] = []  # one for each place; in _all are those that go or come too
+        self._workers: list[Worker] = []
+        """One for each place; in ``_all`` are also those that come or go."""
 
     def run(self) -> None:
         """Serve until a signal ends it. Raises OperatorError when the workers cannot start."""

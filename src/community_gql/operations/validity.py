@@ -59,7 +59,6 @@ from graphql import (
 from graphql.utilities import validate_input_literal
 from graphql.validation.rules.variables_in_allowed_position import allowed_variable_usage
 
-from community_gql.graph.terms import Entity
 from community_gql.operations.fold import composite
 from community_gql.schema.executable import core
 
@@ -154,7 +153,7 @@ class _Operation:
                 type_ = get_named_type(asked.definition.type)
                 self._selections([(inner, type_) for inner in asked.sets])
 
-    def _set(self, selections: SelectionSetNode, parent: Entity, found: dict[str, _Asked]) -> None:
+    def _set(self, selections: SelectionSetNode, parent: Any, found: dict[str, _Asked]) -> None:
         _certain(bool(selections.selections))
         for node in selections.selections:
             self._switches(node)
@@ -167,7 +166,7 @@ class _Operation:
                 inner = self._narrowed(condition.name.value, parent) if condition else parent
                 self._set(node.selection_set, inner, found)
 
-    def _spread(self, name: str, parent: Entity, found: dict[str, _Asked]) -> None:
+    def _spread(self, name: str, parent: Any, found: dict[str, _Asked]) -> None:
         _certain(name in self._fragments and name not in self._open)
         fragment = self._fragments[name]
         self.spread.add(name)
@@ -180,13 +179,13 @@ class _Operation:
         self._open.pop()
 
     @staticmethod
-    def _narrowed(name: str, parent: Entity) -> Any:
+    def _narrowed(name: str, parent: Any) -> Any:
         type_ = composite(name)
         if type_ is not parent:
             _certain(type_ is not None and do_types_overlap(core, type_, parent))
         return type_
 
-    def _field(self, node: FieldNode, parent: Entity, found: dict[str, _Asked]) -> None:
+    def _field(self, node: FieldNode, parent: Any, found: dict[str, _Asked]) -> None:
         name = node.name.value
         _certain(not name.startswith("__") or name == "__typename")
         definition = core.get_field(parent, name)
