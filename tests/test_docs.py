@@ -17,6 +17,7 @@ PAGES = [
 ]
 PACKAGE = CHECKOUT / "src" / "community_gql"
 ROOMS = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+MAPPED = ("db", "graph", "http", "operations")
 
 
 def title(page: Path) -> str:
@@ -109,6 +110,15 @@ def test_modules_that_docstrings_name_exist() -> None:
     for source in PACKAGE.rglob("*.py"):
         for path in re.findall(r"``((?:[a-z_]+/)+[a-z_]+\.py)``", source.read_text("utf-8")):
             assert (PACKAGE / path).exists() or (CHECKOUT / path).exists(), f"{source}: {path}"
+
+
+def test_packages_name_modules_of_their_own() -> None:
+    """``http/__init__.py`` says how its modules work together."""
+    for room in MAPPED:
+        modules = re.findall(r"``([a-z_]+)``", (PACKAGE / room / "__init__.py").read_text("utf-8"))
+        assert modules
+        for module in modules:
+            assert (PACKAGE / room / f"{module}.py").exists(), f"{room}: {module}"
 
 
 def test_nothing_cites_what_is_not_in_the_repository() -> None:
