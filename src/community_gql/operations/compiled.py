@@ -32,7 +32,7 @@ from community_gql.db.labels import labelled
 from community_gql.errors import AnswerTooLarge, Unavailable
 from community_gql.logs import write_event
 from community_gql.lru import LruCache
-from community_gql.operations.compiler import compile_operation, compile_payload
+from community_gql.operations.compiler import compile_operation
 from community_gql.operations.payloads import NOTHING_TO_READ
 from community_gql.operations.prepared import Prepared, SwitchedOperation
 from community_gql.operations.samples import sample_of
@@ -244,16 +244,16 @@ class Pushdown:
         self, prepared: Prepared, near_rows: int, part: str | None
     ) -> Callable[[], Compilation]:
         operation = prepared.operation
-        compiled = compile_operation if part is None else partial(compile_payload, part)
         # What a thread must not look up itself is looked up here.
         statement = partial(
-            compiled,
+            compile_operation,
             operation.node,
             operation.fragments,
             prepared.variables,
             prepared.plans,
             near_rows,
             self._max_bytes,
+            payload=part,
             counts_texts=self.may_be_long(prepared),
         )
         return partial(_compiled, prepared, statement)

@@ -51,7 +51,6 @@ from sqlalchemy.orm import aliased
 from community_gql.db.changes import MOMENT_SQL
 from community_gql.db.models import VIEWER
 from community_gql.graph.edges import Shape
-from community_gql.graph.finding import NEAR_ROWS
 from community_gql.graph.plans import (
     ChangesPlan,
     Lookup,
@@ -86,7 +85,6 @@ from community_gql.operations.json_sql import (
 )
 from community_gql.operations.payloads import PayloadCompiler
 from community_gql.operations.selections import NotCompiled, Selected, Selections, object_type
-from community_gql.operations.shape import MAX_ANSWER_BYTES
 from community_gql.operations.statement import Binds, Statement
 from community_gql.operations.throttle import rest
 from community_gql.schema.executable import core
@@ -127,48 +125,31 @@ def compile_operation(
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
     plans: Plans,
-    near_rows: int = NEAR_ROWS,
-    max_bytes: int = MAX_ANSWER_BYTES,
+    near_rows: int,
+    max_bytes: int,
     *,
+    payload: str | None = None,
     counts_texts: bool = False,
 ) -> Statement:
-    """The statement of a query; for ``near_rows`` see ``page_of``.
+    """The statement of a query, or of one event of a subscription.
 
-    Its value is NULL instead of a text of more than ``max_bytes``. With ``counts_texts`` it also
-    stops reading long texts when they have more bytes together: what is not read takes no memory.
-    Raises NotCompiled for what only the loaders can run.
+    For ``near_rows`` see ``page_of``. Of a mutation that succeeded it is the statement of the
+    ``payload`` with this response key. Its value is NULL instead of a text of more than
+    ``max_bytes``. With ``counts_texts`` it also stops reading long texts when they have more bytes
+    together: what is not read takes no memory. Raises NotCompiled for what only the loaders can
+    run, and for a payload for which nothing is read.
     """
-    meter = _meter(max_bytes) if counts_texts else None
+    meter = TextMeter(literal_column(str(max_bytes), BigInteger)) if counts_texts else None
     compiler = Compiler(Selections(fragments, variables), Binds(plans), near_rows, meter)
-    return compiler.compile(operation, max_bytes)
-
-
-def compile_payload(
-    key: str,
-    operation: OperationDefinitionNode,
-    fragments: Mapping[str, FragmentDefinitionNode],
-    variables: VariableValues,
-    plans: Plans,
-    near_rows: int = NEAR_ROWS,
-    max_bytes: int = MAX_ANSWER_BYTES,
-    *,
-    counts_texts: bool = False,
-) -> Statement:
-    """The statement of the payload with the response key ``key``, of a mutation that succeeded.
-
-    For the rest see ``compile_operation``. Raises NotCompiled also when nothing is to be read.
-    """
-    meter = _meter(max_bytes) if counts_texts else None
-    compiler = Compiler(Selections(fragments, variables), Binds(plans), near_rows, meter)
-    root = core.mutation_type
+    root = core.get_root_type(operation.operation)
     assert root is not None
     fields = compiler.selections.of(root, [operation.selection_set])
-    selected = next(field for field in fields if field.key == key)
-    return compiler.finished(PayloadCompiler(compiler, selected).entries(), max_bytes)
-
-
-def _meter(max_bytes: int) -> TextMeter:
-    return TextMeter(literal_column(str(max_bytes), BigInteger))
+    if payload is None:
+        entries = [(selected.key, compiler.root_field(root, selected)) for selected in fields]
+    else:
+        (wanted,) = (selected for selected in fields if selected.key == payload)
+        entries = PayloadCompiler(compiler, wanted).entries()
+    return compiler.finished(entries, max_bytes)
 
 
 class Compiler:
@@ -185,16 +166,6 @@ class Compiler:
         self._meter = meter
         self.custom_plan = False
         """Whether a page of it wants a plan for its values."""
-
-    def compile(self, operation: OperationDefinitionNode, max_bytes: int) -> Statement:
-        """The statement of the query, or of one event of the subscription."""
-        root = core.get_root_type(operation.operation)
-        assert root is not None
-        entries = [
-            (selected.key, self.root_field(root, selected))
-            for selected in self.selections.of(root, [operation.selection_set])
-        ]
-        return self.finished(entries, max_bytes)
 
     def finished(self, entries: Entries, max_bytes: int) -> Statement:
         """The statement of the object with these members."""

@@ -108,7 +108,7 @@ class Batch:
 class Community:
     """Makes the rows, batch after batch.
 
-    ``tags`` are all of ``vocabulary.TAGS`` in the order in which the database sorts their names:
+    ``tags`` are all of ``themes.TAGS`` in the order in which the database sorts their names:
     only it knows its collation, and ``tags_cached`` is sorted by it.
     """
 
