@@ -144,7 +144,7 @@ class Replicas:
 
     def pick(self, after: Position | None) -> Replica | None:
         """The standby to read from, in turns; None for the primary."""
-        if after is NOWHERE or after == NOWHERE:
+        if after == NOWHERE:
             return None
         for _ in self.all:
             self._next = (self._next + 1) % len(self.all)
