@@ -36,10 +36,10 @@ function colours(paper: string, ink: string, leaf: string, numbers: string): Rec
   };
 }
 
-/** Long lines go on in the next one: nothing of a query is cut off. */
-export function useWrappedLines(): void {
+/** Long lines go on in the next one: nothing of a query is cut off. Only the schema completes. */
+export function useQueryEditor(): void {
   const editor = useGraphiQL((state) => state.queryEditor);
-  useEffect(() => editor?.updateOptions({ wordWrap: 'on' }), [editor]);
+  useEffect(() => editor?.updateOptions({ wordWrap: 'on', wordBasedSuggestions: 'off' }), [editor]);
 }
 
 /** Has the editors look so, once Monaco is there; `refresh` makes GraphiQL choose its theme anew. */

@@ -1,6 +1,6 @@
 import { KEY_MAP, formatShortcutForOS, useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { useEffect, useRef } from 'react';
-import { useEditorTheme, useWrappedLines } from './editors';
+import { useEditorTheme, useQueryEditor } from './editors';
 import { cameByLink } from './share';
 import { TABS } from './tabs';
 import { ThemeButton } from './theme';
@@ -95,7 +95,7 @@ export function ChosenTab() {
 export function ExplorerTheme() {
   const theme = useGraphiQL((state) => state.theme);
   const { setTheme } = useGraphiQLActions();
-  useWrappedLines();
+  useQueryEditor();
   useEditorTheme(() => setTheme(theme ?? null));
   useEffect(() => {
     // The page itself follows the system by CSS; the editors have to be told.

@@ -220,6 +220,11 @@ def test_the_bar_says_what_the_answer_took(seen: Any) -> None:
     assert "sql" not in seen["shown"]
 
 
+def test_only_the_schema_completes(seen: Any) -> None:
+    assert "tags" not in seen["numbers"]  # no word of the query itself
+    assert "No suggestions" in seen["numbers"]
+
+
 def test_sql_is_told_in_a_line_and_explained(seen: Any) -> None:
     assert len(seen["outline"]) == len(seen["sql"])
     assert all(line.startswith("Reads ") for line in seen["outline"])

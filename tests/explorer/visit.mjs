@@ -272,6 +272,12 @@ async function development() {
   // One's own tab, and who one is, outlive a reload. One types at once in a new tab.
   await button('New tab').click();
   await page.waitForFunction(() => document.activeElement.closest('.graphiql-query-editor'));
+  await page.keyboard.type('{ tags(first: ');
+  await page.keyboard.press('Control+Space');
+  await page.waitForSelector('.suggest-widget.visible .message, .suggest-widget.visible .monaco-list-row');
+  seen.numbers = await page.innerText('.suggest-widget.visible');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Control+A');
   await page.keyboard.insertText('query Mine { tags(first: 1) { totalCount } }');
   await pause(1500); // GraphiQL keeps it half a second later
   await page.reload();
