@@ -318,9 +318,10 @@ def test_dev_from_nothing_to_ctrl_c(
             assert int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) < 200 * 1024
     finally:
         os.killpg(process.pid, number)
-        process.wait(timeout=30)
+        code = process.wait(timeout=30)
     text = (tmp_path / "said").read_text()
     assert "Traceback" not in text, text
+    assert (code == 0) is (number == signal.SIGINT), text
     assert postmaster(place(data_dir / "postgres").data) is None
     assert not answers(free)
 

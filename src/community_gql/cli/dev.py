@@ -89,12 +89,13 @@ def dev(
         in_checkout = home() == CHECKOUT
         if pages and in_checkout:
             stack.enter_context(building(CHECKOUT / "explorer" / "build.py"))
-        if in_checkout if reload is None else reload:
-            command = [sys.executable, "-c", SERVER]
-            watched = [PACKAGE, CHECKOUT / "migrations"]
-            serve_reloading(listener, [*command, "{socket}", str(settings.port), url], watched)
-        else:
-            serve_development(listener, settings)
+        with contextlib.suppress(KeyboardInterrupt):  # it is meant to end so: `make` says no error
+            if in_checkout if reload is None else reload:
+                command = [sys.executable, "-c", SERVER]
+                watched = [PACKAGE, CHECKOUT / "migrations"]
+                serve_reloading(listener, [*command, "{socket}", str(settings.port), url], watched)
+            else:
+                serve_development(listener, settings)
         say("stopping")
 
 
