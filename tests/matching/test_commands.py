@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 
@@ -59,6 +60,7 @@ async def test_run_and_status(db: asyncpg.Connection, database_url: str) -> None
     code, out, _ = await command(database_url, "status")
     assert code == 0
     assert "made by        recipe 1" in out
+    assert re.search(r"^since +\d{4}-\d\d-\d\d [\d:]{8} UTC$", out, re.M)
     assert words
 
 

@@ -141,8 +141,12 @@ def status(
         print(json.dumps(told, default=str))  # noqa: T201
         return
     for name, value in dataclasses.asdict(found).items():
-        shown = f"{value:,}" if isinstance(value, int) and name != "version" else value
-        out.print(f"{name.replace('_', ' '):14} {'none' if value is None else shown}")
+        shown = "none" if value is None else value
+        if isinstance(value, int) and name != "version":
+            shown = f"{value:,}"
+        elif isinstance(value, datetime):
+            shown = f"{value:%Y-%m-%d %H:%M:%S} UTC"
+        out.print(f"{name.replace('_', ' '):14} {shown}")
     for _, email, what, since in waiting:
         out.print(f"{email}  {what}, since {since:%Y-%m-%d %H:%M:%S} UTC", markup=False)
 
