@@ -82,7 +82,7 @@ def create_app(
     housekeeping = Housekeeping(
         database, retention=settings.live_retention, matches=settings.matching != "machine"
     )
-    live = Live(operations, database, interval=settings.live_interval, charge=config.budget.spend)
+    live = _live(operations, database, settings, config.budget)
     connections = LiveConnections(live_limits or LiveLimits.of(settings))
     proxies = TrustedProxies(settings.trusted_proxies)
     sockets = Sockets(
@@ -265,6 +265,17 @@ def endpoint_config(settings: Settings, *, development: bool = False) -> Endpoin
 
 def _cors(origins: Sequence[str]) -> list[Middleware]:
     return [Middleware(Cors, **_cors_options(origins))] if origins else []
+
+
+def _live(operations: Operations, database: Database, settings: Settings, budget: Budget) -> Live:
+    reading = MemoryBudget(settings.cost_per_minute)
+    return Live(
+        operations,
+        database,
+        interval=settings.live_interval,
+        charge=budget.spend,
+        charge_reading=reading.spend,
+    )
 
 
 def _origin_fields(origins: Sequence[str]) -> OriginFields | None:

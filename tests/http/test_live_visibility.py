@@ -280,4 +280,7 @@ async def test_who_is_told_and_nobody_else_one_byte(
         )
         on.check_bytes()
         for name in ("friend", "stranger", "moderator", "nobody"):
-            assert [f.told for f in on.nodes[name]] == [[("NODE", "None")]] * 2, name
+            for node_follower in on.nodes[name]:
+                # The stranger asked and took it back. If both came within a second, they are told.
+                most = 2 if name == "stranger" else 1
+                assert node_follower.told in [[("NODE", "None")] * n for n in range(1, most + 1)]

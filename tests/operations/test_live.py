@@ -24,11 +24,30 @@ from community_gql.operations import feeds, live
 from community_gql.operations.documents import Refused
 from community_gql.operations.live import EndReason
 from community_gql.operations.prepared import Params
-from community_gql.operations.subscriptions import Delivery, Feed
+from community_gql.operations.rendering import Rendered, Renderer, Request
+from community_gql.operations.subscriptions import PAUSE, Delivery, Feed
 from community_gql.schema.subscription import StoryChangesField, _stories
 from tests.support import factories as make
 from tests.support.factories import Person, day
 from tests.support.live import STORIES, Follower, Process, process, told
+from tests.support.waiting import until
+
+
+class Purse:
+    """A budget of each key, which holds ``most`` points."""
+
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+        self.most = 10**6
+
+    def __call__(self, keys: Sequence[str], points: int) -> Collection[int]:
+        poor = []
+        for place, key in enumerate(keys):
+            if self.spent[key] + points > self.most:
+                poor.append(place)
+            else:
+                self.spent[key] += points
+        return poor
 
 
 @pytest.fixture
@@ -992,6 +1011,7 @@ async def test_an_empty_purse_is_told_later(
     async with process(database_url, charge=charge) as here:
         others = [await here.begin(who) for who in (ada, bob)]
         follower = await here.begin()
+        spent.clear()
         rich = False
         story = await make.story(db, ada, "one")
         await asyncio.sleep(0.3)
@@ -1000,11 +1020,13 @@ async def test_an_empty_purse_is_told_later(
         rich = True
         for one in (follower, *others):
             await one.count(1)
-        await asyncio.sleep(live.PAUSE + 0.3)
+        await asyncio.sleep(PAUSE + 0.3)
         for one in (follower, *others):
             assert kinds(one) == {story.id: "APPEARED"}
             assert len(one.raw) == 1
-    assert spent == {"None": 2, str(ada.sub): 2, str(bob.sub): 2}
+    # Each once. An event that is sent to fewer at once costs each of them more.
+    assert set(spent) == {"None", str(ada.sub), str(bob.sub)}
+    assert set(spent.values()) <= {1, 2}
 
 
 async def test_a_filter_that_finds_nothing_is_paid_for(
@@ -1017,7 +1039,7 @@ async def test_a_filter_that_finds_nothing_is_paid_for(
     def charge(keys: Sequence[str], points: int) -> Collection[int]:
         poor = []
         for place, key in enumerate(keys):
-            if spent[key] + points > most:
+            if key != "None" and spent[key] + points > most:
                 poor.append(place)
             else:
                 spent[key] += points
@@ -1030,7 +1052,7 @@ async def test_a_filter_that_finds_nothing_is_paid_for(
         begun = spent[key]
         await make.story(db, ada, "moss", visibility="public")
         await everyone.count(1)
-        assert spent[key] == begun + live.ASKED_POINTS
+        assert spent[key] == begun + feeds.ASKED_POINTS
         # Without points it is not asked, and told later.
         most = spent[key]
         late = await make.story(db, ada, "fern", visibility="public")
@@ -1041,6 +1063,164 @@ async def test_a_filter_that_finds_nothing_is_paid_for(
         most = 10**6
         await nothing.count(1)
         assert kinds(nothing) == {late.id: "APPEARED"}
+
+
+async def test_whoever_shares_an_answer_shares_its_cost(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    """The same for all is not free for who alone selects it."""
+    ada, bob = await make.people(db, 2)
+    purse = Purse()
+    text = "subscription { stories { %s: kind story { id tags { name } } } }"
+    async with process(database_url, charge=purse) as here:
+        alone = await here.begin(ada, text % "alone")
+        shared = [await here.begin(bob, text % "shared") for _ in range(10)]
+        assert alone.subscription is not None
+        cost = alone.subscription.form.prepared.cost
+        assert cost > 20
+        purse.spent.clear()
+        await make.story(db, ada)
+        for follower in (alone, *shared):
+            await follower.count(1)
+        assert purse.spent[str(ada.sub)] == cost
+        assert cost <= purse.spent[str(bob.sub)] < cost + len(shared)
+
+
+async def test_nothing_is_made_for_who_cannot_pay(
+    database_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can pay for some events is sent these, and the others later."""
+    ada, bob = await make.people(db, 2)
+    purse = Purse()
+    made = 0
+    render = Renderer.render
+
+    async def counted(self: Renderer, requests: Sequence[Request]) -> list[Rendered]:
+        nonlocal made
+        made += len(requests)
+        return await render(self, requests)
+
+    monkeypatch.setattr(Renderer, "render", counted)
+    async with process(database_url, charge=purse) as here:
+        follower = await here.begin(bob)
+        assert follower.subscription is not None
+        cost = follower.subscription.form.prepared.cost
+        key = str(bob.sub)
+        purse.most = purse.spent[key] + 2 * cost
+        made = 0
+        async with db.transaction():
+            stories = [await make.story(db, ada) for _ in range(4)]
+        await follower.count(2)
+        await asyncio.sleep(PAUSE + 0.3)  # it is looked again, and there is still nothing to pay
+        assert (made, len(follower.raw)) == (2, 2)
+        purse.most = purse.spent[key] + 2 * cost
+        await follower.count(4)
+        assert kinds(follower) == {story.id: "APPEARED" for story in stories}
+        assert made == 4
+
+
+async def test_a_filter_is_not_charged_for_what_its_viewer_may_not_see(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    """Or the budget would tell how often strangers write."""
+    ada, friend, stranger = await make.people(db, 3)
+    await make.friendship(db, ada, friend)
+    purse = Purse()
+    async with process(database_url, charge=purse) as here:
+        everyone = await here.begin(ada)
+        for who in (ada, friend, stranger):
+            await here.begin(who, filter={"search": "fern"})
+        purse.spent.clear()
+        charged = [str(who.sub) for who in (friend, stranger)]
+        for visibility, paying in (("private", ()), ("friends", (0,)), ("public", (0, 1))):
+            await make.story(db, ada, visibility=visibility)
+            await everyone.count(1)
+            everyone.events.clear()
+            paid = [purse.spent[key] for key in charged]
+            assert paid == [feeds.ASKED_POINTS * (place in paying) for place in range(2)]
+            purse.spent.clear()
+
+
+async def test_states_in_between_are_asked_of_those_who_could_see_them(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    """However often a story is changed, and however many follow."""
+    ada, friend, stranger = await make.people(db, 3)
+    await make.friendship(db, ada, friend)
+    hidden = await make.story(db, ada, visibility="private")
+    passing = await make.story(db, ada, visibility="private")
+    purse = Purse()
+    async with process(database_url, charge=purse) as here:
+        people = (ada, friend, stranger)
+        unfiltered = [await here.begin(who) for who in people]
+        filtering = [await here.begin(who, filter={"search": "fern"}) for who in people]
+        followers = unfiltered + filtering
+        for follower in followers:
+            follower.room = False
+        purse.spent.clear()
+        for _ in range(5):
+            await db.execute("UPDATE stories SET title = title || '!' WHERE id = $1", hidden.key)
+            for to in ("friends", "private"):
+                await db.execute(
+                    "UPDATE stories SET visibility = $2 WHERE id = $1", passing.key, to
+                )
+        for follower in followers:
+            follower.room = True
+        await unfiltered[0].count(2)
+        await unfiltered[1].count(1)
+        await asyncio.sleep(0.3)
+    assert kinds(unfiltered[0]) == {hidden.id: "CHANGED", passing.id: "CHANGED"}
+    assert kinds(unfiltered[1]) == {passing.id: "GONE"}
+    assert kinds(unfiltered[2]) == {}
+    assert [follower.raw for follower in filtering[1:]] == [[], []]
+    # The friend's filter is asked about one state, though there were five of them.
+    event = unfiltered[1].subscription
+    assert event is not None
+    assert purse.spent[str(friend.sub)] == feeds.ASKED_POINTS + event.form.prepared.cost
+    assert purse.spent[str(stranger.sub)] == 0
+
+
+async def test_reading_a_state_is_paid_for_where_nobody_sees_it(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    ada, bob = await make.people(db, 2)
+    shown, hidden = Purse(), Purse()
+    text = "subscription ($id: ID!) { node(id: $id) { id ... on User { tags { name } } } }"
+    async with process(database_url, charge=shown, charge_reading=hidden) as here:
+        state = await here.begin(bob, text, id=ada.id)
+        assert state.subscription is not None
+        cost = state.subscription.form.prepared.cost
+        key = str(bob.sub)
+        paid, read = shown.spent[key], hidden.spent[key]
+        assert read == cost > 20
+        # Its answer does not change, and its viewer may not know that something did.
+        await make.story(db, ada, visibility="private")
+        await until(lambda: hidden.spent[key] == 2 * read)
+        assert (shown.spent[key], state.raw) == (paid, [])
+        # Who cannot pay is not read, and told later.
+        hidden.most = hidden.spent[key]
+        tag = await make.tag(db, "moss")
+        await db.execute(
+            "INSERT INTO user_tags (user_id, tag_id) VALUES ($1, $2)", ada.sub, tag.key
+        )
+        await asyncio.sleep(0.5)
+        assert (hidden.spent[key], state.raw) == (hidden.most, [])
+        hidden.most = 10**6
+        await state.count(1)
+        assert shown.spent[key] == paid + cost
+
+
+async def test_whoever_subscribes_pays_for_the_statement(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    purse = Purse()
+    text = "subscription { stories { paid: kind } }"
+    async with process(database_url, charge=purse, pushdown="on") as here:
+        (await here.begin(None, text)).close()
+        first = purse.spent["None"]
+        (await here.begin(None, text)).close()
+        assert first > 100
+        assert purse.spent["None"] - first < 10
 
 
 async def test_a_subscription_is_not_executed(here: Process) -> None:

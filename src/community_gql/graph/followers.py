@@ -29,6 +29,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import visitors
 
@@ -132,7 +133,9 @@ class _Pair:
         ]
         # unscoped: both pass the rule for each viewer
         both = select(
-            given.c["keys"], given.c.text_changed, given.c.was_there, *kept, *all_columns(story)
+            *(given.c[name] for name in ("keys", "ids", "text_changed", "was_there")),
+            *kept,
+            *all_columns(story),
         )
         self.rows: Any = (
             both.select_from(given)
@@ -166,17 +169,59 @@ class _Pair:
         return self.story.id.is_not(None)  # type: ignore[no-any-return]
 
 
+_NOBODY: Sql = literal_column("'{}'::varchar[]")
+
+
 @lru_cache(maxsize=1)
 def audiences() -> Fixed:
     """For each story: its key, whether everyone may be told, and else which people."""
     pair = _Pair()
     sides = ((pair.was_there, audience(pair.was)), (pair.is_there, audience(pair.story)))
     everyone = or_(*(and_(there, who.is_(None)) for there, who in sides))
-    empty: Sql = literal_column("'{}'::varchar[]")
-    people = [case((there, func.coalesce(who, empty)), else_=empty) for there, who in sides]
+    people = [case((there, func.coalesce(who, _NOBODY)), else_=_NOBODY) for there, who in sides]
     # unscoped: narrows whom to ask for, and is shown to nobody
     found = select(pair.key, everyone, people[0].op("||")(people[1])).select_from(pair.source)
     return Fixed(found)
+
+
+class Stage(NamedTuple):
+    """States in which a story was that had the same audience."""
+
+    changes: list[int]
+    """By the ``id`` of the change that holds it, one of each different state."""
+    everyone: bool
+    people: list[str]
+    """Who could see the story then, unless everyone could."""
+
+
+@lru_cache(maxsize=1)
+def stages() -> Fixed:
+    """In which different states the stories were, as rows of ``Stage``."""
+    pair = _Pair()
+    rows = pair.rows.c
+    decides = [rows["keys"], rows.was_user_id, rows.was_visibility]
+    # unscoped: narrows what to ask about, and is shown to nobody
+    states = (
+        select(func.min(rows.ids).label("id"), *decides)
+        .where(pair.was_there)
+        .group_by(*decides, rows.was_tags_cached, rows.was_created_at)
+        .subquery("states")
+    )
+    decides = [states.c["keys"], states.c.was_user_id, states.c.was_visibility]
+    # unscoped: the same
+    found = (
+        select(
+            func.array_agg(aggregate_order_by(states.c.id, states.c.id)).label("changes"),
+            states.c.was_user_id.label("user_id"),
+            states.c.was_visibility.label("visibility"),
+        )
+        .group_by(*decides)
+        .subquery("stage")
+    )
+    story = aliased(m.Story, found, adapt_on_names=True)
+    who = audience(story)
+    # unscoped: the same
+    return Fixed(select(found.c.changes, who.is_(None), func.coalesce(who, _NOBODY)))
 
 
 class Told(NamedTuple):

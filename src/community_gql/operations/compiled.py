@@ -276,10 +276,16 @@ class Pushdown:
         if not self._compiling and self.find(prepared, near_rows).state is State.MISSING:
             await self._start(prepared, near_rows, afford)
 
-    async def compile(self, prepared: Prepared, near_rows: int, part: str | None = None) -> None:
-        """Have the statement made, and wait for it; at nobody's expense."""
+    async def compile(
+        self,
+        prepared: Prepared,
+        near_rows: int,
+        part: str | None = None,
+        afford: Afford | None = None,
+    ) -> None:
+        """Have the statement made, and wait for it; without ``afford`` at nobody's expense."""
         if self.find(prepared, near_rows, part).state is State.MISSING:
-            await self._start(prepared, near_rows, _free, part)
+            await self._start(prepared, near_rows, afford or _free, part)
             await self.made(prepared, part)
 
     def used(self, times: int) -> list[tuple[Key, Compilation]]:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from sqlalchemy import ARRAY, String, any_, bindparam
 
@@ -35,6 +35,7 @@ from community_gql.operations.rendering import Follower, Renderer
 from community_gql.operations.rhythm import Rhythm
 from community_gql.operations.states import SECONDS, States
 from community_gql.operations.subscriptions import (
+    Charge,
     Delivery,
     EndReason,
     Feed,
@@ -48,10 +49,6 @@ from community_gql.telemetry.metrics import DeliveryCounts
 
 __all__ = ["EndReason", "Live", "Subscriber", "Subscription"]
 
-Charge = Callable[[Sequence[str], int], Collection[int]]
-"""Takes points from the budget of each key, and says at which places are those that did not hold
-them."""
-
 GAP = 0.02
 """Seconds between two looks at least, however often something is committed here."""
 AWAY_SECONDS = 1.0
@@ -64,11 +61,6 @@ TOGETHER = 100
 """So many events are sent before others have their turn: the system takes longer than we do."""
 ASIDE = 0.5
 """Seconds between two looks whether those have room who had none: each look asks all of them."""
-PAUSE = 1.0
-"""Seconds for which an empty purse is not looked into."""
-ASKED_POINTS = 2
-"""What a subscription with a filter pays for each story that may be for it: PostgreSQL takes 0.02
-ms to find out (a request pays 100 for 1 ms), and mostly there is no event to be paid for."""
 
 _THERE = Fixed(
     visible(m.User, m.User.auth0_sub).where(
@@ -81,8 +73,10 @@ _log = logging.getLogger("community_gql.live")
 class Live:
     """The subscriptions of one process.
 
-    ``charge`` pays for each event: the operation's cost, or one point for what is made for all. A
-    filter pays for each story that it is asked about, too.
+    ``charge`` pays for each event: the operation's cost, or a share of it for what is made for all.
+    A filter pays for each story that it is asked about, too. ``charge_reading`` pays for reading a
+    state, whether or not there is an event then. That is another budget, which nobody is shown: a
+    state is also read when its viewer may not know what was changed.
     A state is read again every ``state_seconds`` at most; another number is for tests.
     """
 
@@ -93,10 +87,11 @@ class Live:
         *,
         interval: float = 0.1,
         charge: Charge | None = None,
+        charge_reading: Charge | None = None,
         state_seconds: float = SECONDS,
     ) -> None:
         self._operations, self._database = operations, database
-        self._charge = charge
+        self._charge, self._charge_reading = charge, charge_reading
         self._level: set[Feed] = set()
         """Those that were told up to the common moment."""
         self._behind: set[Feed] = set()
@@ -137,7 +132,11 @@ class Live:
         ``after``. Raises PublicError before the first event.
         """
         plan = prepared.root_plan
-        await self._operations.follow(prepared)
+
+        async def afford(points: int) -> bool:
+            return self._charge is None or not self._charged([key], points)
+
+        await self._operations.follow(prepared, afford)
         subscription: Subscription
         if isinstance(plan, ChangesPlan):
             moment = plan.after or (moment_of(after) if after else FORGOTTEN)
@@ -233,7 +232,7 @@ class Live:
         waiting = bool(self._behind) or bool(self._states.due())
         if self._common is not None and not waiting and await self._is_still():
             return
-        deliveries: list[tuple[Moment, Deliveries]] = []
+        deliveries: list[tuple[Moment, Deliveries, dict[Feed, Moment]]] = []
         # Whoever subscribes from now on may have a moment that is newer than the snapshot.
         behind = self._catching_up()
         snapshot = self._database.snapshot()
@@ -250,17 +249,17 @@ class Live:
             gone = await self._wake(snapshot, common)
             cohorts = []
             for base, feeds in behind:
-                changes = await self._since(snapshot, found, base)
-                cohorts.append((base, await self._that_pay(base, feeds, changes), changes))
-            behind = [(base, feeds) for base, feeds, _ in cohorts]
+                cohorts.append((base, feeds, await self._since(snapshot, found, base)))
             if self._common is not None and common != []:
                 # Who has no room or no points any more is found out when it is sent.
-                paying = await self._that_pay(self._common, list(self._level), common)
-                cohorts.append((self._common, paying, common))
+                cohorts.append((self._common, list(self._level), common))
+            charge = self._charge and self._charged
             for base, feeds, changes in cohorts:
-                step = Step(snapshot, renderer, self._pace, base, found.moment, feeds)
-                deliveries.append((base, await step.deliveries(changes)))
-            answers = await self._states.read(renderer, self._states.due())
+                step = Step(snapshot, renderer, self._pace, base, found.moment, feeds, charge)
+                sent = await step.deliveries(changes)
+                deliveries.append((base, sent, step.stopped))
+            due = self._states.due()
+            answers = await self._states.read(renderer, due, self._charge_reading)
         finally:
             # A server that hangs does not even end a transaction: that goes on behind.
             await asyncio.wait({detached(snapshot.close())}, timeout=CLOSING_SECONDS)
@@ -273,8 +272,8 @@ class Live:
             subscription.close()
             subscription.subscriber.end(EndReason.ACCOUNT_GONE)
         self._pace.begins()
-        for base, sent in deliveries:
-            await self._send_events(base, sent)
+        for base, sent, stopped in deliveries:
+            await self._send_events(base, sent, stopped)
         for state, delivery in answers.items():
             await self._send_state(state, delivery)
 
@@ -313,22 +312,6 @@ class Live:
         if same_place:
             self._looked_at = time.monotonic()
         return True
-
-    async def _that_pay(
-        self, base: Moment, feeds: list[Feed], changes: list[Change] | None
-    ) -> list[Feed]:
-        """Charge those whose filters are asked about the changes; the others keep their moment."""
-        stories = sum(change.entity == "stories" for change in changes or ())
-        filtering = [feed for feed in feeds if feed.names]  # mostly none of thousands
-        if self._charge is None or not stories or not filtering:
-            return feeds
-        unpaid: set[Feed] = set()
-        async for some in self._pace.pieces(filtering):
-            for place in self._charge([feed.key for feed in some], ASKED_POINTS * stories):
-                some[place].paused_until = time.monotonic() + PAUSE
-                self._place(some[place], base)
-                unpaid.add(some[place])
-        return [feed for feed in feeds if feed not in unpaid] if unpaid else feeds
 
     def _catching_up(self) -> list[tuple[Moment, list[Feed]]]:
         """The feeds that can be told now of what they missed, by their moments."""
@@ -370,8 +353,15 @@ class Live:
         there = {row[0] for row in await snapshot.run(_THERE, {"subs": sorted(people)})}
         return [found for person in people - there for found in self._by_person.get(person, ())]
 
-    async def _send_events(self, base: Moment, deliveries: Deliveries) -> None:
-        """Send to each what is for them. Who cannot take all of it keeps their moment."""
+    async def _send_events(
+        self, base: Moment, deliveries: Deliveries, stopped: dict[Feed, Moment]
+    ) -> None:
+        """Send to each what is for them. Who cannot take all of it keeps their moment.
+
+        Those who are ``stopped`` are told up to the moment there, if they can take that.
+        """
+        for feed, moment in stopped.items():
+            self._place(feed, moment)
         reached: dict[Feed, Moment] = {}
         left: set[Feed] = set()
         for place, (delivery, feeds) in enumerate(deliveries, 1):
@@ -405,16 +395,12 @@ class Live:
     def _send_to(
         self, followers: Sequence[Follower], delivery: Delivery, kind: str
     ) -> list[Follower]:
-        """Send it to a few; those to whom it could not be sent: without room, or points left.
-
-        All have the same form. Who has points and no room has paid: that is one event at most,
-        since whoever has no room keeps their moment, and pays no more before there is some.
-        """
+        """Send it to a few; those to whom it could not be sent, for they have no room."""
         if not followers:
             return []
         delay, reason, is_reload = delivery.delay(), delivery.fallback_reason, delivery.is_reload
-        paying, failed = self._paying(followers, delivery)
-        for one in paying:
+        failed: list[Follower] = []
+        for one in followers:
             try:
                 if one.closed or not one.subscriber.next(delivery):
                     failed.append(one)
@@ -433,29 +419,23 @@ class Live:
             self.deliveries.count(kind, len(followers) - len(failed), delay)
         return failed
 
-    def _paying(
-        self, followers: Sequence[Follower], delivery: Delivery
-    ) -> tuple[Sequence[Follower], list[Follower]]:
-        """Those who have paid for it, and the others, who are left alone for a while."""
-        if self._charge is None:
-            return followers, []
-        points = 1 if delivery.shared else max(followers[0].form.prepared.cost, 1)
+    def _charged(self, keys: Sequence[str], points: int) -> Collection[int]:
+        """Take points from the budget of each key; the places of those that did not hold them."""
+        assert self._charge is not None
         try:
-            places = self._charge([one.key for one in followers], points)
+            return self._charge(keys, points)
         except Exception as error:
             _log.error("Nobody could be charged for live updates.", exc_info=error)
-            places = range(len(followers))
-        if not places:
-            return followers, []
-        unpaid = [followers[place] for place in places]
-        for one in unpaid:
-            one.paused_until = time.monotonic() + PAUSE
-        return [one for one in followers if one not in unpaid], unpaid
+            return range(len(keys))
 
     async def _send_state(self, state: State, delivery: Delivery) -> None:
         if state.closed:
             return
-        if self._states.is_new(state, delivery) and self._send_to([state], delivery, "state"):
-            return  # it stays awake
+        if self._states.is_new(state, delivery):
+            if self._charge is not None and self._charged([state.key], delivery.points):
+                state.pause()
+                return  # it stays awake
+            if self._send_to([state], delivery, "state"):
+                return
         self._states.settle(state, delivery)
         await self._pace.rest()

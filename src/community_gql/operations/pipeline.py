@@ -223,23 +223,23 @@ class Operations:
         """Whether the request's own text was read before, or it brings none."""
         return params.query is None or params.query in self.documents
 
-    def statement(self, prepared: Prepared) -> Statement | None:
+    def statement(self, prepared: Prepared, afford: Afford | None = None) -> Statement | None:
         """The statement of an operation that will run again; None as long as there is none.
 
-        What is not compiled yet is compiled meanwhile.
+        What is not compiled yet is compiled meanwhile; ``afford`` pays for that.
         """
         prepared.operation.seen = True
         found = self.pushdown.find(prepared, self.near_rows)
         if found.state is State.MISSING:
-            detached(self.pushdown.compile(prepared, self.near_rows))
+            detached(self.pushdown.compile(prepared, self.near_rows, afford=afford))
         return found.use()
 
     def fallback_reason(self, prepared: Prepared) -> str:
         """Why the loaders run an operation for which there was no statement."""
         return self.pushdown.find(prepared, self.near_rows).reason or BEING_COMPILED
 
-    async def follow(self, prepared: Prepared) -> None:
-        """Have an operation compiled that will run again and again.
+    async def follow(self, prepared: Prepared, afford: Afford | None = None) -> None:
+        """Have an operation compiled that will run again and again; ``afford`` pays for that.
 
         The first who comes with it does not wait. Those who come while it is made do, for a
         moment: after a restart thousands come at once, for whom the loaders would take minutes.
@@ -249,7 +249,7 @@ class Operations:
                 async with asyncio.timeout(COMPILING_SECONDS):
                     await self.pushdown.made(prepared)
         else:
-            self.statement(prepared)
+            self.statement(prepared, afford)
 
     async def execute(
         self,

@@ -85,6 +85,11 @@ class Renderer:
             requests.update((Request(form, one[0].viewer, event), one) for one in alike)
         return requests
 
+    def is_shared(self, request: Request) -> bool:
+        """Whether the answer will be the same for all viewers."""
+        statement = self._statement(request.form)
+        return statement is not None and not _asks_for_viewer(statement, request.event)
+
     async def render(self, requests: Sequence[Request]) -> list[Rendered]:
         """The answers, in the order of the requests. Raises Unavailable."""
         groups: dict[Hashable, list[Request]] = defaultdict(list)

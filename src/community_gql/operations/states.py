@@ -18,7 +18,7 @@ from community_gql.graph.edges import Edge
 from community_gql.graph.plans import LookupPlan
 from community_gql.graph.visibility import visible
 from community_gql.operations.rendering import Renderer, Request
-from community_gql.operations.subscriptions import Delivery, Form, State
+from community_gql.operations.subscriptions import Charge, Delivery, Form, State
 from community_gql.schema.executable import core
 from community_gql.schema.kinds import declared
 
@@ -140,14 +140,22 @@ class States:
         before = time.monotonic() - self._seconds
         return [state for state in self._awake if state.read_at <= before and state.is_ready()]
 
-    async def read(self, renderer: Renderer, states: Sequence[State]) -> dict[State, Delivery]:
-        """The answers of the states as they are now."""
+    async def read(
+        self, renderer: Renderer, states: Sequence[State], charge: Charge | None = None
+    ) -> dict[State, Delivery]:
+        """The answers of the states as they are now.
+
+        ``charge`` pays for reading them, also those whose answers turn out to be as before. Who
+        cannot pay is left out, and stays awake.
+        """
         forms: dict[Form, list[State]] = defaultdict(list)
         for state in states:
             forms[state.form].append(state)
         asked: dict[Request, list[State]] = {}
         for form, alike in forms.items():
             asked |= await renderer.requests(form, None, alike)
+        if charge is not None:
+            asked = _paid(asked, charge)
         answers = await renderer.render(list(asked))
         return {
             state: Delivery(
@@ -158,6 +166,7 @@ class States:
                 changed_at=state.changed_at,
                 fallback_reason=answer.fallback_reason,
                 extensions=renderer.extensions(answer),
+                points=state.form.points(len(alike) if answer.shared else 1),
             )
             for alike, answer in zip(asked.values(), answers, strict=True)
             for state in alike
@@ -179,6 +188,18 @@ class States:
         state.own_changes.clear()
         if state in self._all:
             self._awake.discard(state)
+
+
+def _paid(asked: dict[Request, list[State]], charge: Charge) -> dict[Request, list[State]]:
+    """What is asked of those who pay for it: all who share an answer share its cost."""
+    paid: dict[Request, list[State]] = {}
+    for request, alike in asked.items():
+        unpaid = set(charge([state.key for state in alike], request.form.points(len(alike))))
+        for place in unpaid:
+            alike[place].pause()
+        if paying := [state for place, state in enumerate(alike) if place not in unpaid]:
+            paid[request] = paying
+    return paid
 
 
 def _digest(delivery: Delivery) -> bytes:

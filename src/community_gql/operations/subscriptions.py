@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -14,6 +14,12 @@ from community_gql.graph.plans import ChangesPlan, LookupPlan, Plan, ViewerPlan
 from community_gql.graph.visibility import Viewer
 from community_gql.operations.prepared import Prepared
 
+Charge = Callable[[Sequence[str], int], Collection[int]]
+"""Takes points from the budget of each key, and says at which places are those that did not hold
+them."""
+
+PAUSE = 1.0
+"""Seconds for which an empty purse is not looked into."""
 MAX_WRITTEN = 64
 """So many different forms of an event are kept while it is sent: clients that number their
 operations have few, and those that draw names have one each."""
@@ -48,6 +54,9 @@ class Delivery:
     """The payload with its extensions: the JSON text of an execution result."""
     written: dict[bytes, bytes] = field(default_factory=dict)
     """What a transport has made of it for all to whom it writes the same; its keys are its own."""
+    points: int = 1
+    """What each to whom it is sent pays for a state, see ``Form.points``. An event is paid for
+    before it is made."""
 
     def __post_init__(self) -> None:
         self.text = self.payload
@@ -100,6 +109,10 @@ class Form:
 
     def __init__(self, prepared: Prepared, statement_key: Hashable) -> None:
         self.prepared, self.statement_key = prepared, statement_key
+
+    def points(self, sharing: int) -> int:
+        """What each of so many pays who share one answer of this form; 1 at least."""
+        return max(-(-self.prepared.cost // sharing), 1)
 
 
 _forms: WeakValueDictionary[Hashable, Form] = WeakValueDictionary()
@@ -165,6 +178,10 @@ class Subscription:
         if not self.closed:
             self.closed = True
             self._on_close(self)
+
+    def pause(self) -> None:
+        """Leave it alone for a while: its purse is empty."""
+        self.paused_until = time.monotonic() + PAUSE
 
     def is_ready(self) -> bool:
         """Whether it can be told something now."""
