@@ -18,6 +18,7 @@ from community_gql.actions import (
     friendships,
     gardens,
     habits,
+    match_choices,
     matching,
     profiles,
     stories,
@@ -442,6 +443,80 @@ async def test_an_account_is_deleted_while_it_writes(act: Writer, db: asyncpg.Co
     allowed = {"done", "NOT_FOUND", "UNAUTHENTICATED", "TAG_NOT_FOUND"}
     assert codes.keys() <= allowed  # the last one: while the tag had another name
     assert codes["done"] > 12
+    assert await wrong_caches(db) == []
+    assert act.deadlocks == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_crowd_deletes_its_accounts_while_others_write(
+    act: Writer, db: asyncpg.Connection, seed: int
+) -> None:
+    """Everybody knows everybody, has the same few tags, and does everything at once."""
+    dice = random.Random(seed)
+    moderator = await make.person(db, permissions=["manage:tags"])
+    machine = make.machine("write:features", "write:matches")
+    vocabulary = [await make.tag(db) for _ in range(6)]
+    people = [await make.person(db, "P", tags=dice.sample(vocabulary, 3)) for _ in range(16)]
+    work: list[tuple[Callable[..., Awaitable[Any]], Person, dict[str, Any]]] = []
+
+    def some() -> list[str]:
+        return [each.name for each in dice.sample(vocabulary, 2)]
+
+    for who in people:
+        for _ in range(2):
+            story = (await make.story(db, who, tags=dice.sample(vocabulary, 2))).key
+            work += [(stories.update, who, {"id": story, "tags": some()})]
+        work += [(stories.delete, who, {"id": story})]
+    for one, other in itertools.combinations(people, 2):
+        asking, asked = dice.sample((one, other), 2)
+        accepted = dice.random() < 0.6
+        friendship = (await make.friendship(db, asking, asked, accepted=accepted)).key
+        if dice.random() < 0.4:
+            act_on = friendships.end if dice.random() < 0.5 else friendships.accept
+            work += [(act_on, asked, {"id": friendship})]
+    pairs = itertools.permutations([who.public_id for who in people], 2)
+    matches = [matching.Match(one, other, 0.5) for one, other in pairs]
+    for who in people:
+        other, third = (each.public_id for each in dice.sample(people, 2))
+        work += [
+            (friendships.request, who, {"user_id": other}),
+            (match_choices.dismiss, who, {"user_id": other}),
+            (match_choices.restore, who, {"user_id": third}),
+            (match_choices.update, who, {"wanted": dice.random() < 0.5}),
+            (habits.create, who, {"name": "read", "frequency": m.HabitFrequency.DAILY}),
+            (stories.create, who, {"title": "a", "content": "b", "tags": some()}),
+            (tags.add, who, {"names": some()}),
+            (tags.remove, who, {"names": some()}),
+            (profiles.update, who, {"display_name": "Q"}),
+            (matching.put_features, machine, {"features": [matching.Features(other, [1.0])]}),
+        ]
+    gone = people[:11]
+    work += [(accounts.delete, who, {"id": who.public_id}) for who in gone]
+    for one, other in itertools.pairwise(vocabulary):
+        work += [
+            (matching.put_matches, machine, {"matches": dice.sample(matches, 40)}),
+            (tags.rename, moderator, {"id": one.key, "name": f"{one.name} again"}),
+            (tags.merge, moderator, {"from_id": one.key, "into_id": other.key}),
+        ]
+    work += [(tags.delete, moderator, {"id": vocabulary[-1].key})]
+
+    dice.shuffle(work)
+    turns = asyncio.Semaphore(50)
+
+    async def run(action: Callable[..., Awaitable[Any]], who: Person, given: dict[str, Any]) -> str:
+        async with turns:
+            try:
+                return outcome(await act(action, who, **given))
+            except Rejected as error:  # some of them for two reasons
+                return max(problem.code for problem in error.errors)
+            except AccountGone as error:
+                return outcome(error)
+
+    codes = Counter(await asyncio.gather(*(run(*each) for each in work)))
+    allowed = {"done", "NOT_FOUND", "UNAUTHENTICATED", "TAG_NOT_FOUND", "INVALID"}
+    assert codes.keys() <= allowed
+    assert codes["done"] > 50
+    assert await db.fetchval("SELECT count(*) FROM deleted_accounts") == len(gone)
     assert await wrong_caches(db) == []
     assert act.deadlocks == []
 

@@ -93,7 +93,7 @@ async def accept(session: Transaction, viewer: Viewer, *, id: int | None) -> int
     """
     problems = Problems()
     await lock_match_rows(session)
-    friendship = await _lock(session, viewer, problems, id)
+    friendship = await _lock(session, viewer, problems, id, _LOCK)
     if friendship.addressee_id != viewer.sub:
         problems.add(Code.FORBIDDEN, "Only the person who was asked can accept.", "id")
     problems.stop()
@@ -108,16 +108,20 @@ async def end(session: Transaction, viewer: Viewer, *, id: int | None) -> int:
 
     The two may match each other again.
     """
-    friendship = await _lock(session, viewer, Problems(), id)
+    # Under the lock of matches: whoever deletes an account marks the same lists, and has locked the
+    # person whom a mark here refers to.
+    friendship = await _lock(session, viewer, Problems(), id, _LOCK_TO_END)
     await session.run(deletion_of(m.Friendship), change_values(friendship.id))
     await mark_lists(session, friendship.requester_id, friendship.addressee_id)
     return int(friendship.id)
 
 
-async def _lock(session: Transaction, viewer: Viewer, problems: Problems, id: int | None) -> Any:
+async def _lock(
+    session: Transaction, viewer: Viewer, problems: Problems, id: int | None, lock: Fixed
+) -> Any:
     friendship = None
     if id is not None:
-        friendship = await session.first(_LOCK, {**viewer.binds(), **change_values(id)})
+        friendship = await session.first(lock, {**viewer.binds(), **change_values(id)})
     if friendship is None:
         problems.not_found("id")
         problems.stop()
@@ -126,8 +130,9 @@ async def _lock(session: Transaction, viewer: Viewer, problems: Problems, id: in
 
 _this = _pair.id == bindparam("row", type_=BigInteger())
 _ACCEPT = Fixed(change(_pair).where(_this).values(**_ACCEPTED))
-_LOCK = Fixed(
+_found = (
     visible(_pair, _pair.id, _pair.requester_id, _pair.addressee_id, _pair.status)
     .where(_this)
     .with_for_update(key_share=True)
 )
+_LOCK, _LOCK_TO_END = Fixed(_found), under_match_rows(_found)

@@ -163,6 +163,12 @@ async def put_matches(
 
 
 _WANTED = "NOT EXISTS (SELECT FROM match_choices c WHERE c.user_id = {} AND NOT c.wanted)"
+# Marks are taken away in the order in which others make them (the lock order).
+_UNMARKED = """
+  DELETE FROM stale_features WHERE user_id IN (
+    SELECT user_id FROM stale_features WHERE user_id {} ORDER BY user_id FOR UPDATE
+  )
+"""
 _SAVE_FEATURES = Fixed(
     # unscoped: writes for those who are to be matched; tells only of how many
     text(f"""
@@ -175,7 +181,7 @@ _SAVE_FEATURES = Fixed(
         vector = excluded.vector, version = excluded.version, updated_at = excluded.updated_at
       RETURNING user_id
     ), known AS (
-      DELETE FROM stale_features WHERE user_id IN (SELECT user_id FROM saved)
+      {_UNMARKED.format("IN (SELECT user_id FROM saved)")}
     ), marked AS (
       INSERT INTO stale_lists (user_id, at, vector_changed)
       SELECT user_id, clock_timestamp(), true FROM saved ORDER BY user_id
@@ -198,7 +204,7 @@ _SAVE_MATCHES = Fixed(
     ),
     batch AS MATERIALIZED (SELECT clock_timestamp() AS moment),
     gone AS (DELETE FROM match_results WHERE user_id = ANY (:people)),
-    features AS (DELETE FROM stale_features WHERE user_id = ANY (:people)),
+    features AS ({_UNMARKED.format("= ANY (:people)")}),
     lists AS (DELETE FROM stale_lists WHERE user_id = ANY (:people) AND NOT vector_changed),
     saved AS (
       INSERT INTO match_results (user_id, target_user_id, score, created_at)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
 )
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects import postgresql
@@ -153,6 +154,7 @@ async def merge(
         problems.add(Code.INVALID, "A tag cannot be merged into itself.", "intoId")
     problems.stop()
     await _refuse_popular(session, source)
+    await _lock_having(session, source)
     for links in LINKS:
         await move(session, links, source, target)
     await session.run(deletion_of(m.Tag), change_values(source))
@@ -167,6 +169,7 @@ async def delete(session: Transaction, viewer: Viewer, *, id: int | None) -> int
     (tag,) = await lock_vocabulary(session, viewer, problems, {"id": id})
     problems.stop()
     await _refuse_popular(session, tag)
+    await _lock_having(session, tag)
     await session.run(deletion_of(m.Tag), change_values(tag))
     await lock_writer(session, viewer)
     return int(tag)
@@ -205,6 +208,30 @@ async def move(
         await session.run(moving, given)
     await session.run(removing, given)
     return len(rows)
+
+
+async def _lock_having(session: Transaction, tag: int) -> None:
+    """Lock everything that has the tag, and then the marks of those whose vectors it is part of.
+
+    The marks together, in the order of people: what is done then marks story by story and person by
+    person. The caller has locked the tag.
+    """
+    for links in LINKS:
+        locking, *_ = _moving(links)
+        await session.run(locking, {"source": tag, "target": None, "most": POPULAR})
+    await session.run(_MARKED, {"tag": tag})
+
+
+# unscoped: writes marks, and shows nothing
+_MARKED = Fixed(
+    text("""
+    SELECT mark_stale_features(ARRAY(
+      SELECT user_id FROM user_tags WHERE tag_id = :tag
+      UNION
+      SELECT s.user_id FROM story_tags t JOIN stories s ON s.id = t.story_id WHERE t.tag_id = :tag
+    ))
+""").bindparams(bindparam("tag", type_=BigInteger))
+)
 
 
 @lru_cache
