@@ -477,10 +477,10 @@ async def test_a_crowd_deletes_its_accounts_while_others_write(
     pairs = itertools.permutations([who.public_id for who in people], 2)
     matches = [matching.Match(one, other, 0.5) for one, other in pairs]
     for who in people:
-        other, third = (each.public_id for each in dice.sample(people, 2))
+        them, third = (each.public_id for each in dice.sample(people, 2))
         work += [
-            (friendships.request, who, {"user_id": other}),
-            (match_choices.dismiss, who, {"user_id": other}),
+            (friendships.request, who, {"user_id": them}),
+            (match_choices.dismiss, who, {"user_id": them}),
             (match_choices.restore, who, {"user_id": third}),
             (match_choices.update, who, {"wanted": dice.random() < 0.5}),
             (habits.create, who, {"name": "read", "frequency": m.HabitFrequency.DAILY}),
@@ -488,15 +488,15 @@ async def test_a_crowd_deletes_its_accounts_while_others_write(
             (tags.add, who, {"names": some()}),
             (tags.remove, who, {"names": some()}),
             (profiles.update, who, {"display_name": "Q"}),
-            (matching.put_features, machine, {"features": [matching.Features(other, [1.0])]}),
+            (matching.put_features, machine, {"features": [matching.Features(them, [1.0])]}),
         ]
     gone = people[:11]
     work += [(accounts.delete, who, {"id": who.public_id}) for who in gone]
-    for one, other in itertools.pairwise(vocabulary):
+    for from_, into in itertools.pairwise(vocabulary):
         work += [
             (matching.put_matches, machine, {"matches": dice.sample(matches, 40)}),
-            (tags.rename, moderator, {"id": one.key, "name": f"{one.name} again"}),
-            (tags.merge, moderator, {"from_id": one.key, "into_id": other.key}),
+            (tags.rename, moderator, {"id": from_.key, "name": f"{from_.name} again"}),
+            (tags.merge, moderator, {"from_id": from_.key, "into_id": into.key}),
         ]
     work += [(tags.delete, moderator, {"id": vocabulary[-1].key})]
 
