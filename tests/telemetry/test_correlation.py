@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import orjson
@@ -82,3 +83,14 @@ async def test_other_lines_of_the_request_name_it() -> None:
 
     assert during["request_id"] == "one"
     assert "request_id" not in orjson.loads(JsonLines().format(record))
+
+
+def test_new_ids_do_not_count_requests() -> None:
+    ids = [request_id(b"") for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert all(re.fullmatch(rb"[0-9a-f]{24}", id_) for id_ in ids)
+    # Each digit of each place comes up: nothing of them is the same, or grows.
+    for place in range(24):
+        assert len({id_[place] for id_ in ids}) == 16
+        column = [id_[place] for id_ in ids]
+        assert column != sorted(column)

@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Callable
 from contextvars import ContextVar
-from itertools import chain, count
+from itertools import chain
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -15,8 +15,9 @@ _SANE = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(  # W3C Trace Context; versions to come may append to it
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,256})?"
 )
-_format = secrets.token_hex(6).encode() + b"-%x"
+_DIGITS = 24
 _TOGETHER = 100
+_PLACES = [slice(start, start + _DIGITS) for start in range(0, _TOGETHER * _DIGITS, _DIGITS)]
 
 current: ContextVar[bytes | None] = ContextVar("id of the request", default=None)
 """The id of the request that is being answered, for what is logged meanwhile."""
@@ -46,12 +47,14 @@ def current_id() -> str | None:
     return None if found is None else found.decode("ascii")
 
 
-def _some(number: int) -> list[bytes]:
-    return [_format % one for one in range(number, number + _TOGETHER)]
+def _some() -> list[bytes]:
+    drawn = secrets.token_hex(_TOGETHER * _DIGITS // 2).encode()
+    return [drawn[place] for place in _PLACES]
 
 
-new_id: Callable[[], bytes] = chain.from_iterable(map(_some, count(1, _TOGETHER))).__next__
-"""A new id. Each request needs one: they are made many at once, and then are taken."""
+new_id: Callable[[], bytes] = chain.from_iterable(iter(_some, None)).__next__
+"""A new id, of random digits: whoever sees two of them learns nothing of what was answered between.
+Each request needs one: they are drawn many at once, and then are taken."""
 
 
 def request_id(given: bytes) -> bytes:
