@@ -125,7 +125,6 @@ def serve(port: int, workers: int, drain_seconds: float) -> None:
         loop="uvloop",
         backlog=100,
         log_level="warning",
-        proxy_headers=False,
         timeout_graceful_shutdown=16,
     )
     with listen(HOST, port) as listener:

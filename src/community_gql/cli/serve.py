@@ -134,7 +134,6 @@ def serve_on(
         backlog=limits.spare,
         log_config=logging_config,
         log_level=settings.log_level,
-        proxy_headers=False,  # the application itself trusts TRUSTED_PROXIES only
         timeout_graceful_shutdown=int(settings.request_timeout) + 1,
     )
     if config.workers > 1:

@@ -17,6 +17,12 @@ class BoundedConfig(Config):
         self, app: Any, *, limits: ConnectionLimits, drain_seconds: float = 0, **options: Any
     ) -> None:
         super().__init__(
-            app, http=BoundedProtocol, ws="none", server_header=False, access_log=False, **options
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            server_header=False,
+            access_log=False,
+            proxy_headers=False,  # the application itself trusts TRUSTED_PROXIES only
+            **options,
         )
         self.limits, self.drain_seconds = limits, drain_seconds

@@ -205,6 +205,10 @@ class Quick:
             task.cancel()
 
 
+_READ = ("query", "operationName", "variables")
+_NO_EXTENSIONS: tuple[object, ...] = (None, {})
+
+
 def _params(body: bytes) -> tuple[str, str | None, dict[str, Any]] | None:
     """Query, name of the operation and variables, if the body is JSON and has nothing else."""
     if b"\\u0000" in body or has_long_number(body):
@@ -215,8 +219,12 @@ def _params(body: bytes) -> tuple[str, str | None, dict[str, Any]] | None:
         return None
     if type(members) is not dict or members.get("documentId") is not None:
         return None
-    query, name = members.get("query"), members.get("operationName") or None
-    variables = members.get("variables") or {}
-    if type(query) is not str or type(variables) is not dict or members.get("extensions"):
+    query, name, variables = map(members.get, _READ)
+    if type(query) is not str or members.get("extensions") not in _NO_EXTENSIONS:
         return None
-    return (query, name, variables) if name is None or type(name) is str else None
+    # What is empty and of another kind is refused: 0 is no absent name, [] no absent object.
+    if variables is None:
+        variables = {}
+    if type(variables) is not dict or not (name is None or type(name) is str):
+        return None
+    return query, name or None, variables
