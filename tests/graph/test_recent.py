@@ -31,14 +31,21 @@ TAGGED = """
     SELECT s.id, t.id FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM stories) AS s
     JOIN tags t ON t.name = 'fern' AND s.n % 2 = 0 OR t.name = 'oak' AND s.n % 3 < 2
       OR t.name = 'elm' AND s.n % 70 < 2 OR t.name LIKE 'many %' AND s.n % 40 < 3
+      OR t.name LIKE '%/%' AND s.n % 90 = 0
 """
+
+
+NEWEST_HOUR = int(day(200).timestamp()) // 3600
+A_TIME, NO_TAG = f"336/{NEWEST_HOUR // 336}", f"2688/{NEWEST_HOUR // 2688}"
+"""Names that have the same marks as the times of many stories: a tag of a few stories, of all ages,
+and one that nobody made."""
 
 
 @pytest.fixture
 async def people(db: asyncpg.Connection) -> list[Person]:
     """Who wrote all stories, and somebody else."""
     ada, ben = await make.people(db, 2)
-    for name in ("fern", "oak", "elm", *(f"many {n}" for n in range(8))):
+    for name in ("fern", "oak", "elm", A_TIME, *(f"many {n}" for n in range(8))):
         await make.tag(db, name)
     await db.execute(FILLED, ada.sub, day(200), STORIES)
     await db.execute(TAGGED)
@@ -70,6 +77,8 @@ FILTERS = {
     "three": Asked('tagsAll: ["elm", "fern", "oak"]', every=frozenset(["elm", "fern", "oak"])),
     "many": Asked('tagsAll: ["many 1", "oak"]', every=frozenset(["many 1", "oak"])),
     "any": Asked('tagsAny: ["elm", "many 3"]', some=frozenset(["elm", "many 3"])),
+    "time": Asked(f'tagsAll: ["oak", "{A_TIME}"]', every=frozenset([A_TIME, "oak"])),
+    "noTag": Asked(f'tagsAll: ["{NO_TAG}", "oak"]', every=frozenset([NO_TAG, "oak"])),
     "all": Asked(""),
 }
 IDS = "nodes { id }"
