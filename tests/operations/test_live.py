@@ -1146,6 +1146,15 @@ async def test_states_in_between_are_asked_of_those_who_could_see_them(
 ) -> None:
     """However often a story is changed, and however many follow."""
     monkeypatch.setattr(feeds, "ASKED_POINTS", 1000)  # events cost less, all together
+    asked_for: Counter[str | None] = Counter()
+    column = feeds._column
+
+    def noted(name: str, asked: Sequence[list[Feed]]) -> list[str | None]:
+        if name == "viewer":
+            asked_for.update(alike[0].viewer.sub for alike in asked)
+        return column(name, asked)
+
+    monkeypatch.setattr(feeds, "_column", noted)
     ada, friend, stranger = await make.people(db, 3)
     await make.friendship(db, ada, friend)
     hidden = await make.story(db, ada, visibility="private")
@@ -1162,6 +1171,7 @@ async def test_states_in_between_are_asked_of_those_who_could_see_them(
         first = await make.story(db, ada, "fern")
         await until(lambda: here.live.behind == len(followers))
         purse.spent.clear()
+        asked_for.clear()
         for _ in range(5):
             await db.execute("UPDATE stories SET title = title || '!' WHERE id = $1", hidden.key)
             for to in ("friends", "private"):
@@ -1170,6 +1180,7 @@ async def test_states_in_between_are_asked_of_those_who_could_see_them(
                 )
         for follower in followers:
             follower.room = True
+        await unfiltered[2].count(1)
         await settle(db, ada, *unfiltered)
     appeared = {first.id: "APPEARED"}
     both = {hidden.id: "CHANGED", passing.id: "CHANGED"}
@@ -1181,6 +1192,8 @@ async def test_states_in_between_are_asked_of_those_who_could_see_them(
     asked = [purse.spent[str(who.sub)] // feeds.ASKED_POINTS for who in (friend, stranger)]
     # And about the first story and the last one.
     assert asked == [3, 2]
+    # With a filter and without, about these two. PostgreSQL has no more work with strangers.
+    assert asked_for[stranger.sub] == 2 * 2
 
 
 async def test_reading_a_state_is_paid_for_where_nobody_sees_it(
