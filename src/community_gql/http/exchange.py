@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from graphql import OperationType
@@ -22,6 +23,7 @@ from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.http.afterwards import Afterwards
 from community_gql.http.head import Head
+from community_gql.http.preparing import Turns
 from community_gql.http.rate_limit import Balance, Budget, MemoryBudget, RateLimited, key_of
 from community_gql.http.read_after import ReadAfter
 from community_gql.http.request_log import RequestLog
@@ -36,8 +38,9 @@ from community_gql.http.responses import (
     written,
 )
 from community_gql.operations.documents import Refused
-from community_gql.operations.pipeline import Operations, Outcome
+from community_gql.operations.pipeline import TOKEN_CHARACTERS, Operations, Outcome
 from community_gql.operations.prepared import Params, Prepared
+from community_gql.operations.throttle import in_pieces
 from community_gql.telemetry import tracing
 from community_gql.telemetry.metrics import Requests
 
@@ -165,6 +168,7 @@ class Runner:
         """``after`` is there where standbys answer queries, ``requests`` where metrics are."""
         self.operations, self.config, self._read_after = operations, config, after
         self.afterwards = Afterwards(requests)
+        self._turns = Turns()
 
     async def prepare(self, exchange: Exchange) -> Prepared:
         """Prepare the operation and charge its cost.
@@ -174,12 +178,23 @@ class Runner:
         spent. Raises Refused, HttpError for a mutation by a method that only reads, and
         PublicError.
         """
+        assert exchange.params is not None
         start = time.perf_counter()
+        is_long = self.operations.is_long(exchange.params)
+        is_new = not self.operations.knows(exchange.params)
+        async with self._turns.of(exchange.key, alone=is_long and is_new):
+            if is_new:
+                await self._charge(exchange, 1)
+            prepared = await self._prepared(exchange, is_long)
+        exchange.log.prepare_milliseconds = int((time.perf_counter() - start) * 100_000) / 100
+        await self._charge(exchange, max(prepared.cost, 1))
+        return prepared
+
+    async def _prepared(self, exchange: Exchange, is_long: bool) -> Prepared:
+        """The prepared operation; its reading is charged, and so is that it is refused."""
         log, params, viewer = exchange.log, exchange.params, exchange.viewer
         assert params is not None
         assert viewer is not None
-        if not self.operations.knows(params):
-            await self._charge(exchange, 1)
         read_tokens = 0
         try:
             opens = self.config.opens_schema_to(viewer)
@@ -187,7 +202,8 @@ class Runner:
             prepare = self.operations.prepare
             if tracing.on:
                 prepare = tracing.spanned("prepare", prepare)
-            prepared = prepare(params, open_schema=opens, hint=hint)
+            work = partial(prepare, params, open_schema=opens, hint=hint)
+            prepared = await in_pieces(work) if is_long else work()
             operation = prepared.operation
             log.document, log.cost = prepared.document_hash, prepared.cost
             log.type = operation.type_name
@@ -203,11 +219,12 @@ class Runner:
                 read_tokens = error.read_tokens
             await self._charge(exchange, REFUSED_COST)
             raise
+        except asyncio.CancelledError:
+            read_tokens = len(params.query or "") // TOKEN_CHARACTERS
+            raise
         finally:
             if read_tokens:
                 await self._debit(exchange, read_tokens * POINTS_PER_TOKEN)
-        log.prepare_milliseconds = int((time.perf_counter() - start) * 100_000) / 100
-        await self._charge(exchange, max(prepared.cost, 1))
         return prepared
 
     async def run(self, exchange: Exchange, prepared: Prepared, limit: asyncio.Timeout) -> Answer:

@@ -26,6 +26,7 @@ from community_gql.http.requests import EVENTS_TYPE, JSON_TYPE, RESPONSE_TYPE, n
 from community_gql.http.responses import Answer, quick_body, quick_fields
 from community_gql.http.security import OriginFields
 from community_gql.http.whole import Whole
+from community_gql.operations.pipeline import LONG
 from community_gql.operations.prepared import Params
 from community_gql.operations.statement import arguments_of
 from community_gql.telemetry import tracing
@@ -102,6 +103,8 @@ class Quick:
         params = None if viewer is None else _params(body)
         if viewer is None or params is None:
             return None
+        if len(body) > 2 * len(params[0]) + LONG:
+            return None  # there are many variables to look at
         opens = self._config.opens_schema_to(viewer)
         found = self._operations.recall(*params, open_schema=opens)
         if found is None:

@@ -128,7 +128,7 @@ async def read(head: Head, receive: Receive, max_bytes: int, body: bytes | None 
     elif len(body) > max_bytes:
         raise HttpError(413, _too_long(max_bytes), _CLOSE)
     # JSON writes NUL in no other way, and what orjson has read holds no lone surrogates.
-    return params_of(_json(body), is_clean=b"\\u0000" not in body)
+    return params_of(_json(body), is_clean=b"\\u0000" not in body, size=len(body))
 
 
 def _check_type(content_type: bytes) -> None:
@@ -201,10 +201,11 @@ def _url_members(query: bytes) -> dict[str, Any]:
     return members
 
 
-def params_of(members: Any, *, is_clean: bool = False) -> Params:
+def params_of(members: Any, *, is_clean: bool = False, size: int = 0) -> Params:
     """The parameters of a request, of its JSON text read. Raises BadRequest.
 
-    ``is_clean``: its texts are known to hold nothing that PostgreSQL cannot hold.
+    ``is_clean``: its texts are known to hold nothing that PostgreSQL cannot hold. ``size`` is the
+    length of the JSON text in bytes, if it may be long.
     """
     if not isinstance(members, dict):
         raise BadRequest("The request must be a JSON object.")
@@ -222,4 +223,5 @@ def params_of(members: Any, *, is_clean: bool = False) -> Params:
         variables or {},
         members.get("operationName") or None,
         members.get("extensions") or {},
+        size,
     )

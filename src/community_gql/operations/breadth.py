@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from inspect import iscoroutinefunction
 from itertools import islice
 from operator import attrgetter
@@ -36,6 +36,7 @@ from community_gql.graph.loaders import Count
 from community_gql.graph.paging import COUNTS
 from community_gql.graph.plans import Batch, LookupsPlan
 from community_gql.operations.selections import Selected, Selections
+from community_gql.operations.throttle import in_pieces, rest
 from community_gql.schema.context import Context
 from community_gql.schema.executable import core
 from community_gql.schema.kinds import ColumnField, DerivedField, EdgeField, declared
@@ -89,12 +90,16 @@ class _Breadth:
                     wanted.setdefault(batch, {}).update(dict.fromkeys(keys))
             for batch, asked in wanted.items():
                 await self._fetch(batch, asked)
-            for load in loads:
-                load.put([
-                    value
-                    for batch, keys in load.parts
-                    for value in map(self._found[batch].__getitem__, keys)
-                ])  # fmt: skip
+            await in_pieces(partial(self._fill, loads))
+
+    def _fill(self, loads: Sequence[_Load]) -> None:
+        """Put what was found where it is waited for."""
+        for load in loads:
+            load.put([
+                value
+                for batch, keys in load.parts
+                for value in map(self._found[batch].__getitem__, keys)
+            ])  # fmt: skip
 
     async def _fetch(self, batch: Batch, asked: Iterable[object]) -> None:
         known = self._found.setdefault(batch, {None: None})
@@ -121,6 +126,7 @@ class _Breadth:
         self, type_: GraphQLObjectType, selected: Selected, sources: list[Any], objects: list[Json]
     ) -> None:
         def put(values: list[object]) -> None:
+            rest()
             self._put(selected, values, objects)
 
         field = selected.declared

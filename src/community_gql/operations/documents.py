@@ -28,7 +28,7 @@ from graphql.validation.rules import overlapping_fields_can_be_merged as overlap
 
 from community_gql.errors import BadRequest, PublicError
 from community_gql.lru import LruCache
-from community_gql.operations import first_sight, syntax
+from community_gql.operations import first_sight, resting, syntax  # noqa: F401
 from community_gql.operations.collector import uncollected
 from community_gql.operations.plans import check_document
 from community_gql.operations.prepared import Operation

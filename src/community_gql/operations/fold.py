@@ -24,6 +24,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues, get_directive_values
 
+from community_gql.operations.throttle import rest
 from community_gql.schema.executable import core
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Fold(ABC, Generic[T]):
         """The value of a selection set on ``parent``."""
         values = []
         for node in selections.selections:
+            rest()
             if self._variables is not None and not is_included(node, self._variables):
                 continue
             self.enter(node)

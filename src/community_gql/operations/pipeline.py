@@ -51,12 +51,14 @@ from community_gql.operations.statement import Statement
 from community_gql.schema.context import Context
 from community_gql.schema.executable import core
 
-_TOKEN_CHARACTERS = 4
+TOKEN_CHARACTERS = 4
 """A token of a document that cannot be read is taken to be as long as this."""
 _LONGEST_TOKEN = 20
 """Each part of so many characters counts as a token: a block string is one, however long."""
 
 
+LONG = 2000
+"""Reading a document of more characters, or variables of more bytes, takes milliseconds."""
 COMPILING_SECONDS = 5.0
 """How long somebody who subscribes waits for a statement that is being made."""
 CLOSING_SECONDS = 1.0
@@ -138,13 +140,10 @@ class Operations:
         PublicError for a document that is unknown or not trusted, and Refused, with everything
         that is wrong, once there is a text to read.
         """
-        text = params.query
-        if params.extensions and params.document_id is None:
-            text = self.persisted.text(text, params.extensions)
-        text = self.trusted.text(text, params.document_id)
+        text = self._text(params)
         refused, was_known = Refused([]), text in self.documents
         if not was_known:
-            likely = min(len(text) // _TOKEN_CHARACTERS, LIMITS.tokens)
+            likely = min(len(text) // TOKEN_CHARACTERS, LIMITS.tokens)
             refused.read_tokens = max(likely, len(text) // _LONGEST_TOKEN)
         try:
             document = self.documents.get(text, open_schema=open_schema, hint=hint)
@@ -182,6 +181,21 @@ class Operations:
             read_tokens,
         )
 
+    def _text(self, params: Params) -> str:
+        """The document that they mean. Raises PublicError."""
+        text = params.query
+        if params.extensions and params.document_id is None:
+            text = self.persisted.text(text, params.extensions)
+        return self.trusted.text(text, params.document_id)
+
+    def is_long(self, params: Params) -> bool:
+        """Whether ``prepare`` may take longer than others should wait: it is for pieces then."""
+        text = params.query
+        if text is None:
+            with contextlib.suppress(PublicError):  # as ``prepare`` will say
+                text = self._text(params)
+        return max(params.size, len(text or "")) > LONG
+
     def recall(
         self,
         query: str | None,
@@ -206,10 +220,14 @@ class Operations:
         given = operation.variables(variables)
         if isinstance(given, list):
             return None
+        switched = self.cache.known(operation, given)
+        if switched is None:
+            return None
         try:
-            switched = self.cache.of(operation, given)
             plans = switched.plans(given)
         except (PublicError, GraphQLError):
+            return None
+        if len(operation.text) > LONG and not switched.knows_cost(plans):
             return None
         cost = switched.cost(given, plans)
         if cost > self._cost_limit:

@@ -27,7 +27,9 @@ from graphql import (
     VariableDefinitionNode,
     VariableNode,
     get_nullable_type,
+    is_input_object_type,
     is_leaf_type,
+    is_list_type,
     parse,
     type_from_ast,
 )
@@ -44,6 +46,7 @@ from community_gql.operations.fold import Fold, Parent
 from community_gql.operations.plans import FieldArguments, edges_of
 from community_gql.operations.selections import Selected, Selections
 from community_gql.operations.shape import LIMITS
+from community_gql.operations.throttle import rest
 from community_gql.operations.trees import Trees, start_of, without_selections
 from community_gql.schema.executable import core
 
@@ -61,6 +64,8 @@ class Params:
     variables: dict[str, object] = field(default_factory=dict)
     operation_name: str | None = None
     extensions: dict[str, object] = field(default_factory=dict)
+    size: int = 0
+    """The length of the request that brought them, in bytes; 0 where that is not known."""
 
 
 class Operation:
@@ -136,6 +141,8 @@ class Operation:
         """
         values = VariableValues({}, {})
         for defined in self._defined:
+            if defined.leaf is None and _is_vast(raw.get(defined.name), defined.signature.type):
+                return [GraphQLError(_TOO_MANY.format(defined.name), defined.node)]
             if not defined.read(raw, values):
                 return _values(self.node.variable_definitions or (), raw)
         return values
@@ -200,6 +207,32 @@ class _Defined:
         return True
 
 
+_TOO_MANY = (
+    "Variable '${}' has a list of more than "
+    f"{LIMITS.items:,} items, or an object of more members. Send fewer at once."
+)
+
+
+def _is_vast(value: object, type_: Any) -> bool:
+    """Whether a list or an input object in the value holds more than one may."""
+    pending = [(value, type_)]
+    while pending:
+        rest()
+        value, type_ = pending.pop()
+        type_ = get_nullable_type(type_)
+        if is_list_type(type_) and isinstance(value, list):
+            if len(value) > LIMITS.items:
+                return True
+            if not is_leaf_type(get_nullable_type(type_.of_type)):
+                pending.extend((item, type_.of_type) for item in value)
+        elif is_input_object_type(type_) and isinstance(value, dict):
+            if len(value) > LIMITS.items:
+                return True
+            fields = type_.fields
+            pending.extend((value[name], fields[name].type) for name in value if name in fields)
+    return False
+
+
 def _values(
     nodes: Sequence[VariableDefinitionNode], raw: dict[str, object]
 ) -> VariableValues | list[GraphQLError]:
@@ -233,6 +266,7 @@ class SwitchedOperation:
         self._costs: dict[tuple[PlanWeight, ...], int] = {}
         self._roots: list[Selected] | None = None
         for asked in edges_of(operation.node, operation.fragments, variables):
+            rest()
             if _has_variables(asked.node):
                 self._varying.append(asked.alone())
             else:
@@ -268,6 +302,10 @@ class SwitchedOperation:
         return Plans(
             self._fixed, {start_of(item.node): item.plan(variables) for item in self._varying}
         )
+
+    def knows_cost(self, plans: Plans) -> bool:
+        """Whether the cost with these ``plans`` was asked for before, and need not be found out."""
+        return plans.weight in self._costs
 
     def cost(self, variables: VariableValues, plans: Plans) -> int:
         """The cost of a request with these ``plans``."""
@@ -317,6 +355,10 @@ class OperationCache:
 
     def __init__(self, max_bytes: int = OPERATIONS_BYTES) -> None:
         self.kept: LruCache[SwitchedOperation] = LruCache(max_bytes)
+
+    def known(self, operation: Operation, variables: VariableValues) -> SwitchedOperation | None:
+        """The operation with the switches of these variables, if it was in use before."""
+        return self.kept.get((operation, operation.switched(variables)))
 
     def of(self, operation: Operation, variables: VariableValues) -> SwitchedOperation:
         """The operation with the switches of these variables.

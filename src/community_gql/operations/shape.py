@@ -57,6 +57,8 @@ class Limits:
     """Fields within ``__schema`` and ``__type``; the query that tools send has 15."""
     literals: int = 250
     """Values inside one list or object literal."""
+    items: int = 5000
+    """Items of one list, and members of one input object, in variables."""
     errors: int = 20
     """How many mistakes are reported."""
     cost: int = 100_000

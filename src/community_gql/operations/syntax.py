@@ -49,6 +49,8 @@ from graphql import (
 )
 from graphql.language import Lexer
 
+from community_gql.operations.throttle import rest
+
 T = TypeVar("T")
 
 _BYTES_PER_TOKEN, _BYTES_PER_TOKEN_OF_GRAPHQL_CORE = 350, 750
@@ -114,6 +116,7 @@ class Tokens:
         """Read on from a position. Where it has to go on, after a text with escapes or lines."""
         kinds, values, starts, ends = self.kinds, self.values, self.starts, self.ends
         for found in _TOKEN.finditer(text, position, end):
+            rest()
             kind = found.lastgroup
             assert kind is not None
             if kind == "comment":
@@ -194,6 +197,7 @@ class _Parser:
 
     def _place(self, start: int) -> Place:
         """From the token of that number to the last one that was read."""
+        rest()
         return Place(self._starts[start], self._ends[self._at - 1], self._source)
 
     def _within(self, opening: str, item: Callable[[], T], closing: str) -> tuple[T, ...]:

@@ -1,47 +1,85 @@
-"""Compiling beside the event loop without slowing it.
+"""Long work that leaves room for requests, on a thread beside the event loop or on the loop itself.
 
-A thread that computes takes every second turn at the interpreter, five milliseconds long, and a
-request has many turns. So the compiler rests after each burst of work, three times as long.
+What computes for long calls ``rest`` often. In a thread that is ``throttled`` it sleeps then: a
+thread that computes takes every second turn at the interpreter, five milliseconds long, and a
+request has many turns. In ``in_pieces`` it lets the event loop do what is ready. Elsewhere nothing
+happens.
 
-The garbage collector is off meanwhile, and collects what the compiler itself left as it goes.
+The garbage collector is off in a throttled thread, which collects what it left itself as it goes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from community_gql.operations.collector import uncollected
 
-BURST = 0.0005
-"""Seconds of work after which the thread rests at the next opportunity."""
-REST = 3
-"""How many times as long."""
+T = TypeVar("T")
 
-_thread = threading.local()
+BURST = 0.0005
+"""Seconds of work after which it rests at the next opportunity."""
+REST = 3
+"""How many times as long a thread sleeps."""
+
+_resting: ContextVar[Callable[[], None] | None] = ContextVar("resting", default=None)
+"""What lets others have their turn, where long work is under way."""
+
+
+def rest() -> None:
+    """To be called often by what computes."""
+    resting = _resting.get()
+    if resting is not None:
+        resting()
 
 
 @contextmanager
 def throttled() -> Iterator[None]:
-    """Let ``rest`` rest in this thread."""
+    """Let ``rest`` sleep in this thread."""
+    began = time.thread_time()
+
+    def sleep() -> None:
+        nonlocal began
+        if time.thread_time() - began >= BURST:
+            gc.collect(0)
+            time.sleep(REST * (time.thread_time() - began))
+            began = time.thread_time()
+
     with uncollected():
-        _thread.since = time.thread_time()
+        token = _resting.set(sleep)
         try:
             yield
         finally:
-            del _thread.since
+            _resting.reset(token)
             gc.collect(1)
 
 
-def rest() -> None:
-    """To be called often by what computes. Does nothing in a thread that is not throttled."""
-    since = getattr(_thread, "since", None)
-    if since is None:
-        return
-    if time.thread_time() - since >= BURST:
-        gc.collect(0)
-        time.sleep(REST * (time.thread_time() - since))
-        _thread.since = time.thread_time()
+async def in_pieces(work: Callable[[], T]) -> T:
+    """What ``work`` returns, which may await nothing. Between its pieces others have their turn.
+
+    Raises what it raises; where it rests it can be cancelled.
+    """
+    return await greenlet_spawn(_in_pieces, work)
+
+
+def _in_pieces(work: Callable[[], T]) -> T:
+    began = time.perf_counter()
+
+    def give_way() -> None:
+        nonlocal began
+        if time.perf_counter() - began >= BURST:
+            await_only(asyncio.sleep(0))
+            began = time.perf_counter()
+
+    token = _resting.set(give_way)
+    try:
+        return work()
+    finally:
+        _resting.reset(token)

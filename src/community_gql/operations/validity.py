@@ -60,6 +60,7 @@ from graphql.utilities import validate_input_literal
 from graphql.validation.rules.variables_in_allowed_position import allowed_variable_usage
 
 from community_gql.operations.fold import composite
+from community_gql.operations.throttle import rest
 from community_gql.schema.executable import core
 
 _SWITCHES = {d.name: d for d in specified_directives if d.name in ("skip", "include")}
@@ -156,6 +157,7 @@ class _Operation:
     def _set(self, selections: SelectionSetNode, parent: Any, found: dict[str, _Asked]) -> None:
         _certain(bool(selections.selections))
         for node in selections.selections:
+            rest()
             self._switches(node)
             if isinstance(node, FieldNode):
                 self._field(node, parent, found)
