@@ -32,17 +32,13 @@ from community_gql.operations.documents import Documents, Refused
 from community_gql.operations.shape import LIMITS
 from community_gql.schema.executable import core
 from community_gql.schema.kinds import ColumnField
+from tests.operations.texts import times
 from tests.support import factories as make
 from tests.support import graph
 from tests.support.client import Answer, Client, serving
 
 BACKREF = GraphQLCoreConverter.DEFINITION_BACKREF
 PARSE, VALIDATION = "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED"
-
-
-def times(count: int, text: str, separator: str = " ") -> str:
-    """``text`` so many times, with ``#`` counting."""
-    return separator.join(text.replace("#", str(i)) for i in range(count))
 
 
 def nested(levels: int) -> str:

@@ -62,3 +62,8 @@ def mutated(text: str, chance: random.Random) -> str:
             case 5:
                 pieces[here] = chance.choice(_NAMES)
     return "".join(pieces)
+
+
+def times(count: int, text: str, separator: str = " ") -> str:
+    """``text`` so many times, with ``#`` counting."""
+    return separator.join(text.replace("#", str(i)) for i in range(count))

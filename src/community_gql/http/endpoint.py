@@ -32,7 +32,7 @@ from community_gql.http.requests import (
     read,
     too_late,
 )
-from community_gql.http.responses import Answer, etag, is_known
+from community_gql.http.responses import Answer, etag, is_known, may_be_tagged
 from community_gql.http.security import OVER_TLS, PLAIN
 from community_gql.http.whole import whole_body
 from community_gql.operations.prepared import Prepared
@@ -114,7 +114,7 @@ class GraphQLEndpoint:
         """Give the answer the fields that go with it."""
         if exchange.balance is not None:
             answer.headers = {**exchange.balance.headers(), **answer.headers}
-        if head.is_safe and answer.status == 200 and head.is_public:
+        if head.is_safe and answer.status == 200 and head.is_public and may_be_tagged(answer):
             accepted = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE)
             tag = etag(answer, answer.media(accepted))
             answer.headers |= {"ETag": tag, "Cache-Control": f"public, max-age={PUBLIC_SECONDS}"}

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from graphql import OperationType
 from starlette.requests import Request
@@ -23,7 +24,6 @@ from community_gql.errors import PublicError, Unavailable
 from community_gql.graph.visibility import Viewer
 from community_gql.http.afterwards import Afterwards
 from community_gql.http.head import Head
-from community_gql.http.preparing import Turns
 from community_gql.http.rate_limit import Balance, Budget, MemoryBudget, RateLimited, key_of
 from community_gql.http.read_after import ReadAfter
 from community_gql.http.request_log import RequestLog
@@ -37,6 +37,7 @@ from community_gql.http.responses import (
     refusals,
     written,
 )
+from community_gql.http.turns import Turns
 from community_gql.operations.documents import Refused
 from community_gql.operations.pipeline import TOKEN_CHARACTERS, Operations, Outcome
 from community_gql.operations.prepared import Params, Prepared
@@ -54,6 +55,12 @@ FREE_MILLISECONDS = 5
 """The first so many are part of the cost: an ordinary operation takes no more."""
 
 
+DEAR_SECONDS = 0.02
+"""A query whose statements take longer competes for PostgreSQL's processors with all others."""
+DEAR_COST = 10_000
+"""One that costs more is taken to be such a one until it has run."""
+
+T = TypeVar("T")
 Admission = Callable[[], Awaitable[Viewer]]
 """Asks again whether somebody is let in, and as whom. Raises Unauthenticated when not any more."""
 
@@ -168,7 +175,7 @@ class Runner:
         """``after`` is there where standbys answer queries, ``requests`` where metrics are."""
         self.operations, self.config, self._read_after = operations, config, after
         self.afterwards = Afterwards(requests)
-        self._turns = Turns()
+        self._preparing, self._dear = Turns(), Turns()
 
     async def prepare(self, exchange: Exchange) -> Prepared:
         """Prepare the operation and charge its cost.
@@ -182,7 +189,7 @@ class Runner:
         start = time.perf_counter()
         is_long = self.operations.is_long(exchange.params)
         is_new = not self.operations.knows(exchange.params)
-        async with self._turns.of(exchange.key, alone=is_long and is_new):
+        async with self._preparing.of(exchange.key, alone=is_long and is_new):
             if is_new:
                 await self._charge(exchange, 1)
             prepared = await self._prepared(exchange, is_long)
@@ -252,7 +259,8 @@ class Runner:
         if self._read_after is not None and prepared.kind is OperationType.QUERY:
             after = await self._read_after.of(exchange.head, exchange.viewer.sub)
         try:
-            outcome = await self.operations.execute(
+            execute = partial(
+                self.operations.execute,
                 prepared,
                 exchange.viewer,
                 caller=exchange.key,
@@ -263,6 +271,7 @@ class Runner:
                 texts=texts,
                 explained=explained,
             )
+            outcome = await self.in_turn(exchange.key, prepared, stopwatch, execute)
         finally:
             await self.charge_time(exchange, stopwatch)
         if self._read_after is not None and prepared.kind is OperationType.MUTATION:
@@ -281,6 +290,18 @@ class Runner:
             errors=written(outcome.errors, exchange.values) if outcome.errors else (),
             extensions=extensions,
         )
+
+    async def in_turn(
+        self, key: str, prepared: Prepared, stopwatch: Stopwatch, run: Callable[[], Awaitable[T]]
+    ) -> T:
+        """What ``run`` returns: a dear query of a caller is run when their one before is through.
+
+        ``stopwatch`` counts the time of its statements.
+        """
+        async with self._dear.of(key) if is_dear(prepared) else nullcontext():
+            found = await run()
+        prepared.switched.seconds = stopwatch.seconds
+        return found
 
     async def charge_time(self, exchange: Exchange, stopwatch: Stopwatch) -> None:
         """Charge what the statements took, and note it."""
@@ -318,6 +339,14 @@ class Runner:
     async def _debit(self, exchange: Exchange, points: int) -> None:
         """Take points for what was done already, be there enough of them or not."""
         exchange.balance = await self.config.budget.debit(exchange.key, points)
+
+
+def is_dear(prepared: Prepared) -> bool:
+    """Whether it takes PostgreSQL long: as the last time, or by its cost if it has not run yet."""
+    if prepared.kind is not OperationType.QUERY:
+        return False
+    seconds = prepared.switched.seconds
+    return seconds > DEAR_SECONDS if seconds else prepared.cost > DEAR_COST
 
 
 def _execution(

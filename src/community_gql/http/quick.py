@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -18,7 +19,7 @@ from community_gql.errors import AnswerTooLarge
 from community_gql.graph.visibility import ANONYMOUS
 from community_gql.http.asked import Asked
 from community_gql.http.exact_json import has_long_number
-from community_gql.http.exchange import Authenticate, Exchange, Runner
+from community_gql.http.exchange import Authenticate, Exchange, Runner, is_dear
 from community_gql.http.head import Head
 from community_gql.http.proxies import TrustedProxies
 from community_gql.http.rate_limit import key_of
@@ -132,13 +133,19 @@ class Quick:
         try:
             if asked.balance is None:
                 asked.balance = await self._budget.charge(asked.key, max(prepared.cost, 1))
-            data = await self._value(
+            value = partial(
+                self._value,
                 statement.text,
                 arguments_of(statement, prepared.plans, asked.viewer.binds()),
                 custom_plan=statement.custom_plan,
                 caller=asked.key,
                 stopwatch=asked.stopwatch,
             )
+            if is_dear(prepared):
+                data = await self.runner.in_turn(asked.key, prepared, asked.stopwatch, value)
+            else:
+                data = await value()
+                prepared.switched.seconds = asked.stopwatch.seconds
             if data is None or len(data) > self._operations.max_answer_bytes:
                 raise AnswerTooLarge(self._operations.max_answer_bytes)
             if (beyond := self.runner.beyond(asked.stopwatch)) > 0:

@@ -6,6 +6,7 @@ is broken, BadRequest where the request is not well formed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -36,6 +37,8 @@ _KINDS: dict[str, tuple[type, str]] = {
 }
 """What the members of a request are."""
 _MEMBERS = tuple(_KINDS)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""NUL in JSON. After two backslashes, which are one of the text, it is no escape."""
 _MAX_PARAMETERS = 50
 _MAX_RANGES = 50
 """Media types of an ``Accept`` that are read; what clients send has ten at most."""
@@ -128,7 +131,8 @@ async def read(head: Head, receive: Receive, max_bytes: int, body: bytes | None 
     elif len(body) > max_bytes:
         raise HttpError(413, _too_long(max_bytes), _CLOSE)
     # JSON writes NUL in no other way, and what orjson has read holds no lone surrogates.
-    return params_of(_json(body), is_clean=b"\\u0000" not in body, size=len(body))
+    is_clean = b"\\u0000" not in body or _NUL.search(body) is None
+    return params_of(_json(body), is_clean=is_clean, size=len(body))
 
 
 def _check_type(content_type: bytes) -> None:

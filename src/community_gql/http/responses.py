@@ -136,6 +136,8 @@ class Answer:
         return Response(b"" if head else body, self.status, headers)
 
 
+_LONGEST_TAGGED = 2**20
+"""Bytes of data: making a validator of more holds the event loop for longer than sending it."""
 VARY = "Accept, Authorization, Cookie"
 _CONSTANT: dict[tuple[str, bool], RawHeaders] = {
     (media, is_tls): [
@@ -167,7 +169,13 @@ _QUICK = (
 
 def quick_body(data: bytes, cost: int) -> bytes:
     """The body of that answer, with the JSON text of its data."""
-    return b'{"data":%b,"extensions":{"cost":{"requested":%d}}}' % (data, cost)
+    end = b',"extensions":{"cost":{"requested":%d}}}' % cost
+    return b"".join((b'{"data":', data, end))  # `%` copies a long text several times
+
+
+def may_be_tagged(answer: Answer) -> bool:
+    """Whether making its validator takes less than a few milliseconds."""
+    return not isinstance(answer.data, bytes) or len(answer.data) <= _LONGEST_TAGGED
 
 
 def etag(answer: Answer, media: str) -> str:

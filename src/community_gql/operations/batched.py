@@ -23,6 +23,7 @@ from community_gql.logs import fingerprint
 from community_gql.operations import breadth
 from community_gql.operations.prepared import Operation
 from community_gql.operations.selections import Selections
+from community_gql.operations.throttle import in_pieces, rest
 from community_gql.schema.context import Context
 from community_gql.schema.executable import core
 from community_gql.schema.payloads import Outcome
@@ -79,7 +80,7 @@ async def _depth_first(
         hide_suggestions=True,
     )
     executor.payloads, executor.selections = payloads, selections
-    result: Any = executor.execute_operation()
+    result: Any = await in_pieces(executor.execute_operation)
     done = await result if executor.is_awaitable(result) else result
     return done.data, list(done.errors or ())
 
@@ -98,6 +99,7 @@ class _Executor(CoreExecutor[Context]):
         position_context: Any,
     ) -> Any:
         """The object; that of a mutation's outcome by its compiled statement or breadth first."""
+        rest()  # introspection alone makes thousands, and awaits nothing
         given = return_type, field_details_list, info, path, result, position_context
         if self.payloads is None or not isinstance(result, Outcome):
             return super().complete_object_value(*given)

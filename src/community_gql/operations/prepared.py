@@ -265,6 +265,8 @@ class SwitchedOperation:
         self._varying: list[FieldArguments] = []
         self._costs: dict[tuple[PlanWeight, ...], int] = {}
         self._roots: list[Selected] | None = None
+        self.seconds = 0.0
+        """How long its statements took the last time; 0 before it has run."""
         for asked in edges_of(operation.node, operation.fragments, variables):
             rest()
             if _has_variables(asked.node):
