@@ -102,9 +102,11 @@ async def test_the_loop_has_a_turn_between_two_refusals_of_a_caller(
     async with serving(database_url, issuer) as api:
         await api(WRONG, ada)
         counting = asyncio.ensure_future(count())
-        with patch.object(Operations, "prepare", prepare):
-            assert await at_once(api, WRONG, [ada] * 10) == [422] * 10
-        counting.cancel()
+        try:
+            with patch.object(Operations, "prepare", prepare):
+                assert await at_once(api, WRONG, [ada] * 10) == [422] * 10
+        finally:
+            counting.cancel()
     assert len(set(found)) == 10
 
 
