@@ -7,14 +7,12 @@ tens of milliseconds. Importing this module is enough; see ``throttle.py`` for w
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from graphql import Location, ParallelVisitor, Visitor
 from graphql.language.lexer import Lexer
 
-from community_gql.operations.throttle import rest
+from community_gql.operations.throttle import resting
 
 _STEPS: list[tuple[Any, str]] = [
     *(
@@ -36,14 +34,5 @@ _STEPS: list[tuple[Any, str]] = [
 """What a long loop calls for each of its steps, and where it looks that up."""
 
 
-def _resting(step: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(step)
-    def resting(*given: Any) -> Any:
-        rest()
-        return step(*given)
-
-    return resting
-
-
 for _owner, _name in _STEPS:
-    setattr(_owner, _name, _resting(getattr(_owner, _name)))
+    setattr(_owner, _name, resting(getattr(_owner, _name)))

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from functools import wraps
+from typing import Any, TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
@@ -25,9 +26,11 @@ from community_gql.operations.collector import uncollected
 T = TypeVar("T")
 
 BURST = 0.0005
-"""Seconds of work after which it rests at the next opportunity."""
+"""Seconds of work after which a thread rests at the next opportunity."""
 REST = 3
 """How many times as long a thread sleeps."""
+PIECE = 0.001
+"""Seconds of work on the event loop after which others have their turn."""
 
 _resting: ContextVar[Callable[[], None] | None] = ContextVar("resting", default=None)
 """What lets others have their turn, where long work is under way."""
@@ -38,6 +41,19 @@ def rest() -> None:
     resting = _resting.get()
     if resting is not None:
         resting()
+
+
+def resting(step: Callable[..., Any]) -> Callable[..., Any]:
+    """``step`` with a ``rest`` before it."""
+    get = _resting.get
+
+    @wraps(step)
+    def run(*given: Any) -> Any:
+        if (rests := get()) is not None:
+            rests()
+        return step(*given)
+
+    return run
 
 
 @contextmanager
@@ -74,7 +90,7 @@ def _in_pieces(work: Callable[[], T]) -> T:
 
     def give_way() -> None:
         nonlocal began
-        if time.perf_counter() - began >= BURST:
+        if time.perf_counter() - began >= PIECE:
             await_only(asyncio.sleep(0))
             began = time.perf_counter()
 
