@@ -23,6 +23,7 @@ from community_gql.operations.shape import Form
 from community_gql.schema.executable import core
 from community_gql.settings import Settings
 from tests.operations.asking import Asking
+from tests.operations.texts import times
 from tests.support import factories as make
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "pushdown.md").read_text(encoding="utf-8")
@@ -185,3 +186,18 @@ def test_the_guide_says_how_much_is_kept() -> None:
     assert f"keeps {prepared} KiB of SQL text prepared" in GUIDE
     assert f"no statement longer than {longest} KiB" in GUIDE
     assert f"At most {WAITING} compilations wait" in GUIDE
+
+
+async def test_what_has_too_many_fields_is_not_even_tried(bench: Bench) -> None:
+    fragment = (
+        "fragment P on User { id createdAt profile { displayName bio updatedAt } "
+        "garden { id name theme createdAt } habits(first: 1) { nodes { id name meta createdAt } } "
+        "stories(first: 1) { nodes { id title tagNames excerpt createdAt tags { id name } } } }"
+    )
+    both = "users(first: 1) { nodes { ...P stories(first: 1) { nodes { author { ...P } } } } }"
+    query = "{ %s } %s" % (times(20, f"a#: {both}"), fragment)
+    tried: list[object] = []
+    bench.monkeypatch.setattr(compiled, "_compiled", lambda *given: tried.append(given))
+    why = bench.asking("on")
+    assert [await why(query) for _ in range(2)] == ["first sight", "too many fields"]
+    assert not tried

@@ -36,7 +36,7 @@ from community_gql.operations.compiler import compile_operation
 from community_gql.operations.payloads import NOTHING_TO_READ
 from community_gql.operations.prepared import Prepared, SwitchedOperation
 from community_gql.operations.samples import sample_of
-from community_gql.operations.selections import NotCompiled
+from community_gql.operations.selections import MAX_FIELDS, TOO_MANY_FIELDS, NotCompiled
 from community_gql.operations.shape import MAX_ANSWER_BYTES
 from community_gql.operations.statement import Statement, arguments_of
 from community_gql.operations.throttle import throttled
@@ -300,6 +300,8 @@ class Pushdown:
         key = self._key(prepared, part)
         if key in self._compiling:
             return _BUSY
+        if prepared.switched.fields > MAX_FIELDS:
+            return self._keep(key, Compilation.impossible(TOO_MANY_FIELDS), prepared)
         if len(self._compiling) >= WAITING:
             return _CROWDED
         self._compiling[key] = None  # before anything is awaited

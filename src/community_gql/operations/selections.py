@@ -23,8 +23,9 @@ from community_gql.operations.fold import is_included
 from community_gql.schema.executable import core
 from community_gql.schema.kinds import declared
 
-MAX_FIELDS = 3000
+MAX_FIELDS = 1000
 """So many fields, counted at every place where a fragment is spread, can be compiled."""
+TOO_MANY_FIELDS = "too many fields"
 
 
 class NotCompiled(Exception):
@@ -96,7 +97,7 @@ class Selections:
         for node in selections.selections:
             self._count += 1
             if self._count > self.most:
-                raise NotCompiled("too many fields")
+                raise NotCompiled(TOO_MANY_FIELDS)
             if not is_included(node, self.variables):
                 continue
             if isinstance(node, FieldNode):
