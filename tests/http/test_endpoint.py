@@ -58,6 +58,23 @@ async def test_an_etag_is_of_what_is_said_and_how(
     assert len(set(tags)) == 3
 
 
+async def test_a_very_long_answer_has_no_etag(
+    database_url: str, issuer: DevelopmentIssuer, db: Any
+) -> None:
+    """Making it would hold the event loop longer than sending the answer."""
+    anna = await make.person(db, "Anna")
+    for _ in range(12):
+        await make.story(db, anna, content="Moss after rain. " * 5_800)
+    tagged = {}
+    async with serving(database_url, issuer, pushdown="always") as api:
+        for first in (1, 12):
+            query = f"{{ stories(first: {first}) {{ nodes {{ content }} }} }}"
+            answer = await api.send("GET", params={"query": query})
+            assert len(answer.data["stories"]["nodes"]) == first
+            tagged[first] = "etag" in answer.response.headers
+    assert tagged == {1: True, 12: False}
+
+
 async def test_two_accept_lines_are_one_list(database_url: str, issuer: DevelopmentIssuer) -> None:
     async with serving(database_url, issuer) as api:
         types = []

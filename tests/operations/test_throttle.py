@@ -74,7 +74,7 @@ async def test_others_have_their_turn() -> None:
 
 async def test_errors_come_out_and_cancelling_goes_in() -> None:
     with pytest.raises(ZeroDivisionError):
-        await in_pieces(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+        await in_pieces(lambda: 1 / 0)
     ended: list[str] = []
 
     def endless() -> None:
