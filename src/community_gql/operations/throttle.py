@@ -31,6 +31,8 @@ REST = 3
 """How many times as long a thread sleeps."""
 PIECE = 0.001
 """Seconds of work on the event loop after which others have their turn."""
+TURNS = 4
+"""So many they have: a request goes on in several, and should not wait for a piece in each."""
 
 _resting: ContextVar[Callable[[], None] | None] = ContextVar("resting", default=None)
 """What lets others have their turn, where long work is under way."""
@@ -85,13 +87,18 @@ async def in_pieces(work: Callable[[], T]) -> T:
     return await greenlet_spawn(_in_pieces, work)
 
 
+async def _others_turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
 def _in_pieces(work: Callable[[], T]) -> T:
     began = time.perf_counter()
 
     def give_way() -> None:
         nonlocal began
         if time.perf_counter() - began >= PIECE:
-            await_only(asyncio.sleep(0))
+            await_only(_others_turns())
             began = time.perf_counter()
 
     token = _resting.set(give_way)
