@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Integer,
+    and_,
     any_,
     bindparam,
     case,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     inspect,
     literal_column,
     not_,
+    or_,
     select,
     true,
     union_all,
@@ -38,6 +40,8 @@ from community_gql.graph.walks import Way, has_way, way_of
 
 NEAR_ROWS = 5000
 """How many rows of a list are looked through for those that match a filter, before its index is."""
+FEW_ROWS = 500
+"""A parent that has no more has its rows read, and not looked for among others."""
 
 
 def listed(
@@ -313,19 +317,31 @@ def _near_or_far(
     rows, and where that does not fill it, once more by the filters' own indexes: what is so scarce
     is quickly collected. Where that is likely from the start, nobody looks through rows first.
     """
-    near_rows = max(1, near_rows // max(edge.filters[name].dear for name in cut.binds))
+    dear = max((edge.filters[name].dear for name in cut.binds), default=1)
+    near_rows = max(1, near_rows // dear)
     found = _near(edge, parent, child, columns, cut, near_rows, way)
-    if way is not None and way.found is not None:
-        found = found.where(not_(way.found.are_few))
+    are_few = way.found.are_few if way is not None and way.found is not None else None
+    if way is None and parent is not None:
+        are_few = _are_few(edge, parent)
+    if are_few is not None:
+        found = found.where(not_(are_few))
     near = found.cte()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == cut.literal_limit).select_from(near).scalar_subquery()
-    parts: list[tuple[Any, Sql]] = [(near, is_full)]
-    far = _far(edge, parent, child, columns, cut).where(not_(is_full))
+    is_whole: ColumnElement[bool] = is_full
+    if way is None:
+        ends = not_(_goes_on(edge, cut, near_rows))
+        is_whole = or_(is_full, ends if are_few is None else and_(not_(are_few), ends))
+    # unscoped: one value, computed once
+    decided = select(is_whole.label("near")).cte()
+    # unscoped: the same
+    is_near = select(decided.c.near).scalar_subquery()
+    parts: list[tuple[Any, Sql]] = [(near, is_near)]
+    far = _far(edge, parent, child, columns, cut).where(not_(is_near))
     if way is not None and way.found is not None:
         far = far.where(not_(way.found.serves))
         served = way.through_index().page(child, columns, cut)
-        served = served.where(not_(is_full), way.found.serves)
+        served = served.where(not_(is_near), way.found.serves)
         parts.append((served.subquery(), true()))
     parts.append((far.subquery(), true()))
     # Of subqueries: SQLAlchemy cannot see through a SELECT with a LIMIT in a union.
@@ -334,7 +350,7 @@ def _near_or_far(
     # unscoped: the one that is not
     whole = select(*both.c)
     if parent is not None:
-        whole = whole.add_cte(near, nest_here=True)  # it speaks of the parent
+        whole = whole.add_cte(near, decided, nest_here=True)  # they speak of the parent
     keys = [both.c[name] for name in cut.names(child)]
     return whole.order_by(*directed(cut.order, keys, cut.backward)).limit(cut.literal_limit)
 
@@ -369,11 +385,38 @@ def _far(edge: ToPage, parent: Entity, child: Entity, columns: Columns, cut: Cut
 def _next_rows(edge: ToPage, cut: Cut, near_rows: int) -> Any:
     """The next rows of the whole table in the order, within the filter's windows."""
     entity = aliased(edge.target.model)
+    rows = _in_order(edge, cut, entity, all_columns(entity))
+    return aliased(edge.target.model, rows.limit(literal_column(str(near_rows))).subquery())
+
+
+def _in_order(edge: ToPage, cut: Cut, entity: Entity, columns: Sequence[Sql]) -> SqlSelect:
     windows = edge.demands(entity, cut.binds, _windows(edge, cut.binds))
     # unscoped: the page takes of these what the viewer may see
-    inside = select(*all_columns(entity)).where(*windows)
-    rows = cut.ordered(inside, cut.order.keys(entity, cut.binds))
-    return aliased(edge.target.model, rows.limit(literal_column(str(near_rows))).subquery())
+    inside = select(*columns).select_from(entity).where(*windows)
+    return cut.ordered(inside, cut.order.keys(entity, cut.binds))
+
+
+def _goes_on(edge: ToPage, cut: Cut, near_rows: int) -> Any:
+    """Whether the order has more rows than ``_next_rows``: else these were all."""
+    entity = aliased(edge.target.model)
+    rows = _in_order(edge, cut, entity, [literal_column("1")])
+    return rows.offset(literal_column(str(near_rows))).limit(literal_column("1")).exists()
+
+
+def _are_few(edge: ToPage, parent: Entity) -> ColumnElement[bool] | None:
+    """Whether a parent has so few rows that all are read sooner than some are met on the way."""
+    links = edge.links(parent)
+    if links is None:
+        return None
+    # unscoped: nothing is shown of them
+    some: Any = (
+        select(literal_column("1").label("one")).select_from(links.source).where(links.where)
+    )
+    some = some.correlate(parent).limit(literal_column(str(FEW_ROWS + 1), Integer))
+    # unscoped: the number of these
+    number: Any = select(func.count()).select_from(some.subquery()).scalar_subquery()
+    few: ColumnElement[bool] = number <= literal_column(str(FEW_ROWS))
+    return few
 
 
 def depends_on_values(edge: ToPage, names: Sequence[str], order: Order | None) -> bool:
@@ -403,7 +446,7 @@ def _is_scarce(edge: ToPage, names: Iterable[str]) -> bool:
 
 def _finds_hits(edge: ToPage, parent: Entity, names: Iterable[str]) -> bool:
     """Whether the filters' own indexes should find the rows."""
-    return _is_scarce(edge, names) and (parent is None or edge.found_by is not None)
+    return _is_scarce(edge, names) if parent is None else edge.found_by is not None
 
 
 def _hits(edge: ToPage, binds: Mapping[str, Sql], parent: Entity) -> Any:
