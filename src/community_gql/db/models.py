@@ -284,6 +284,7 @@ class Story(Base):
             "search",
             "tags_cached",
             postgresql_using="gin",
+            postgresql_with={"gin_pending_list_limit": 256},
         ),
     )
 
