@@ -8,11 +8,11 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import literal_column, select
+from sqlalchemy import Integer, literal_column, select
 from sqlalchemy.dialects import postgresql
 
 from community_gql.db.models import Story
-from community_gql.graph.marks import RECENT_STORIES
+from community_gql.graph.marks import BINS_OF_STORIES
 
 Make = Callable[..., Awaitable[str]]
 Connect = Callable[[str], Awaitable[asyncpg.Connection]]
@@ -39,9 +39,10 @@ ROWS = """
     VACUUM ANALYZE;
 """
 
-RECENT = str(
+HOURS, FIRST, LAST = (literal_column(str(number), Integer) for number in (48, 1, 3))
+IN_BINS = str(
     select(literal_column("1"))
-    .select_from(RECENT_STORIES.steps({}).join(Story, RECENT_STORIES.predicate(None, Story, {})))
+    .where(BINS_OF_STORIES.predicate(None, Story, HOURS, FIRST, LAST))
     .compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
 )
 """The expressions of the index are those that the product asks for."""
@@ -99,7 +100,7 @@ PLANS = [
         "SELECT * FROM stories WHERE search @@ websearch_to_tsquery('english', 'c4ca4238a0b92382')",
     ),
     ("idx_stories_marks_words_tags", "SELECT * FROM stories WHERE tags_cached @> '{growth}'"),
-    ("idx_stories_marks_words_tags", RECENT),
+    ("idx_stories_marks_words_tags", IN_BINS),
     (
         "idx_story_tags_tag_id",
         "SELECT story_id FROM story_tags WHERE tag_id = 7 ORDER BY story_id DESC LIMIT 21",

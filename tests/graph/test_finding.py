@@ -8,23 +8,26 @@ from community_gql.graph.finding import depends_on_values
 from community_gql.schema.kinds import PageField, declared
 from tests.support import graph
 
-AFTER = ("search", "created_after")
-BEFORE = ("tags_any", "created_before")
+WORD_SINCE = ("search", "created_after")
 
 
-@pytest.mark.parametrize("order", ["NEWEST", "RELEVANCE", None])
 @pytest.mark.parametrize(
-    ("coordinate", "names", "depends"),
+    ("coordinate", "names", "order", "depends"),
     [
-        ("Query.stories", AFTER, True),
-        ("Query.stories", BEFORE, False),
-        ("Tag.stories", AFTER, True),
-        ("Tag.stories", BEFORE, False),
-        ("User.stories", ("search",), False),
+        ("Query.tags", ("prefix",), "POPULARITY", True),
+        ("Viewer.friends", ("search",), "NAME", True),
+        ("Query.stories", ("created_after",), None, True),
+        ("Query.stories", ("created_after",), "NEWEST", False),
+        ("Query.stories", WORD_SINCE, None, False),
+        ("Query.stories", WORD_SINCE, "NEWEST", False),
+        ("Query.stories", WORD_SINCE, "RELEVANCE", False),
+        ("Tag.stories", WORD_SINCE, None, False),
+        ("Tag.stories", (), "OLDEST", False),
+        ("User.stories", ("search",), None, False),
     ],
 )
 def test_a_plan_depends_on_values_that_two_indexes_could_find(
-    coordinate: str, names: tuple[str, ...], depends: bool, order: str | None
+    coordinate: str, names: tuple[str, ...], order: str | None, depends: bool
 ) -> None:
     field = declared(graph.edges()[coordinate])
     assert isinstance(field, PageField)

@@ -131,20 +131,23 @@ class Found(NamedTuple):
     """Whether these are hardly so many that some are soon met on the way: a condition likewise."""
 
 
-class Recent(NamedTuple):
-    """Which rows are recent, in steps of which each goes further back than the one before it."""
+class Bins(NamedTuple):
+    """Bins of time by which an index knows the rows of a list."""
 
-    steps: Callable[[Mapping[str, Sql]], Any]
-    """A FROM item with a row for each step, for the windows of a filter's binds."""
-    predicate: Callable[[Entity, Entity, Mapping[str, Sql]], ColumnElement[bool]]
-    """Which rows are of the step, within the windows of a filter's binds: for the parent, or None,
-    and the entity. The parent's own rows, as far as an index of them needs the parent."""
-    is_complete: Callable[[Mapping[str, Sql]], ColumnElement[bool]]
-    """Whether all rows within the windows are of the step."""
-    within: Callable[[Entity, Entity, Mapping[str, Sql]], ColumnElement[bool]]
-    """What all rows within the windows meet, for the same index; only with one of the ends."""
-    ends: frozenset[str]
-    """The windows that the steps end with: most rows of a step lie in these."""
+    sizes: tuple[int, ...]
+    """How many hours a bin has, the shortest first."""
+    moment: Callable[[Entity], Sql]
+    """What puts a row into its bin."""
+    after: str
+    """The filter's member with the moment after which rows are."""
+    before: str
+    """The one with the moment before which they are."""
+    number: Callable[[Any, Any], Any]
+    """The number of the bin with a moment, for its hours."""
+    predicate: Callable[[Entity, Entity, Any, Any, Any], ColumnElement[bool]]
+    """Whether the index leaves it open that a row is in the bins of some hours, from the first to
+    the last number: for the parent, or None, and the entity. The parent's own rows, as far as an
+    index of them needs the parent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,8 +280,8 @@ class ToPage(Edge):
     found_by: Callable[[Entity, Entity, Mapping[str, Sql]], ColumnElement[bool]] | None = None
     """What ``arrives`` says, for an index that can be combined with those of scarce filters, whose
     binds may say more of it."""
-    recent: Recent | None = None
-    """Which rows are recent, by the same index."""
+    bins: Bins | None = None
+    """Bins that the same index knows."""
 
     def demands(
         self, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]

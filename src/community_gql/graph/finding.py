@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Integer,
-    and_,
     any_,
     bindparam,
     case,
@@ -26,22 +26,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
+from community_gql.graph.bins import InBins, Steps, count_of_steps, is_within, keys_of_page
 from community_gql.graph.cuts import Columns, Cut, directed
-from community_gql.graph.edges import (
-    Recent,
-    ToPage,
-    Walk,
-)
+from community_gql.graph.edges import Bins, ToPage, Walk
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order
-from community_gql.graph.recent import first_known, newest_of, ranked_keys
 from community_gql.graph.terms import Entity, Sql, SqlSelect
-from community_gql.graph.visibility import is_everyones, rule, visible
+from community_gql.graph.visibility import for_everyone, is_everyones, rule, visible
 from community_gql.graph.walks import Way, has_way, way_of
 
 NEAR_ROWS = 5000
 """How many rows of a list are looked through for those that match a filter, before its index is."""
-FEW_ROWS = 500
-"""A parent that has no more has its rows read, and not looked for among others."""
+_SOON = 5
+"""How many times fewer, of a list with bins: what is scarce is soon found in them."""
 
 
 def listed(
@@ -67,22 +63,43 @@ def listed(
 def count_of(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> SqlSelect:
     """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent.
 
-    Where an index finds the recent rows that a filter leaves, those are counted first. Mostly they
-    are more than MAX_COUNT, or all; what has fewer recent rows has few.
+    Where an index knows bins of time, the rows are counted from the newest on, until they are more
+    than MAX_COUNT.
     """
     way = way_of(edge, parent, child, binds)
     if way is not None and way.found is None:
         return way.count(binds)
+    bins = None if way is not None else _bins(edge, parent, child, binds)
+    if bins is not None:
+        return _count_in_bins(edge, bins, parent, binds)
     whole = _counted(_countable(edge, parent, child, binds), parent)
     if way is not None and way.found is not None:
         served = way.through_index().count({}).scalar_subquery()
-        number = case((way.found.serves, served), else_=whole.scalar_subquery()).label("n")
-        return select(number).offset(literal_column("0"))  # unscoped: one number
-    recent = _recent(edge, parent, child, binds)
-    if recent is None:
+        number: Any = case((way.found.serves, served), else_=whole.scalar_subquery())
+    elif parent is None and not binds and (is_public := for_everyone(child)) is not None:
+        # The oldest: PostgreSQL knows of their pages that it need not look at them.
+        order = edge.orders[edge.default_order]
+        oldest = directed(order, order.keys(child, binds), True)
+        # unscoped: of rows that everyone may see
+        rows: Any = select(literal_column("1")).select_from(child).where(is_public)
+        public = _counted(rows.order_by(*oldest), None).subquery()
+        # unscoped: the number of these
+        many = select(public.c.n).where(public.c.n > MAX_COUNT).scalar_subquery()
+        number = func.coalesce(many, whole.scalar_subquery(), type_=BigInteger())
+    else:
         return whole
-    found = _counted(_recent_hits(edge, recent, parent, binds), parent)
-    return first_known(recent, parent, binds, found, MAX_COUNT + 1, whole)
+    return select(number.label("n")).offset(literal_column("0"))  # unscoped: one number
+
+
+def _count_in_bins(edge: ToPage, bins: Bins, parent: Entity, binds: Mapping[str, Sql]) -> SqlSelect:
+    one: Any = literal_column("1").label("one")
+
+    def found(in_bins: InBins) -> SqlSelect:
+        rows = _in_bins(edge, parent, lambda _: [one], binds, in_bins)
+        # unscoped: of rows that are scoped
+        return _counted(select(one).select_from(_as_found(rows, parent)), parent)
+
+    return count_of_steps(Steps(bins, edge, parent, binds, MAX_COUNT + 1).found(found))
 
 
 def _counted(rows: SqlSelect, parent: Entity) -> SqlSelect:
@@ -93,42 +110,32 @@ def _counted(rows: SqlSelect, parent: Entity) -> SqlSelect:
     return select(func.count().label("n")).select_from(rows.subquery())
 
 
-def _recent(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Recent | None:
-    """The steps in which the rows that a filter leaves are counted, if there are any."""
+def _bins(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Bins | None:
+    """The bins in which the rows of a list are looked for, if that is soonest."""
     if any(edge.filters[name].marked is not None for name in binds):
         return None  # found at once
-    if parent is not None:
-        return edge.recent if binds else None
-    if not _is_scarce(edge, binds) or _walk(edge, None, child, binds) is not None:
+    if parent is None and not _is_scarce(edge, binds):
         return None
-    return edge.recent
+    return edge.bins if parent is not None or _walk(edge, None, child, binds) is None else None
 
 
-def _recent_hits(
-    edge: ToPage, recent: Recent, parent: Entity, binds: Mapping[str, Sql]
-) -> SqlSelect:
-    """A row for each row of a list that is recent, as far as a row of the steps says."""
-    entity = aliased(edge.target.model)
-    one: Any = literal_column("1").label("one")
-    rows = _recent_rows(edge, recent, parent, entity, [one], binds)
-    # unscoped: of rows that are scoped
-    return select(one).select_from(_as_found(rows, parent))
-
-
-def _recent_rows(
+def _in_bins(
     edge: ToPage,
-    recent: Recent,
     parent: Entity,
-    entity: Entity,
-    columns: Sequence[Sql],
+    columns: Columns,
     binds: Mapping[str, Sql],
+    in_bins: InBins,
 ) -> SqlSelect:
-    ends = [name for name in binds if name in recent.ends]
-    others = {name: value for name, value in binds.items() if name not in recent.ends}
-    # "is true" has no index: PostgreSQL would read that of a long window as well.
-    inside = [found.is_(True) for found in edge.demands(entity, binds, ends)]
-    rows = _by_filter(edge, parent, entity, columns, others)
-    return rows.where(recent.predicate(parent, entity, binds), *inside)
+    """The rows of a list in the bins of a step, by no other index than that of the bins."""
+    some, rest = aliased(edge.target.model), aliased(edge.target.model)
+    # unscoped: by the rule itself, in another form
+    found = select(*columns(some)).select_from(some).where(rule(some).is_(true()))
+    found = found.where(*_asked(edge, some, binds, binds))
+    left = _by_filter(edge, parent, rest, columns(rest), binds)
+    both = [found.where(in_bins(some, False)), left.where(in_bins(rest, True))]
+    rows = union_all(*(r if parent is None else r.correlate(parent) for r in both)).subquery()
+    # unscoped: of rows that are scoped
+    return select(*rows.c)
 
 
 def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> SqlSelect:
@@ -142,8 +149,7 @@ def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, 
         same = getattr(child, edge.target.key_name) == walk.key
         rows = visible(child, one).select_from(walk.source).where(walk.where, same)
         return rows if walk.once is None else rows.where(walk.once)
-    ends = edge.recent.ends & set(binds) if edge.recent is not None else set()
-    if _finds_hits(edge, parent, binds) or (parent is not None and ends):
+    if _finds_hits(edge, parent, binds):
         hits = _by_filter(edge, parent, child, [one.label("one")], binds)
         # unscoped: of rows that are scoped
         return select(one).select_from(_as_found(hits, parent))
@@ -185,19 +191,28 @@ def _finding(
     edge: ToPage, parent: Entity, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]
 ) -> list[ColumnElement[bool]]:
     """What the filters demand, and the list, in the forms that the filters' indexes know."""
-    filters = [(edge.filters[name], binds[name]) for name in names]
-    recent = edge.recent if edge.recent is not None and edge.recent.ends & set(names) else None
-    found = [asked.marked(entity, value) for asked, value in filters if asked.marked is not None]
-    for asked, value in filters:
-        demand = asked.predicate(entity, value)
-        is_said = asked.marked is not None or (recent is not None and asked.window)
-        # "is true" has no index.
-        found.append(demand.is_(True) if is_said else demand)
-    if recent is not None:
-        found.append(recent.within(parent, entity, binds))
+    names = list(names)
+    bins = edge.bins if _windows(edge, names) else None
+    found = _asked(edge, entity, binds, names)
+    if bins is not None:
+        found.append(is_within(bins, edge, parent, entity, binds))
     if edge.found_by is not None and parent is not None:
         return [edge.found_by(parent, entity, binds), *found]
     return [edge.arrives(parent, entity), *found]
+
+
+def _asked(
+    edge: ToPage, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]
+) -> list[ColumnElement[bool]]:
+    """What members of the filter demand, in the forms that their indexes know."""
+    filters = [(edge.filters[name], binds[name]) for name in names]
+    found = [asked.marked(entity, value) for asked, value in filters if asked.marked is not None]
+    for asked, value in filters:
+        demand = asked.predicate(entity, value)
+        is_said = asked.marked is not None or (edge.bins is not None and asked.window)
+        # "is true" has no index.
+        found.append(demand.is_(True) if is_said else demand)
+    return found
 
 
 def _walk(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]) -> Walk | None:
@@ -259,41 +274,34 @@ def _best_of_newest(
 ) -> SqlSelect:
     """The page of the newest rows of the list, ordered once these are found."""
     binds, model = cut.binds, edge.target.model
-    recent = aliased(model)
-    steps = _recent(edge, parent, recent, binds)
-    if steps is not None:
-        return _best_of_recent(edge, steps, parent, columns, cut, pool)
+    child = aliased(model)
+    bins = _bins(edge, parent, child, binds)
+    if bins is not None:
+        return _in_steps(edge, bins, parent, columns, cut)
     if _finds_hits(edge, parent, binds):
-        rows = _by_filter(edge, parent, recent, all_columns(recent), binds)
+        rows = _by_filter(edge, parent, child, all_columns(child), binds)
     else:
-        rows = listed(edge, parent, recent, all_columns(recent), binds)
-    newest = newest_of(pool, recent, parent, binds, rows)
-    keys = cut.order.keys(newest, binds)
-    labelled = (key.label(n) for key, n in zip(keys, cut.names(newest), strict=True))
+        rows = listed(edge, parent, child, all_columns(child), binds)
+    newest = directed(pool, pool.keys(child, binds), False)
+    rows = rows.correlate(parent) if parent is not None else rows
+    found = aliased(model, rows.order_by(*newest).limit(RELEVANCE_POOL).subquery())
+    keys = cut.order.keys(found, binds)
+    labelled = (key.label(n) for key, n in zip(keys, cut.names(found), strict=True))
     # unscoped: orders rows that are scoped
-    ranked = select(*columns(newest), *labelled)
+    ranked = select(*columns(found), *labelled)
     return cut.ordered(ranked, keys).limit(cut.literal_limit)
 
 
-def _best_of_recent(
-    edge: ToPage, recent: Recent, parent: Entity, columns: Columns, cut: Cut, pool: Order
-) -> SqlSelect:
-    """The same, where an index finds recent rows: of the first step that has enough of them."""
-    binds, model = cut.binds, edge.target.model
+def _in_steps(edge: ToPage, bins: Bins, parent: Entity, columns: Columns, cut: Cut) -> SqlSelect:
+    """The page, of the rows in the first bins that have enough of them."""
 
-    some, every = aliased(model), aliased(model)
-    rows = _recent_rows(edge, recent, parent, some, all_columns(some), binds)
-    found, newest = ranked_keys(edge, cut, newest_of(pool, some, parent, binds, rows))
-    # unscoped: keys of rows that are scoped
-    found = select(func.count().label("n"), found).select_from(newest)
-    rows = _by_filter(edge, parent, every, all_columns(every), binds)
-    whole, newest = ranked_keys(edge, cut, newest_of(pool, every, parent, binds, rows))
-    # unscoped: the same
-    whole = select(whole).select_from(newest)
-    known = first_known(recent, parent, binds, found, RELEVANCE_POOL, whole)
-    page = known.subquery() if parent is None else known.correlate(parent).lateral()
-    child = aliased(model)
-    keys = cut.order.keys(child, binds)
+    def rows(columns: Columns, in_bins: InBins) -> SqlSelect:
+        return _in_bins(edge, parent, columns, cut.binds, in_bins)
+
+    best = keys_of_page(edge, cut, bins, parent, rows)
+    page = best.subquery() if parent is None else best.correlate(parent).lateral()
+    child = aliased(edge.target.model)
+    keys = cut.order.keys(child, cut.binds)
     labelled = (key.label(n) for key, n in zip(keys, cut.names(child), strict=True))
     is_best = getattr(child, edge.target.key_name) == any_(page.c.best)
     # unscoped: the keys are of rows that are scoped
@@ -318,20 +326,16 @@ def _near_or_far(
     is quickly collected. Where that is likely from the start, nobody looks through rows first.
     """
     dear = max((edge.filters[name].dear for name in cut.binds), default=1)
-    near_rows = max(1, near_rows // dear)
+    near_rows = max(1, near_rows // (dear if edge.bins is None else _SOON))
     found = _near(edge, parent, child, columns, cut, near_rows, way)
-    are_few = way.found.are_few if way is not None and way.found is not None else None
-    if way is None and parent is not None:
-        are_few = _are_few(edge, parent)
-    if are_few is not None:
-        found = found.where(not_(are_few))
+    if way is not None and way.found is not None:
+        found = found.where(not_(way.found.are_few))
     near = found.cte()
     # unscoped: counts rows that are scoped
     is_full = select(func.count() == cut.literal_limit).select_from(near).scalar_subquery()
     is_whole: ColumnElement[bool] = is_full
     if way is None:
-        ends = not_(_goes_on(edge, cut, near_rows))
-        is_whole = or_(is_full, ends if are_few is None else and_(not_(are_few), ends))
+        is_whole = or_(is_full, not_(_goes_on(edge, cut, near_rows)))
     # unscoped: one value, computed once
     decided = select(is_whole.label("near")).cte()
     # unscoped: the same
@@ -378,6 +382,8 @@ def _far(edge: ToPage, parent: Entity, child: Entity, columns: Columns, cut: Cut
     """The page by the filters' own indexes."""
     if not _finds_hits(edge, parent, cut.binds):
         return _cut_out(edge, parent, child, columns, cut)
+    if edge.bins is not None:
+        return _in_steps(edge, edge.bins, parent, columns, cut)
     hits = _hits(edge, cut.binds, parent)
     return _cut_out(edge, None, hits, columns, cut, _indexed(edge, cut.binds))
 
@@ -403,22 +409,6 @@ def _goes_on(edge: ToPage, cut: Cut, near_rows: int) -> Any:
     return rows.offset(literal_column(str(near_rows))).limit(literal_column("1")).exists()
 
 
-def _are_few(edge: ToPage, parent: Entity) -> ColumnElement[bool] | None:
-    """Whether a parent has so few rows that all are read sooner than some are met on the way."""
-    links = edge.links(parent)
-    if links is None:
-        return None
-    # unscoped: nothing is shown of them
-    some: Any = (
-        select(literal_column("1").label("one")).select_from(links.source).where(links.where)
-    )
-    some = some.correlate(parent).limit(literal_column(str(FEW_ROWS + 1), Integer))
-    # unscoped: the number of these
-    number: Any = select(func.count()).select_from(some.subquery()).scalar_subquery()
-    few: ColumnElement[bool] = number <= literal_column(str(FEW_ROWS))
-    return few
-
-
 def depends_on_values(edge: ToPage, names: Sequence[str], order: Order | None) -> bool:
     """Whether the best plan of a page in an order, or of the count, depends on the filter's values.
 
@@ -428,8 +418,8 @@ def depends_on_values(edge: ToPage, names: Sequence[str], order: Order | None) -
     """
     if has_way(edge, tuple(names)):
         return False
-    if edge.recent is not None and _is_scarce(edge, names):
-        return bool(set(_windows(edge, names)) - edge.recent.ends)
+    if edge.bins is not None and (edge.parent is not None or _is_scarce(edge, names)):
+        return False
     given = [edge.filters[name] for name in names]
     if edge.parent is not None:
         given = [member for member in given if not member.light]

@@ -8,49 +8,30 @@ mark, so whoever finds a story by a mark also asks what the mark stands for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    DateTime,
-    Integer,
     Numeric,
     and_,
+    case,
     cast,
-    column,
     extract,
-    false,
     func,
     literal_column,
     select,
-    true,
-    values,
 )
 from sqlalchemy.dialects.postgresql import array
-from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import Grouping
 
-from community_gql.db import models as m
-from community_gql.graph.edges import Recent
-from community_gql.graph.terms import Entity, Sql
+from community_gql.graph.edges import Bins
+from community_gql.graph.terms import Entity
 
-# Literals, and not the columns of the steps: a subselect of them would bring their table along.
-_HOURS, _FIRST, _LAST, _START = (
-    literal_column(f"step.{name}", type_)
-    for name, type_ in (
-        ("hours", Integer),
-        ("first", BigInteger),
-        ("last", BigInteger),
-        ("start", DateTime(timezone=True)),
-    )
-)
 _ONE: Any = literal_column("1")
 _HOUR: Any = literal_column("3600")
-_SEASON: Any = literal_column("2688")
-"""The hours of the longest bins."""
+_FORTNIGHT: Any = literal_column("336")
 _MANY: Any = literal_column("''")
 """What each tag has a mark with where a story has so many that their pairs have none."""
 
@@ -92,63 +73,24 @@ def _bin_of(moment: Any, hours: Any) -> Any:
     return cast(func.floor(seconds / (hours * _HOUR)), BigInteger)
 
 
-def _steps(sizes: Sequence[tuple[int, int]], binds: Mapping[str, Sql]) -> Any:
-    """A row for each step: its hours, its first and its last bin, and the moment when it starts."""
-    # unscoped: nothing is shown of it, and the rows that it leads to are scoped
-    newest: Any = select(func.max(aliased(m.Story).created_at).label("moment")).subquery("newest")
-    latest = newest.c.moment
-    if "created_before" in binds:
-        latest = func.least(latest, binds["created_before"])
-    columns = (column("hours", Integer), column("number", Integer))
-    listed = values(*columns, name="size", literal_binds=True).data(sizes)
-    length: Any = listed.c.hours
-    last = _bin_of(latest, length)
-    first = last - (listed.c.number - _ONE)
-    start = func.to_timestamp(first * length * _HOUR)
-    found = (length.label("hours"), first.label("first"), last.label("last"))
-    # unscoped: no rows of the graph
-    rows = select(*found, start.label("start")).select_from(newest.join(listed, true()))
-    return rows.subquery("step")
-
-
-def _has_bins(tag: Entity, story: Entity, hours: Any, first: Any, last: Any) -> ColumnElement[bool]:
-    """Whether the marks of a story leave it open that it is of some bins, and of the tag."""
+def _are_in(tag: Entity, story: Entity, hours: Any, first: Any, last: Any) -> ColumnElement[bool]:
     time = func.concat(hours, literal_column("'/'"), literal_column("bin"))
-    marks = select(_mark(time if tag is None else tag.name, time))  # unscoped: no table
-    listed = marks.select_from(func.generate_series(first, last).alias("bin"))
-    if tag is not None:
-        listed = listed.correlate(tag)
-    return _has_one_of(story, func.array(listed.scalar_subquery()))
+    # Each tag has marks with the two longest bins.
+    one = time if tag is None else case((hours < _FORTNIGHT, time), else_=tag.name)
+    # unscoped: no table
+    marks = select(_mark(one, time)).select_from(func.generate_series(first, last).alias("bin"))
+    if tag is None:
+        return _has_one_of(story, func.array(marks.scalar_subquery()))
+    found = _has_one_of(story, func.array(marks.correlate(tag).scalar_subquery()))
+    return and_(found, story.tags_cached.bool_op("@>")(array([tag.name])))
 
 
-def _is_recent(tag: Entity, story: Entity, binds: Mapping[str, Sql]) -> ColumnElement[bool]:
-    first: Any = _FIRST
-    if "created_after" in binds:
-        first = func.greatest(first, _bin_of(binds["created_after"], _HOURS))
-    # "is true": the index of the time would be read as well.
-    inside = (story.created_at >= _START).is_(True)
-    return and_(_has_bins(tag, story, _HOURS, first, _LAST), inside)
-
-
-def _are_all_recent(binds: Mapping[str, Sql]) -> ColumnElement[bool]:
-    return binds["created_after"] >= _START if "created_after" in binds else false()
-
-
-def _is_within(tag: Entity, story: Entity, binds: Mapping[str, Sql]) -> ColumnElement[bool]:
-    # unscoped: nothing is shown of it, and the rows that it leads to are scoped
-    start: Any = select(func.min(aliased(m.Story).created_at)).scalar_subquery()
-    first = _bin_of(binds.get("created_after", start), _SEASON)
-    return _has_bins(tag, story, _SEASON, first, _bin_of(binds["created_before"], _SEASON))
-
-
-def _recent(*steps: tuple[int, int]) -> Recent:
-    """Steps of so many hours a bin and so many bins."""
-    ends = frozenset(["created_before"])
-    return Recent(partial(_steps, steps), _is_recent, _are_all_recent, _is_within, ends)
-
-
-RECENT_STORIES = _recent((6, 3), (48, 3), (336, 3))
-"""At most the last 18 hours, 6 days, and 6 weeks, up to the newest story or ``created_before``. The
-bins are those of UTC. Steps that go further back read nearly as much as everything."""
-RECENT_STORIES_OF_TAG = _recent((336, 2))
-"""The same for the stories of one tag, of which there are fewer: at most 4 weeks."""
+BINS_OF_STORIES = Bins(
+    (6, 48, 336, 2688),
+    attrgetter("created_at"),
+    "created_after",
+    "created_before",
+    _bin_of,
+    _are_in,
+)
+"""Of all stories, and of those of a tag. The bins are those of UTC."""

@@ -85,13 +85,18 @@ def _owner_only(row: Entity) -> ColumnElement[bool]:
 @_rule_of(m.Story)
 def _by_visibility(story: Entity) -> ColumnElement[bool]:
     return or_(
-        story.visibility == constant(m.StoryVisibility.PUBLIC),
+        _is_public(story),
         own(story),
         and_(
             story.visibility == constant(m.StoryVisibility.FRIENDS),
             story.user_id == any_(_friends_of_viewer()),
         ),
     )
+
+
+def _is_public(story: Entity) -> ColumnElement[bool]:
+    is_public: ColumnElement[bool] = story.visibility == constant(m.StoryVisibility.PUBLIC)
+    return is_public
 
 
 @_rule_of(m.Friendship)
@@ -126,7 +131,7 @@ def audience(story: Entity) -> Sql:
         select(friends.c.friend_id).where(friends.c.user_id == story.user_id).scalar_subquery()
     )
     return case(
-        (story.visibility == constant(m.StoryVisibility.PUBLIC), null()),
+        (_is_public(story), null()),
         (
             story.visibility == constant(m.StoryVisibility.FRIENDS),
             func.array_append(befriended, story.user_id),
@@ -151,6 +156,11 @@ def rule(entity: Entity) -> ColumnElement[bool]:
 def is_everyones(model: type[m.Base]) -> bool:
     """Whether the rule lets everyone see every row."""
     return isinstance(rule(model), True_)
+
+
+def for_everyone(entity: Entity) -> ColumnElement[bool] | None:
+    """Which rows the rule lets everyone see, if it says so by a part of its own with an index."""
+    return _is_public(entity) if inspect(entity).mapper.class_ is m.Story else None
 
 
 def visible(entity: Entity, *columns: Any) -> SqlSelect:

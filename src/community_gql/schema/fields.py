@@ -20,7 +20,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from community_gql.db import models as m
-from community_gql.graph.edges import Expression, Filter, Found, Recent, Shape, Walk
+from community_gql.graph.edges import Bins, Expression, Filter, Found, Shape, Walk
 from community_gql.graph.paging import Order
 from community_gql.graph.terms import SqlType
 from community_gql.schema.ids import write_id
@@ -108,14 +108,14 @@ def page(
     filter: type | None = None,
     description: str,
     found_by: Callable[[Any, Any, Any], Any] | None = None,
-    recent: Recent | None = None,
+    bins: Bins | None = None,
 ) -> Declared:
     """A connection over the rows that the relationship leads to; None makes it a root list.
 
-    For ``found_by`` and ``recent`` see ``ToPage``.
+    For ``found_by`` and ``bins`` see ``ToPage``.
     """
     key = relationship.key if relationship is not None else None
-    return PageField(key, orders, filter, description, found_by, recent)
+    return PageField(key, orders, filter, description, found_by, bins)
 
 
 def computed(expression: Expression, description: str, **arguments: Argument) -> Declared:

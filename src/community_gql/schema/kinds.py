@@ -25,9 +25,9 @@ from strawberry.types.field import StrawberryField
 from community_gql.db import models as m
 from community_gql.errors import BadRequest
 from community_gql.graph.edges import (
+    Bins,
     Expression,
     Filter,
-    Recent,
     Shape,
     ToMany,
     ToOne,
@@ -295,7 +295,7 @@ class PageField(EdgeField[PagePlan]):
         filter_type: type | None,
         description: str,
         found_by: Callable[[Any, Any, Any], Any] | None = None,
-        recent: Recent | None = None,
+        bins: Bins | None = None,
     ) -> None:
         size = f"At most {MAX_PAGE_SIZE}"
         listed = orders_of(orders)
@@ -314,7 +314,7 @@ class PageField(EdgeField[PagePlan]):
         super().__init__(description, arguments)
         self._relationship, self._orders, self._default = relationship, listed, default
         self._filters = filters_of(filter_type) if filter_type is not None else {}
-        self._found_by, self._recent = found_by, recent
+        self._found_by, self._bins = found_by, bins
 
     @cached_property
     def source(self) -> ToPage:
@@ -328,7 +328,7 @@ class PageField(EdgeField[PagePlan]):
             self._default,
             {name: member.filter for name, member in self._filters.items()},
             self._found_by,
-            self._recent,
+            self._bins,
         )
 
     def plan(self, arguments: Arguments) -> PagePlan:

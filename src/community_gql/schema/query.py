@@ -119,7 +119,7 @@ class Query:
         orders=filters.StoryOrder,
         filter=filters.StoryFilter,
         description="The feed: all stories that the viewer may see.",
-        recent=marks.RECENT_STORIES,
+        bins=marks.BINS_OF_STORIES,
     )
     tag: Tag | None = lookup(
         "A tag by its name.", "name", "The name, in any case.", by="name", read=fold_tag

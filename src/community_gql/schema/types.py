@@ -254,7 +254,7 @@ class Tag(Node):
         filter=filters.StoryFilter,
         description="Stories with this tag, as far as the viewer may see them.",
         found_by=_has_tag,
-        recent=marks.RECENT_STORIES_OF_TAG,
+        bins=marks.BINS_OF_STORIES,
     )
     users: Connection[User] = page(
         m.Tag.users,
