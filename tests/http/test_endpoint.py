@@ -72,6 +72,8 @@ async def test_a_very_long_answer_has_no_etag(
             answer = await api.send("GET", params={"query": query})
             assert len(answer.data["stories"]["nodes"]) == first
             tagged[first] = "etag" in answer.response.headers
+            known = await api.send("GET", params={"query": query}, headers={"If-None-Match": "*"})
+            assert known.response.status_code == 304
     assert tagged == {1: True, 12: False}
 
 

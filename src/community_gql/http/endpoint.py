@@ -114,10 +114,12 @@ class GraphQLEndpoint:
         """Give the answer the fields that go with it."""
         if exchange.balance is not None:
             answer.headers = {**exchange.balance.headers(), **answer.headers}
-        if head.is_safe and answer.status == 200 and head.is_public and may_be_tagged(answer):
+        if head.is_safe and answer.status == 200 and head.is_public:
             accepted = negotiate(head.accept, RESPONSE_TYPE, JSON_TYPE)
-            tag = etag(answer, answer.media(accepted))
-            answer.headers |= {"ETag": tag, "Cache-Control": f"public, max-age={PUBLIC_SECONDS}"}
+            tag = etag(answer, answer.media(accepted)) if may_be_tagged(answer) else ""
+            answer.headers["Cache-Control"] = f"public, max-age={PUBLIC_SECONDS}"
+            if tag:
+                answer.headers["ETag"] = tag
             if is_known(head.if_none_match.decode("latin1"), tag):
                 answer.status = 304
         if answer.status == 401 or exchange.account_gone:

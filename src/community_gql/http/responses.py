@@ -190,9 +190,12 @@ def etag(answer: Answer, media: str) -> str:
 
 
 def is_known(if_none_match: str, tag: str) -> bool:
-    """Whether the client has it already; a proxy that compressed it has made the tag weak."""
+    """Whether the client has it already; a proxy that compressed it has made the tag weak.
+
+    Without a tag only ``*`` says so.
+    """
     given = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
-    return not given.isdisjoint({tag, "*"})
+    return not given.isdisjoint({tag or "*", "*"})
 
 
 def refusal(error: PublicError) -> Answer:
