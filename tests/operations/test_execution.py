@@ -327,7 +327,7 @@ PLANNED = {
     '{ stories(filter: {search: "moss"}, orderBy: RELEVANCE) { nodes { title } } }': False,
     '{ users { nodes { stories(filter: {tagsAny: ["moss"]}) { nodes { title } } } } }': False,
     '{stories(filter: {search: "a", createdBefore: "2026-01-01T00:00:00Z"}) {nodes {id}}}': False,
-    '{stories(filter: {search: "a", createdAfter: "2026-01-01T00:00:00Z"}) {nodes {id}}}': True,
+    '{stories(filter: {search: "a", createdAfter: "2026-01-01T00:00:00Z"}) {nodes {id}}}': False,
     '{ users(filter: {search: "m"}) { nodes { id } } }': False,
     '{ tags(filter: {prefix: "m"}) { nodes { id } } }': True,
     '{ users(filter: {tag: "moss"}) { nodes { id } } }': False,

@@ -225,8 +225,8 @@ async def test_tags_are_found_however_they_are_written_and_missing_ones_named(
 
 async def test_a_flood_of_names_is_one_error(api: Client, scene: Scene) -> None:
     """Not one statement with a parameter for each, which PostgreSQL refuses."""
-    names = [f"{n:x}" for n in range(30_000)]
-    for blank in (names, [""] * 30_000):
+    names = [f"{n:x}" for n in range(5_000)]
+    for blank in (names, [""] * 5_000):
         assert await refusal(api, scene.ada, "addTags", names=blank) == [("TOO_MANY", ["names"])]
 
 

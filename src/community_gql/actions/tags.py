@@ -222,8 +222,8 @@ async def _lock_having(session: Transaction, tag: int) -> None:
     await session.run(_MARKED, {"tag": tag})
 
 
-# unscoped: writes marks, and shows nothing
 _MARKED = Fixed(
+    # unscoped: writes marks, and shows nothing
     text("""
     SELECT mark_stale_features(ARRAY(
       SELECT user_id FROM user_tags WHERE tag_id = :tag

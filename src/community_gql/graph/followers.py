@@ -200,16 +200,16 @@ def stages() -> Fixed:
     pair = _Pair()
     rows = pair.rows.c
     decides = [rows["keys"], rows.was_user_id, rows.was_visibility]
-    # unscoped: narrows what to ask about, and is shown to nobody
     states = (
+        # unscoped: narrows what to ask about, and is shown to nobody
         select(func.min(rows.ids).label("id"), *decides)
         .where(pair.was_there)
         .group_by(*decides, rows.was_tags_cached, rows.was_created_at)
         .subquery("states")
     )
     decides = [states.c["keys"], states.c.was_user_id, states.c.was_visibility]
-    # unscoped: the same
     found = (
+        # unscoped: the same
         select(
             func.array_agg(aggregate_order_by(states.c.id, states.c.id)).label("changes"),
             states.c.was_user_id.label("user_id"),
