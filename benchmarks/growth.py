@@ -583,9 +583,7 @@ def table(found: Sequence[Growth], sizes: Mapping[str, Mapping[str, int]]) -> st
 
 def _by_list(found: Sequence[Growth]) -> Iterator[str]:
     """A row for each list, in each order or counted: the first two words of the names."""
-    yield (
-        "| list | requests | grow more | more than rows | median growth | most | longest, ms |"
-    )
+    yield ("| list | requests | grow more | more than rows | median growth | most | longest, ms |")
     yield "|---|---:|---:|---:|---:|---:|---:|"
     groups: dict[str, list[Growth]] = {}
     for growth in found:
