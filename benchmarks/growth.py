@@ -570,9 +570,9 @@ def table(found: Sequence[Growth], sizes: Mapping[str, Mapping[str, int]]) -> st
         "compared with *between*,",
         f"where it finds as many or comes closest (*alike*). So compared "
         f"{len(found) - len(broken)} grow at most {MOST_GROWTH} times and",
-        f"take at most {MOST_MS:.0f} ms. Of the other {len(broken)} no database finds as many: "
-        f"{len(broken) - unfair} grow no more than what they find,",
-        f"and {unfair} do (**!**).",
+        f"take at most {MOST_MS:.0f} ms. Of the others {len(broken) - unfair} grow no more than "
+        "what they find, of which no other",
+        f"database has as much, and {unfair} grow more than that (**!**).",
         "",
         *_by_list(found),
     ]
