@@ -186,9 +186,11 @@ def is_within(
     oldest, latest = (
         ends.with_only_columns(end).scalar_subquery() for end in ends.selected_columns
     )
-    hours: Any = literal_column(str(bins.sizes[-1]), Integer)
-    first = bins.number(binds.get(bins.after, oldest), hours)
-    last = bins.number(binds.get(bins.before, latest), hours)
+    since, until = binds.get(bins.after), binds.get(bins.before, latest)
+    since = oldest if since is None else func.greatest(since, oldest)
+    hours = bins.sizes[-1]
+    size: Any = literal_column(str(hours), Integer)
+    first, last = bins.number(since, size), bins.number(until, size)
     return bins.predicate(parent, entity, hours, first, last)
 
 

@@ -145,9 +145,9 @@ class Bins(NamedTuple):
     number: Callable[[Any, Any], Any]
     """The number of the bin with a moment, for its hours."""
     predicate: Callable[[Entity, Entity, Any, Any, Any], ColumnElement[bool]]
-    """Whether the index leaves it open that a row is in the bins of some hours, from the first to
-    the last number: for the parent, or None, and the entity. The parent's own rows, as far as an
-    index of them needs the parent."""
+    """Whether the index leaves it open that a row is in the bins of some hours (a number, or SQL of
+    one of the sizes), from the first to the last: for the parent, or None, and the entity. The
+    parent's own rows, as far as an index of them needs the parent."""
 
 
 @dataclass(frozen=True, eq=False)

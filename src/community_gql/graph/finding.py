@@ -192,10 +192,10 @@ def _finding(
 ) -> list[ColumnElement[bool]]:
     """What the filters demand, and the list, in the forms that the filters' indexes know."""
     names = list(names)
-    bins = edge.bins if _windows(edge, names) else None
     found = _asked(edge, entity, binds, names)
-    if bins is not None:
-        found.append(is_within(bins, edge, parent, entity, binds))
+    is_marked = any(edge.filters[name].marked is not None for name in names)
+    if edge.bins is not None and _windows(edge, names) and not is_marked:
+        found.append(is_within(edge.bins, edge, parent, entity, binds))
     if edge.found_by is not None and parent is not None:
         return [edge.found_by(parent, entity, binds), *found]
     return [edge.arrives(parent, entity), *found]

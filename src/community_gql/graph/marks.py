@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Integer,
     Numeric,
     and_,
     case,
@@ -74,15 +75,19 @@ def _bin_of(moment: Any, hours: Any) -> Any:
 
 
 def _are_in(tag: Entity, story: Entity, hours: Any, first: Any, last: Any) -> ColumnElement[bool]:
-    time = func.concat(hours, literal_column("'/'"), literal_column("bin"))
-    # Each tag has marks with the two longest bins.
-    one = time if tag is None else case((hours < _FORTNIGHT, time), else_=tag.name)
+    size = literal_column(str(hours), Integer) if isinstance(hours, int) else hours
+    time = func.concat(size, literal_column("'/'"), literal_column("bin"))
+    one = time if tag is None else tag.name
+    if tag is not None and size is hours:
+        one = case((hours < _FORTNIGHT, time), else_=one)  # tags have marks with longer bins
     # unscoped: no table
     marks = select(_mark(one, time)).select_from(func.generate_series(first, last).alias("bin"))
     if tag is None:
         return _has_one_of(story, func.array(marks.scalar_subquery()))
     found = _has_one_of(story, func.array(marks.correlate(tag).scalar_subquery()))
-    return and_(found, story.tags_cached.bool_op("@>")(array([tag.name])))
+    has_tag = story.tags_cached.bool_op("@>")(array([tag.name]))
+    # "is true" has no index, and needs none where the marks are those of the tag.
+    return and_(found, has_tag if size is hours else has_tag.is_(True))
 
 
 BINS_OF_STORIES = Bins(
