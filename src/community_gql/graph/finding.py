@@ -193,8 +193,7 @@ def _finding(
     """What the filters demand, and the list, in the forms that the filters' indexes know."""
     names = list(names)
     found = _asked(edge, entity, binds, names)
-    is_marked = any(edge.filters[name].marked is not None for name in names)
-    if edge.bins is not None and _windows(edge, names) and not is_marked:
+    if edge.bins is not None and _windows(edge, names):
         found.append(is_within(edge.bins, edge, parent, entity, binds))
     if edge.found_by is not None and parent is not None:
         return [edge.found_by(parent, entity, binds), *found]
