@@ -110,10 +110,26 @@ ATTACKS: list[tuple[str, str, int, str]] = [
 ]  # fmt: skip
 
 
+USUAL = 0.007
+"""Seconds of CPU for ``slowness``, where the bounds were set."""
+
+
+def slowness() -> float:
+    """How many times as long as usual this machine takes just now; 1 at least."""
+    spent = []
+    for _ in range(5):
+        start = time.process_time()
+        texts = {number % 97: str(number) for number in range(100_000)}
+        spent.append(time.process_time() - start)
+    assert len(texts) == 97
+    return max(1.0, min(spent) / USUAL)
+
+
 async def refused(
     database_url: str, issuer: DevelopmentIssuer, seconds: float, document: str, **variables: Any
 ) -> Answer:
-    """The answer to an attack, which takes less CPU than so many seconds."""
+    """The answer to an attack, which takes less CPU than so many seconds of a usual machine."""
+    seconds *= slowness()
     async with serving(database_url, issuer, cost_limit=LIMITS.cost) as api:
         await api("{ __typename }")
         spent: list[float] = []
@@ -131,10 +147,10 @@ async def refused(
 @pytest.mark.parametrize(
     ("document", "status", "code"), [pytest.param(*case, id=name) for name, *case in ATTACKS]
 )
-async def test_an_attack_is_refused_in_less_than_300_ms_of_cpu(
+async def test_an_attack_is_refused_in_less_than_100_ms_of_cpu(
     database_url: str, issuer: DevelopmentIssuer, document: str, status: int, code: str
 ) -> None:
-    answer = await refused(database_url, issuer, 0.3, document)
+    answer = await refused(database_url, issuer, 0.1, document)
 
     assert (answer.status, set(answer.codes)) == (status, {code})
     assert len(answer.errors) <= LIMITS.errors
