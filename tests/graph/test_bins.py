@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from community_gql.db.database import opened
+from community_gql.graph.visibility import Viewer
+from community_gql.operations.pipeline import Operations
+from community_gql.operations.prepared import Params
 from tests.support import factories as make
 from tests.support.client import Client
 from tests.support.factories import Person, day
@@ -156,3 +161,32 @@ async def test_steps_and_marks_find_what_is_there(
 def ids(stories: list[asyncpg.Record]) -> dict[str, list[dict[str, str]]]:
     """A list of stories as the API answers it."""
     return {"nodes": [{"id": f"Story_{story['id']}"} for story in stories]}
+
+
+SCARCE = [
+    '{ tag(name: "many 0") { stories(first: 20) { totalCount nodes { id } } } }',
+    '{ tag(name: "nobody\'s") { stories(first: 20) { totalCount nodes { id } } } }',
+    '{ tag(name: "nobody\'s") { stories(first: 20, orderBy: OLDEST) { nodes { id } } } }',
+    '{ stories(first: 20, filter: {search: "xylophonist"}) { totalCount nodes { id } } }',
+]
+
+
+async def test_what_few_stories_have_is_not_looked_for_in_all(
+    database_url: str, db: asyncpg.Connection, people: list[Person]
+) -> None:
+    """PostgreSQL says how many pages it reads; all stories by the index of time are 10,000."""
+    await make.tag(db, "nobody's")
+    await db.execute("VACUUM ANALYZE stories, story_tags, tags")
+    pages: dict[str, int] = {}
+    async with opened(database_url) as database:
+        operations = Operations(database, pushdown="always")
+        for query in SCARCE:
+            plans: list[str] = []
+            prepared = operations.prepare(Params(query), open_schema=True)
+            outcome = await operations.execute(prepared, Viewer(people[0].sub), explained=plans)
+            assert outcome.errors == []
+            (read,) = [re.search(r"Buffers: shared hit=(\d+)", plan) for plan in plans]
+            assert read is not None
+            pages[query] = int(read[1])
+        operations.close()
+    assert max(pages.values()) < 1500, pages
