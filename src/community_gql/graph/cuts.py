@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Integer, literal_column
+from sqlalchemy import ColumnElement, Integer, inspect, literal_column
 
 from community_gql.graph.paging import Order, beyond
 from community_gql.graph.terms import Entity, Sql, SqlSelect
@@ -55,3 +55,8 @@ def directed(order: Order, keys: Iterable[Sql], backward: bool) -> list[Sql]:
     """``keys`` in the direction in which ``order`` is read."""
     descending = order.descending != backward
     return [key.desc() if descending else key.asc() for key in keys]
+
+
+def all_columns(entity: Entity) -> list[Sql]:
+    """Every column of a mapped entity; PostgreSQL drops those that nobody uses."""
+    return [getattr(entity, attribute.key) for attribute in inspect(entity).mapper.column_attrs]

@@ -16,7 +16,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    inspect,
     literal_column,
     not_,
     or_,
@@ -26,10 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from community_gql.graph.bins import InBins, Steps, count_of_steps, is_within, keys_of_page
-from community_gql.graph.cuts import Columns, Cut, directed
+from community_gql.graph.bins import InBins, Steps, count_of_steps, is_within, keys_of_page, window
+from community_gql.graph.cuts import Columns, Cut, all_columns, directed
 from community_gql.graph.edges import Bins, ToPage, Walk
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order
+from community_gql.graph.short import count_if_short, may_be_short, page_if_short
 from community_gql.graph.terms import Entity, Sql, SqlSelect
 from community_gql.graph.visibility import for_everyone, is_everyones, rule, visible
 from community_gql.graph.walks import Way, has_way, way_of
@@ -64,8 +64,15 @@ def count_of(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sq
     """The number of rows of ``listed``, up to MAX_COUNT + 1. Correlated to the parent.
 
     Where an index knows bins of time, the rows are counted from the newest on, until they are more
-    than MAX_COUNT.
+    than MAX_COUNT. Those of a short list are all read.
     """
+    number = _count_of_long(edge, parent, child, binds)
+    return count_if_short(edge, parent, binds, number) if may_be_short(edge, parent) else number
+
+
+def _count_of_long(
+    edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, Sql]
+) -> SqlSelect:
     way = way_of(edge, parent, child, binds)
     if way is not None and way.found is None:
         return way.count(binds)
@@ -128,11 +135,16 @@ def _in_bins(
 ) -> SqlSelect:
     """The rows of a list in the bins of a step, by no other index than that of the bins."""
     some, rest = aliased(edge.target.model), aliased(edge.target.model)
-    # unscoped: by the rule itself, in another form
-    found = select(*columns(some)).select_from(some).where(rule(some).is_(true()))
-    found = found.where(*_asked(edge, some, binds, binds))
-    left = _by_filter(edge, parent, rest, columns(rest), binds)
-    both = [found.where(in_bins(some, False)), left.where(in_bins(rest, True))]
+
+    def asked(entity: Entity) -> SqlSelect:
+        # unscoped: by the rule itself, in another form
+        rows = select(*columns(entity)).select_from(entity).where(rule(entity).is_(true()))
+        return rows.where(*_asked(edge, entity, binds, binds))
+
+    both = [
+        asked(some).where(in_bins(some, False)),
+        asked(rest).where(_arrives(edge, parent, rest, binds), in_bins(rest, True)),
+    ]
     rows = union_all(*(r if parent is None else r.correlate(parent) for r in both)).subquery()
     # unscoped: of rows that are scoped
     return select(*rows.c)
@@ -192,12 +204,19 @@ def _finding(
 ) -> list[ColumnElement[bool]]:
     """What the filters demand, and the list, in the forms that the filters' indexes know."""
     names = list(names)
-    found = _asked(edge, entity, binds, names)
+    found = [_arrives(edge, parent, entity, binds), *_asked(edge, entity, binds, names)]
     if edge.bins is not None and _windows(edge, names):
-        found.append(is_within(edge.bins, edge, parent, entity, binds))
-    if edge.found_by is not None and parent is not None:
-        return [edge.found_by(parent, entity, binds), *found]
-    return [edge.arrives(parent, entity), *found]
+        found.append(is_within(edge.bins, parent, entity, *window(edge.bins, edge, binds)))
+    return found
+
+
+def _arrives(
+    edge: ToPage, parent: Entity, entity: Entity, binds: Mapping[str, Sql]
+) -> ColumnElement[bool]:
+    """That an entity is in the list, as the filters' indexes know it."""
+    if edge.found_by is None or parent is None:
+        return edge.arrives(parent, entity)
+    return edge.found_by(parent, entity, binds)
 
 
 def _asked(
@@ -236,8 +255,15 @@ def page_of(
     """A page of ``listed`` in reading order: ``columns`` of the child, and the order's keys.
 
     Correlated to the parent. A long list whose filter may leave few rows is looked through in two
-    ways, see ``_near_or_far``; ``near_rows`` bounds the first.
+    ways, see ``_near_or_far``; ``near_rows`` bounds the first. A short list is read whole.
     """
+    page = _page_of_long(edge, parent, child, columns, cut, near_rows)
+    return page_if_short(edge, parent, columns, cut, page) if may_be_short(edge, parent) else page
+
+
+def _page_of_long(
+    edge: ToPage, parent: Entity, child: Entity, columns: Columns, cut: Cut, near_rows: int
+) -> SqlSelect:
     way = way_of(edge, parent, child, cut.binds)
     if way is not None and way.found is None:
         return way.page(child, columns, cut)
@@ -458,11 +484,6 @@ def _windows(edge: ToPage, names: Iterable[str]) -> list[str]:
 def _indexed(edge: ToPage, names: Iterable[str]) -> list[str]:
     """The members that hits are found by."""
     return [name for name in names if edge.filters[name].scarce or edge.filters[name].window]
-
-
-def all_columns(entity: Entity) -> list[Sql]:
-    """Every column of a mapped entity; PostgreSQL drops those that nobody uses."""
-    return [getattr(entity, attribute.key) for attribute in inspect(entity).mapper.column_attrs]
 
 
 def filter_binds(edge: ToPage, names: Iterable[str], prefix: str = "") -> dict[str, Sql]:

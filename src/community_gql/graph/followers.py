@@ -36,8 +36,9 @@ from sqlalchemy.sql import visitors
 from community_gql.db import models as m
 from community_gql.db.changes import Change
 from community_gql.db.texts import Fixed
+from community_gql.graph.cuts import all_columns
 from community_gql.graph.edges import ToPage
-from community_gql.graph.finding import all_columns, filter_binds
+from community_gql.graph.finding import filter_binds
 from community_gql.graph.for_many import EACH, ForMany, for_many
 from community_gql.graph.terms import Entity, Sql, SqlType
 from community_gql.graph.visibility import audience, rule

@@ -23,9 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from community_gql.graph.cuts import Cut
+from community_gql.graph.cuts import Cut, all_columns
 from community_gql.graph.finding import (
-    all_columns,
     count_of,
     depends_on_values,
     filter_binds,
