@@ -349,22 +349,32 @@ class Asking:
             case = replace(case, selection=case.finds, finds="")
         return rows_of(await self.ask(case))
 
-    async def times(self, case: Case, batches: int, size: int = 2) -> tuple[float, ...]:
-        """Milliseconds of the database's processor time for a request, of each batch."""
-        for _ in range(2):
+    async def ms(self, case: Case, size: int = 2) -> float:
+        """Milliseconds of the database's processor time for a request, of some in a row."""
+        before = {pid: on_cpu(pid) for pid in self._sessions()}
+        for _ in range(size):
             await self.ask(case)
-        found = []
-        for _ in range(batches):
-            before = {pid: on_cpu(pid) for pid in self._sessions()}
-            for _ in range(size):
-                await self.ask(case)
-            found.append(sum(on_cpu(pid) - ns for pid, ns in before.items()) / size / 1e6)
-        return tuple(found)
+        return sum(on_cpu(pid) - ns for pid, ns in before.items()) / size / 1e6
 
-    async def cost(self, case: Case, batches: int, more: Cost | None = None) -> Cost:
-        """What a request costs here; with ``more``, together with what was measured before."""
-        rows, before = (await self.rows(case), ()) if more is None else (more.rows, more.times)
-        return Cost((*before, *await self.times(case, batches)), rows)
+
+async def costs(
+    case: Case, on: Mapping[str, Asking], batches: int, known: Mapping[str, Cost]
+) -> dict[str, Cost]:
+    """What a request costs on each database, together with what is ``known``.
+
+    They are asked in turns: the speed of the machine may change within a second.
+    """
+    found = {
+        name: known[name] if name in known else Cost((), await there.rows(case))
+        for name, there in on.items()
+    }
+    for there in on.values():
+        for _ in range(2):
+            await there.ask(case)
+    for _ in range(batches):
+        for name, there in on.items():
+            found[name] = Cost((*found[name].times, await there.ms(case)), found[name].rows)
+    return found
 
 
 def rows_of(data: Any) -> int:
@@ -510,16 +520,18 @@ async def measured(
         for number, case in enumerate(chosen, 1):
             growth = kept.of(case) if kept is not None else None
             if growth is None:
-                small, large = [await on[n].cost(case, BATCHES) for n in ("small", "large")]
-                growth = Growth(case, small, large)
+                both = {name: on[name] for name in ("small", "large")}
+                found_there = await costs(case, both, BATCHES, {})
+                growth = Growth(case, found_there["small"], found_there["large"])
             if growth.finds_more and growth.between is None and "between" in on:
-                growth = replace(growth, between=await on["between"].cost(case, BATCHES))
+                growth = await _longer(growth, {name: on[name] for name in ("between", "large")})
             note(growth, len(chosen) - number)
         again = [case for case in chosen if not found[case.name].holds]
         for number, case in enumerate(again, 1):
             growth = found[case.name]
             while not growth.holds and len(growth.large.times) < MOST_BATCHES:
-                growth = await _longer(growth, on)
+                compared = ("small" if growth.like is growth.small else "between", "large")
+                growth = await _longer(growth, {name: on[name] for name in compared})
                 if growth.is_sure:
                     break
             note(growth, len(again) - number)
@@ -527,13 +539,12 @@ async def measured(
 
 
 async def _longer(growth: Growth, on: Mapping[str, Asking]) -> Growth:
-    """Measure the two that are compared some more."""
-    is_small = growth.like is growth.small
-    like = await on["small" if is_small else "between"].cost(growth.case, 6, growth.like)
-    large = await on["large"].cost(growth.case, 6, growth.large)
-    if is_small:
-        return replace(growth, small=like, large=large)
-    return replace(growth, between=like, large=large)
+    """Measure it once more on these databases."""
+    known = {"small": growth.small, "large": growth.large}
+    if growth.between is not None:
+        known["between"] = growth.between
+    known |= await costs(growth.case, on, 2 * BATCHES, known)
+    return replace(growth, small=known["small"], large=known["large"], between=known.get("between"))
 
 
 def table(found: Sequence[Growth], sizes: Mapping[str, Mapping[str, int]]) -> str:
