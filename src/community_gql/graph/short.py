@@ -86,8 +86,11 @@ def _length(edge: ToPage, parent: Entity) -> Any:
     assert links is not None, "see may_be_short"
     # unscoped: nothing is shown of them
     more: Any = select(_ONE).select_from(links.source).where(links.where)
-    # Sorted as the index is: PostgreSQL would read the table for the first of many.
-    more = more.order_by(links.key).offset(literal_column(str(SHORT), Integer)).limit(_ONE)
+    # PostgreSQL expects to read a tenth before an offset that it does not know, and so goes through
+    # the index in its order. Else it may collect all rows of a long list.
+    # unscoped: a number
+    most = select(literal_column(str(SHORT), Integer)).scalar_subquery()
+    more = more.order_by(links.key).offset(most).limit(_ONE)
     is_short = not_(more.correlate(parent).exists())
     # OFFSET keeps it from being put in the place of each mention.
     # unscoped: no rows of the graph
