@@ -189,7 +189,7 @@ def is_within(
     return bins.predicate(parent, entity, hours, first, last)
 
 
-def window(bins: Bins, edge: ToPage, binds: Mapping[str, Sql]) -> tuple[Any, Any]:
+def time_asked(bins: Bins, edge: ToPage, binds: Mapping[str, Sql]) -> tuple[Any, Any]:
     """Since when and until when there may be rows within the windows of a filter's binds."""
     table = aliased(edge.target.model)
     # unscoped: nothing is shown of it, and the rows that it leads to are scoped

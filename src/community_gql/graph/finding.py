@@ -25,7 +25,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from community_gql.graph.bins import InBins, Steps, count_of_steps, is_within, keys_of_page, window
+from community_gql.graph.bins import (
+    InBins,
+    Steps,
+    count_of_steps,
+    is_within,
+    keys_of_page,
+    time_asked,
+)
 from community_gql.graph.cuts import Columns, Cut, all_columns, directed
 from community_gql.graph.edges import Bins, ToPage, Walk
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order
@@ -206,7 +213,7 @@ def _finding(
     names = list(names)
     found = [_arrives(edge, parent, entity, binds), *_asked(edge, entity, binds, names)]
     if edge.bins is not None and _windows(edge, names):
-        found.append(is_within(edge.bins, parent, entity, *window(edge.bins, edge, binds)))
+        found.append(is_within(edge.bins, parent, entity, *time_asked(edge.bins, edge, binds)))
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Integer, case, func, literal_column, not_, select, true, union_all
 from sqlalchemy.orm import aliased
 
-from community_gql.graph.bins import is_within, window
+from community_gql.graph.bins import is_within, time_asked
 from community_gql.graph.cuts import Columns, Cut, all_columns, directed
 from community_gql.graph.edges import ToPage
 from community_gql.graph.terms import Entity, Sql, SqlSelect
@@ -72,7 +72,7 @@ def _rows(edge: ToPage, parent: Entity, binds: Mapping[str, Sql]) -> Any:
     assert edge.found_by is not None, "see may_be_short"
     found = [edge.found_by(parent, child, windows)]
     if bins is not None and windows:
-        found.append(is_within(bins, parent, child, *window(bins, edge, binds)))
+        found.append(is_within(bins, parent, child, *time_asked(bins, edge, binds)))
     asked = [rule(child), *edge.demands(child, binds, binds)]
     # unscoped: by the rule itself. "is true" has no index.
     rows = select(*all_columns(child)).where(*found, *(demand.is_(True) for demand in asked))
