@@ -39,15 +39,17 @@ user_tags = Table(
         text("user_public_id DESC"),
     ),
     Index(
-        "idx_user_tags_named_first",
+        "idx_user_tags_by_name",
         "tag_id",
         text("(user_name_key = '')"),
         "user_name_key",
         "user_public_id",
+        postgresql_include=["user_created_at"],
     ),
 )
 """Who chose which tag. Beyond the seed, and kept by triggers: what people are ordered by, so that a
-page of those who chose a tag is read in its order."""
+page of those who chose a tag is read in its order. Who chose another tag too is looked for by the
+keys of the newest."""
 
 name_words = Table(
     "name_words",

@@ -112,13 +112,19 @@ class Walk(NamedTuple):
 
 
 def walk_between(table: Table, key: str, link: str, start: Sql) -> Walk:
-    """The rows of a table between whose column ``link`` is ``start``, each naming its target."""
+    """The rows of a table between whose column ``link`` is ``start``, each naming its target.
+
+    By a copy of a key, if the table has one: it is among what the rows are ordered by, so an index
+    of the order has it.
+    """
     between = table.alias()
-    copies = {c.info[COPIES]: between.c[c.name] for c in table.c if COPIES in c.info}
     (target,) = table.c[key].foreign_keys
-    there = SimpleNamespace(**copies, **{target.column.name: between.c[key]}) if copies else None
-    where = between.c[link] == start
-    return Walk(between, between.c[key], where, copies=there, group=start)
+    copies = {c.info[COPIES]: between.c[c.name] for c in table.c if COPIES in c.info}
+    if not copies:
+        return Walk(between, between.c[key], between.c[link] == start, group=start)
+    there = SimpleNamespace(**copies, **{target.column.name: between.c[key]})
+    by = next(name for name in copies if _is_whole_key(target.column.table.c[name]))
+    return Walk(between, copies[by], between.c[link] == start, by=by, copies=there, group=start)
 
 
 class Found(NamedTuple):

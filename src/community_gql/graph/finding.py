@@ -165,7 +165,7 @@ def _countable(edge: ToPage, parent: Entity, child: Entity, binds: Mapping[str, 
         # unscoped: of rows that everyone may see
         return select(one).select_from(walk.source).where(walk.where)
     if walk is not None and parent is None:
-        same = getattr(child, edge.target.key_name) == walk.key
+        same = getattr(child, walk.by or edge.target.key_name) == walk.key
         rows = visible(child, one).select_from(walk.source).where(walk.where, same)
         return rows if walk.once is None else rows.where(walk.once)
     if _finds_hits(edge, parent, binds):
