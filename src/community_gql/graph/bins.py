@@ -172,25 +172,20 @@ class Steps:
         inside = and_(moment >= since, moment < until).is_(true())
         if is_last:
             left = and_(inside, _HOURS.is_(None))
-            if self.bins.after not in self.binds and self.bins.before not in self.binds:
+            if not self.bins.has_window(self.binds):
                 return left  # the index would be asked for all bins
-            return and_(is_within(self.bins, self.parent, entity, _SINCE, _UNTIL), left)
+            return and_(_is_between(self.bins, self.parent, entity, _SINCE, _UNTIL), left)
         known = self.bins.predicate(self.parent, entity, _HOURS, _FIRST, _LAST)
         return and_(known, inside, _HOURS.is_not(None))
 
 
-def is_within(
-    bins: Bins, parent: Entity, entity: Entity, since: Any, until: Any
-) -> ColumnElement[bool]:
-    """Whether the index leaves it open that a row is between two moments."""
-    hours = bins.sizes[-1]
-    size: Any = literal_column(str(hours), Integer)
-    first, last = bins.number(since, size), bins.number(until, size)
-    return bins.predicate(parent, entity, hours, first, last)
-
-
-def time_asked(bins: Bins, edge: ToPage, binds: Mapping[str, Sql]) -> tuple[Any, Any]:
-    """Since when and until when there may be rows within the windows of a filter's binds."""
+def in_window(
+    edge: ToPage, parent: Entity, entity: Entity, binds: Mapping[str, Sql]
+) -> list[ColumnElement[bool]]:
+    """That the index leaves it open that a row is in a filter's window of time, if it has one."""
+    bins = edge.bins
+    if bins is None or not bins.has_window(binds):
+        return []
     table = aliased(edge.target.model)
     # unscoped: nothing is shown of it, and the rows that it leads to are scoped
     ends: Any = select(func.min(bins.moment(table)), func.max(bins.moment(table)))
@@ -198,7 +193,16 @@ def time_asked(bins: Bins, edge: ToPage, binds: Mapping[str, Sql]) -> tuple[Any,
         ends.with_only_columns(end).scalar_subquery() for end in ends.selected_columns
     )
     since = func.greatest(binds[bins.after], oldest) if bins.after in binds else oldest
-    return since, binds.get(bins.before, latest)
+    return [_is_between(bins, parent, entity, since, binds.get(bins.before, latest))]
+
+
+def _is_between(
+    bins: Bins, parent: Entity, entity: Entity, since: Any, until: Any
+) -> ColumnElement[bool]:
+    hours = bins.sizes[-1]
+    size: Any = literal_column(str(hours), Integer)
+    first, last = bins.number(since, size), bins.number(until, size)
+    return bins.predicate(parent, entity, hours, first, last)
 
 
 def count_of_steps(steps: Any) -> SqlSelect:

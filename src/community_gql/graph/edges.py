@@ -8,7 +8,7 @@ Four kinds: to one row (``ToOne``), to a page of rows (``ToPage``), to all of fe
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import SimpleNamespace
@@ -154,6 +154,10 @@ class Bins(NamedTuple):
     """Whether the index leaves it open that a row is in the bins of some hours (a number, or SQL of
     one of the sizes), from the first to the last: for the parent, or None, and the entity. The
     parent's own rows, as far as an index of them needs the parent."""
+
+    def has_window(self, binds: Collection[str]) -> bool:
+        """Whether a filter with these members bounds the time."""
+        return self.after in binds or self.before in binds
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,16 +29,15 @@ from community_gql.graph.bins import (
     InBins,
     Steps,
     count_of_steps,
-    is_within,
+    in_window,
     keys_of_page,
-    time_asked,
 )
 from community_gql.graph.cuts import Columns, Cut, all_columns, directed
 from community_gql.graph.edges import Bins, ToPage, Walk
 from community_gql.graph.paging import MAX_COUNT, RELEVANCE_POOL, Order
 from community_gql.graph.short import count_if_short, may_be_short, page_if_short
 from community_gql.graph.terms import Entity, Sql, SqlSelect
-from community_gql.graph.visibility import for_everyone, is_everyones, rule, visible
+from community_gql.graph.visibility import for_everyone, is_everyones, visible, visible_unindexed
 from community_gql.graph.walks import Way, has_way, way_of
 
 NEAR_ROWS = 5000
@@ -144,8 +143,7 @@ def _in_bins(
     some, rest = aliased(edge.target.model), aliased(edge.target.model)
 
     def asked(entity: Entity) -> SqlSelect:
-        # unscoped: by the rule itself, in another form
-        rows = select(*columns(entity)).select_from(entity).where(rule(entity).is_(true()))
+        rows = visible_unindexed(entity, *columns(entity))
         return rows.where(*_asked(edge, entity, binds, binds))
 
     both = [
@@ -196,25 +194,19 @@ def _by_filter(
     columns: Sequence[Sql],
     binds: Mapping[str, Sql],
 ) -> SqlSelect:
-    """The rows of ``listed``, with no other index to find them than those of the filter.
-
-    PostgreSQL would combine the index of a word with that of what everyone may see: half of the
-    table is read to find a hundredth of it. It uses no index for "is true", and guesses as well.
-    """
-    # unscoped: by the rule itself, in another form
-    rows = select(*columns).select_from(entity).where(rule(entity).is_(true()))
-    return rows.where(*_finding(edge, parent, entity, binds, binds))
+    """The rows of ``listed``, with no other index to find them than those of the filter."""
+    return visible_unindexed(entity, *columns).where(*_finding(edge, parent, entity, binds, binds))
 
 
 def _finding(
     edge: ToPage, parent: Entity, entity: Entity, binds: Mapping[str, Sql], names: Iterable[str]
 ) -> list[ColumnElement[bool]]:
     """What the filters demand, and the list, in the forms that the filters' indexes know."""
-    names = list(names)
-    found = [_arrives(edge, parent, entity, binds), *_asked(edge, entity, binds, names)]
-    if edge.bins is not None and _windows(edge, names):
-        found.append(is_within(edge.bins, parent, entity, *time_asked(edge.bins, edge, binds)))
-    return found
+    return [
+        _arrives(edge, parent, entity, binds),
+        *_asked(edge, entity, binds, list(names)),
+        *in_window(edge, parent, entity, binds),
+    ]
 
 
 def _arrives(

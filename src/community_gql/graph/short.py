@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import Integer, case, func, literal_column, not_, select, true, union_all
 from sqlalchemy.orm import aliased
 
-from community_gql.graph.bins import is_within, time_asked
+from community_gql.graph.bins import in_window
 from community_gql.graph.cuts import Columns, Cut, all_columns, directed
 from community_gql.graph.edges import ToPage
 from community_gql.graph.terms import Entity, Sql, SqlSelect
-from community_gql.graph.visibility import rule
+from community_gql.graph.visibility import visible_unindexed
 
 SHORT = 1000
 """How many rows a short list has at most, whoever may see them, and whatever the filter leaves."""
@@ -68,14 +68,12 @@ def page_if_short(
 def _rows(edge: ToPage, parent: Entity, binds: Mapping[str, Sql]) -> Any:
     """The visible, filtered rows of the list, by no other index than that of the list."""
     child = aliased(edge.target.model)
-    bins, windows = edge.bins, {name: binds[name] for name in binds if edge.filters[name].window}
     assert edge.found_by is not None, "see may_be_short"
-    found = [edge.found_by(parent, child, windows)]
-    if bins is not None and windows:
-        found.append(is_within(bins, parent, child, *time_asked(bins, edge, binds)))
-    asked = [rule(child), *edge.demands(child, binds, binds)]
-    # unscoped: by the rule itself. "is true" has no index.
-    rows = select(*all_columns(child)).where(*found, *(demand.is_(True) for demand in asked))
+    windows = {name: binds[name] for name in binds if edge.filters[name].window}
+    found = edge.found_by(parent, child, windows), *in_window(edge, parent, child, binds)
+    # "is true" has no index.
+    asked = (demand.is_(True) for demand in edge.demands(child, binds, binds))
+    rows = visible_unindexed(child, *all_columns(child)).where(*found, *asked)
     # OFFSET has them found before they are ordered: the index of the order would be gone through.
     return aliased(edge.target.model, rows.correlate(parent).offset(_ZERO).subquery())
 

@@ -235,10 +235,9 @@ class Garden(Node):
 def _has_tag(tag: Any, story: Entity, binds: Mapping[str, Any]) -> Any:
     asked = [binds[name] for name in ("tags_any", "tags_all") if name in binds]
     has_tag = story.tags_cached.bool_op("@>")(array([tag.name]))
-    is_within = "created_after" in binds or "created_before" in binds
     # "is true" has no index: that of the marks knows it as well.
     return and_(
-        has_tag.is_(True) if asked or is_within else has_tag,
+        has_tag.is_(True) if asked or marks.BINS_OF_STORIES.has_window(binds) else has_tag,
         *(marks.has_with(story, tag, names) for names in asked),
     )
 
