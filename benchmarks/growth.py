@@ -47,7 +47,7 @@ MOST_GROWTH, MOST_MS = 1.5, 100.0
 BATCHES = 3
 """Of two requests each."""
 MOST_BATCHES = 45
-"""Of a request that seems to grow more than is promised."""
+"""Where the error leaves open whether a request grows more than is promised."""
 FLOOR_MS = 0.25
 """Growth below this much processor time is not told from noise."""
 
@@ -191,9 +191,19 @@ class Growth:
     @property
     def is_open(self) -> bool:
         """Whether the errors leave it open that it grows no more than what it finds."""
+        return self.finds_more and not self.is_fair and self._least <= self._more_rows
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the errors leave the same answer."""
         like, large = self.like, self.large
-        least = _times(like.ms + like.error, large.ms - large.error)
-        return self.finds_more and not self.is_fair and least <= self._more_rows
+        most = _times(like.ms - like.error, large.ms + large.error)
+        return not self._least <= MOST_GROWTH <= most
+
+    @property
+    def _least(self) -> float:
+        like, large = self.like, self.large
+        return _times(like.ms + like.error, large.ms - large.error)
 
     @property
     def _more_rows(self) -> float:
@@ -520,8 +530,8 @@ async def measured(
     """What each case takes on the databases ``small``, ``large``, and maybe ``between``.
 
     ``step`` is told of each that is done, and how many are left. Cases that seem not to hold are
-    measured again at the end, and those that seem to grow more than what they find once more after
-    that: what disturbs the machine may last for seconds.
+    measured again at the end, until that is sure, and those that seem to grow more than what they
+    find once more after that: what disturbs the machine may last for seconds.
     """
     found: dict[str, Growth] = {}
     async with contextlib.AsyncExitStack() as stack:
@@ -549,6 +559,8 @@ async def measured(
                 while not growth.holds and len(growth.large.times) < most:
                     compared = ("small" if growth.like is growth.small else "between", "large")
                     growth = await _longer(growth, {name: on[name] for name in compared})
+                    if growth.is_sure:
+                        break
                 note(growth, len(again) - number)
     return [found[case.name] for case in chosen]
 

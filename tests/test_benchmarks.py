@@ -206,7 +206,12 @@ def test_growth_compares_requests_that_find_as_much() -> None:
     same = growth.Growth(case, cost(1.0, rows=700), large, between)
     assert (same.like, same.fair, same.holds) == (same.small, 5.0, False)
     scarce = growth.Growth(case, cost(1.0), cost(9.0, rows=238), cost(2.0, rows=40))
-    assert (scarce.holds, scarce.is_fair) == (False, True)
+    assert (scarce.holds, scarce.is_fair, scarce.is_open) == (False, True, False)
+    large = cost(12.0, 12.1, 13.5, rows=238)
+    noisy = growth.Growth(case, cost(1.0), large, cost(1.9, 2.0, 2.5, rows=40))
+    assert (noisy.is_fair, noisy.is_open) == (False, True)
+    steady = growth.Growth(case, cost(1.0), large, cost(1.9, 1.9, 1.9, rows=40))
+    assert (steady.is_fair, steady.is_open) == (False, False)
 
 
 def test_growth_is_measured_until_it_is_sure() -> None:
